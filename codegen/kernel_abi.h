@@ -1,0 +1,54 @@
+// What a compiled CPU step looks like from outside: plain data in, no external symbols, element alignment only.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "compiler/program.h"
+#include "compiler/schedule.h"
+
+namespace tilewright {
+
+/// The one argument block of every generated function.
+///   tensors[i]  base pointer of step tensor i
+///   meta        dims of the step by ArgsLayout::dims, then per tensor its shape and its strides (elements)
+///   workspace   LaunchInfo::workspace_bytes, shared by all workers (null when 0)
+///   packed      LaunchInfo::packed_bytes, shared by all workers; null = pack K/V on the fly
+struct KernelArgs {
+  void* const* tensors;
+  const int64_t* meta;
+  void* workspace;
+  void* packed;
+};
+
+/// Work items [begin, end) of one phase, run by one worker with `scratch` (64-byte aligned, scratch_bytes) its own.
+using KernelFunction = void (*)(const KernelArgs* args, int64_t begin, int64_t end, void* scratch);
+
+/// Where things lie in KernelArgs::meta; a pure function of the step's tensors and dims.
+struct ArgsLayout {
+  std::vector<std::string> dims;
+  std::vector<int64_t> shape_offset;   ///< per tensor, index into meta
+  std::vector<int64_t> stride_offset;  ///< per tensor
+  int64_t size = 0;                    ///< int64 words
+};
+ArgsLayout args_layout(const AttentionSpec& spec);
+ArgsLayout args_layout(const LoopStep& step);
+
+/// Phases run in order with a barrier between them.
+struct LaunchPhase {
+  std::string symbol;
+  Expr items;                    ///< i64 over dims
+  bool only_when_packed = false; ///< left out when KernelArgs::packed is null
+};
+
+struct LaunchInfo {
+  CpuSchedule schedule;
+  Expr use_when;                ///< bool over dims
+  std::vector<LaunchPhase> phases;
+  int64_t scratch_bytes = 0;    ///< per worker, independent of sequence lengths
+  Expr workspace_bytes;         ///< i64 over dims; must be given
+  Expr packed_bytes;            ///< i64 over dims; may be withheld (slower, never wrong)
+};
+
+}  // namespace tilewright

@@ -1,0 +1,53 @@
+// Schedules: plain printable structs that say how a CPU kernel runs, from rules or (later) from the tuner.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "ir/target.h"
+#include "ir/tile_program.h"
+
+namespace tilewright {
+
+enum class CpuTemplate : uint8_t { generic, prefill, decode };
+std::string_view to_string(CpuTemplate name);
+
+struct CpuSchedule {
+  CpuTemplate kernel = CpuTemplate::generic;
+  CpuIsa isa = CpuIsa::avx2;
+  int64_t lanes = 8;        ///< vector lanes of the accumulation type
+  int64_t block_q = 1;      ///< query rows of one work item
+  int64_t block_kv = 64;    ///< keys of one step, a multiple of nr
+  int64_t strip_rows = 6;   ///< query rows whose S tile stays in L1
+  int64_t mr = 6, nv = 4;   ///< micro-kernel: rows × vectors of the S and O products
+  int64_t k_unroll = 4;
+  int64_t split_kv = 0;     ///< decode: keys per split, 0 = not split
+  std::vector<std::string> reasons;  ///< one sentence per choice
+
+  int64_t nr() const { return nv * lanes; }
+};
+
+/// "prefill avx512: block_q 96, block_kv 256, …" one line, reasons left out.
+std::string print(const CpuSchedule& schedule);
+
+/// Which templates take this program on this target; the first accepted one runs where its condition holds.
+struct CpuPlan {
+  struct Choice {
+    CpuSchedule schedule;
+    Expr use_when;  ///< bool over dims; constant true for the last choice
+  };
+  struct Refusal {
+    CpuTemplate kernel;
+    std::string reason;
+  };
+  std::vector<Choice> choices;
+  std::vector<Refusal> refused;
+};
+
+struct PlanOptions {
+  bool force_generic = false;  ///< tests: the generic template for everything
+};
+
+CpuPlan plan_cpu(const TileProgram& program, const CpuTarget& target, const PlanOptions& options = {});
+
+}  // namespace tilewright

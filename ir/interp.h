@@ -1,0 +1,53 @@
+// The oracle: evaluates Graph, AttentionSpec and TileProgram in f64 (long double for f64 graphs). Shares no code with
+// lowering; slow and obvious on purpose.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "ir/bind.h"
+#include "ir/tile_program.h"
+
+namespace tilewright {
+
+enum class Precision : uint8_t {
+  oracle,  ///< f64 (long double when the graph holds f64); casts between floats do not round
+  naive    ///< semantics 19: each value rounded to its declared dtype, dot products accumulated in f32 (f64 for f64
+           ///< inputs), sequentially in k
+};
+
+/// Half-open box of a tensor: begin[i] <= index[i] < end[i].
+struct Box {
+  std::vector<int64_t> begin, end;
+};
+
+/// Dense row-major values of a box.
+struct OracleTensor {
+  Box box;
+  std::vector<long double> values;
+};
+
+/// Evaluates result `result` of a verified graph over `box` only (the whole result when nullopt): needed parts of the
+/// inputs are found backwards, so that one row of a long sequence costs O(Sk·D).
+/// `params` are in signature order and already bound.
+Result<OracleTensor> interpret(const Graph& graph, const DimBindings& dims, std::span<const TensorView> params,
+                               size_t result, const std::optional<Box>& box, Precision precision);
+
+/// Evaluates a spec over all (b, h, q): outputs in the order of the spec's output tensors.
+Result<std::vector<OracleTensor>> interpret(const AttentionSpec& spec, const DimBindings& dims,
+                                            std::span<const TensorView> tensors);
+
+/// Runs the recurrence with the given tile sizes; `splits` > 1 merges partial states.
+Result<std::vector<OracleTensor>> interpret(const TileProgram& program, const DimBindings& dims,
+                                            std::span<const TensorView> tensors, int64_t block_q,
+                                            int64_t block_kv, int64_t splits);
+
+/// One point of an Expr. `axis_values` is indexed by Axis. Loads read `tensors`.
+long double evaluate(const Expr& expr, const DimBindings& dims, std::span<const TensorView> tensors,
+                     std::span<const int64_t> axis_values, long double score);
+/// The same for integer and bool roots, exact.
+int64_t evaluate_int(const Expr& expr, const DimBindings& dims, std::span<const TensorView> tensors,
+                     std::span<const int64_t> axis_values);
+
+}  // namespace tilewright
