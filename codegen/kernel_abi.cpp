@@ -1,0 +1,64 @@
+#include "codegen/kernel_abi.h"
+
+#include <set>
+
+namespace tilewright {
+namespace {
+
+void collect(const Dim& dim, std::set<std::string>& names) {
+  for (const auto& [name, coefficient] : dim.terms()) names.insert(name);
+}
+void collect(const Expr& expr, std::set<std::string>& names) {
+  for (const ExprNode& node : expr.nodes()) collect(node.dim, names);
+}
+void collect(const Access& access, std::set<std::string>& names) {
+  for (const Expr& axis : access.axes) collect(axis, names);
+}
+
+ArgsLayout lay_out(const std::vector<SpecTensor>& tensors, std::set<std::string> names) {
+  for (const SpecTensor& tensor : tensors)
+    for (const Dim& dim : tensor.type.shape) collect(dim, names);
+  ArgsLayout layout;
+  layout.dims.assign(names.begin(), names.end());
+  layout.size = static_cast<int64_t>(layout.dims.size());
+  for (const SpecTensor& tensor : tensors) {
+    layout.shape_offset.push_back(layout.size);
+    layout.stride_offset.push_back(layout.size + tensor.type.rank());
+    layout.size += 2 * tensor.type.rank();
+  }
+  return layout;
+}
+
+}  // namespace
+
+ArgsLayout args_layout(const AttentionSpec& spec) {
+  std::set<std::string> names;
+  for (const Dim& dim : spec.batch) collect(dim, names);
+  for (const Dim& dim : spec.heads) collect(dim, names);
+  collect(spec.q_len, names);
+  collect(spec.kv_len, names);
+  for (const DotTerm& dot : spec.dots) {
+    collect(dot.query, names);
+    collect(dot.key, names);
+  }
+  collect(spec.value, names);
+  collect(spec.output, names);
+  if (spec.logsumexp) collect(*spec.logsumexp, names);
+  for (const Expr* expr : {&spec.score, &spec.keep, &spec.keep_kv, &spec.kv_range.begin, &spec.kv_range.end,
+                           &spec.kv_range.skip, &spec.kv_range.full})
+    collect(*expr, names);
+  if (spec.sink) collect(*spec.sink, names);
+  return lay_out(spec.tensors, std::move(names));
+}
+
+ArgsLayout args_layout(const LoopStep& step) {
+  std::set<std::string> names;
+  for (const Dim& dim : step.extents) collect(dim, names);
+  collect(step.value, names);
+  collect(step.value2, names);
+  if (step.sink) collect(*step.sink, names);
+  collect(step.output, names);
+  return lay_out(step.tensors, std::move(names));
+}
+
+}  // namespace tilewright
