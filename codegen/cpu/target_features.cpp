@@ -3,7 +3,7 @@
 namespace tilewright {
 
 std::string target_cpu_name(const CpuTarget& target) {
-  return target.isa == CpuIsa::avx512 ? "icelake-server" : "haswell";
+  return target.isa == CpuIsa::avx512 ? "skylake-avx512" : "haswell";
 }
 
 std::string target_features(const CpuTarget& target) {

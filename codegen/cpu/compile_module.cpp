@@ -1,0 +1,90 @@
+// Module → object code. No IR pipeline runs: templates emit loops with phis in place, and O2 on top cost 12–104 ms for
+// no speed (docs/decisions.md).
+#include <llvm/IR/LegacyPassManager.h>
+#include <llvm/IR/Verifier.h>
+#include <llvm/MC/TargetRegistry.h>
+#include <llvm/Support/TargetSelect.h>
+#include <llvm/Support/raw_ostream.h>
+#include <llvm/Target/TargetMachine.h>
+#include <llvm/Transforms/Utils/Cloning.h>
+
+#include <map>
+#include <mutex>
+
+#include "codegen/cpu/llvm_builder.h"
+#include "codegen/cpu/target_features.h"
+
+namespace tilewright {
+namespace {
+
+void initialize_native_target() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    LLVMInitializeX86TargetInfo();
+    LLVMInitializeX86Target();
+    LLVMInitializeX86TargetMC();
+    LLVMInitializeX86AsmPrinter();
+  });
+}
+
+/// One TargetMachine per thread and feature set: creating one costs more than a small compile, and sharing one
+/// between threads is a data race.
+llvm::TargetMachine* target_machine(const CpuTarget& target, const std::string& triple) {
+  thread_local std::map<std::string, std::unique_ptr<llvm::TargetMachine>> machines;
+  const std::string cpu = target_cpu_name(target), features = target_features(target);
+  auto& machine = machines[cpu + " " + features];
+  if (!machine) {
+    initialize_native_target();
+    std::string error;
+    const llvm::Target* found = llvm::TargetRegistry::lookupTarget(triple, error);
+    if (!found) return nullptr;
+    llvm::TargetOptions options;
+    options.EnableFastISel = false;
+    options.AllowFPOpFusion = llvm::FPOpFusion::Standard;  // `contract` flags decide, never the machine
+    machine.reset(found->createTargetMachine(triple, cpu, features, options, llvm::Reloc::PIC_,
+                                             llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default, /*JIT=*/true));
+  }
+  return machine.get();
+}
+
+bool emit(llvm::TargetMachine& machine, llvm::Module& module, llvm::CodeGenFileType type,
+          llvm::SmallVectorImpl<char>& bytes) {
+  llvm::raw_svector_ostream stream(bytes);
+  llvm::legacy::PassManager passes;
+  if (machine.addPassesToEmitFile(passes, stream, nullptr, type, /*DisableVerify=*/true)) return false;
+  passes.run(module);
+  return true;
+}
+
+}  // namespace
+
+Result<ObjectCode> compile_module(CpuModule source, const CpuTarget& target, const EmitOptions& options) {
+  llvm::Module& module = *source.state().module;
+  llvm::TargetMachine* machine = target_machine(target, module.getTargetTriple());
+  if (!machine) return unsupported("LLVM has no code generator for {}", module.getTargetTriple());
+  TW_CHECK(machine->createDataLayout() == module.getDataLayout());
+
+  if (options.verify) {
+    std::string complaints;
+    llvm::raw_string_ostream stream(complaints);
+    if (llvm::verifyModule(module, &stream))
+      return invalid("the generated module {} is malformed: {}", module.getName().str(), complaints);
+  }
+  ObjectCode code;
+  code.ir_instructions = module.getInstructionCount();
+  llvm::SmallVector<char, 0> bytes;
+  if (options.want_text) {
+    code.final_ir = source.text();
+    const auto copy = llvm::CloneModule(module);  // code generation rewrites its module
+    if (!emit(*machine, *copy, llvm::CodeGenFileType::AssemblyFile, bytes))
+      return unsupported("LLVM cannot print assembly for {}", module.getTargetTriple());
+    code.assembly.assign(bytes.begin(), bytes.end());
+    bytes.clear();
+  }
+  if (!emit(*machine, module, llvm::CodeGenFileType::ObjectFile, bytes))
+    return unsupported("LLVM cannot emit object code for {}", module.getTargetTriple());
+  code.bytes.assign(bytes.begin(), bytes.end());
+  return code;
+}
+
+}  // namespace tilewright
