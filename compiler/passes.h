@@ -33,6 +33,14 @@ struct FoldedScale {
 };
 FoldedScale fold_softmax_scale(const Expr& expr, double factor);
 
+/// Where the raw score enters `expr` only as s · c (c constant), `scale` is c and `expr` has the bare s instead, so
+/// that a template may scale Q. Otherwise 1 and `expr` as it is. Call it after fold_softmax_scale.
+struct LeadingScale {
+  double scale = 1;
+  Expr expr;
+};
+LeadingScale leading_scale(const Expr& expr);
+
 TileProgram build_tile_program(const AttentionSpec& spec);
 
 }  // namespace tilewright
