@@ -75,8 +75,7 @@ Result<std::shared_ptr<const JitCode>> JitCode::load(const std::vector<char>& ob
   for (const std::string& name : *names) wanted.add(state->session->intern(name));
   auto found = state->session->lookup(orc::makeJITDylibSearchOrder(&library), std::move(wanted));
   if (!found) return failed(found.takeError());
-  for (const auto& [name, symbol] : *found)
-    state->functions[(*name).str()] = symbol.getAddress().toPtr<void*>();
+  for (const auto& [name, symbol] : *found) state->functions[(*name).str()] = symbol.getAddress().toPtr<void*>();
   return std::shared_ptr<const JitCode>(new JitCode(std::move(state)));
 }
 

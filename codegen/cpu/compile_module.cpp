@@ -41,8 +41,8 @@ llvm::TargetMachine* target_machine(const CpuTarget& target, const std::string& 
     llvm::TargetOptions options;
     options.EnableFastISel = false;
     options.AllowFPOpFusion = llvm::FPOpFusion::Standard;  // `contract` flags decide, never the machine
-    machine.reset(found->createTargetMachine(triple, cpu, features, options, llvm::Reloc::PIC_,
-                                             llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default, /*JIT=*/true));
+    machine.reset(found->createTargetMachine(triple, cpu, features, options, llvm::Reloc::PIC_, llvm::CodeModel::Small,
+                                             llvm::CodeGenOptLevel::Default, /*JIT=*/true));
   }
   return machine.get();
 }
