@@ -1,0 +1,97 @@
+// Target + TileProgram → which templates run when, with their schedules and the reasons.
+#include <algorithm>
+
+#include "compiler/plan_rules.h"
+
+namespace tilewright {
+namespace {
+
+constexpr int64_t kMaxHeadDim = 512;
+
+Expr always() {
+  Expr expr;
+  expr.set_root(expr.constant_int(1, DType::boolean));
+  return expr;
+}
+
+/// q_len · head_group <= limit.
+Expr at_most_rows(const AttentionSpec& spec, int64_t limit) {
+  Expr expr;
+  const ExprId rows = expr.dim(spec.q_len * spec.head_group);
+  expr.set_root(expr.op(Op::le, DType::boolean, {rows, expr.constant_int(limit, DType::i64)}));
+  return expr;
+}
+
+CpuSchedule schedule_generic(const TileProgram& program, const CpuTarget& target, std::string why) {
+  CpuSchedule s;
+  s.kernel = CpuTemplate::generic;
+  s.isa = target.isa;
+  s.lanes = accumulator_lanes(program, target);
+  const Dim& rows = program.spec.q_len;
+  s.block_q = rows.is_constant() ? std::clamp<int64_t>(rows.constant(), 1, 16) : 16;
+  s.strip_rows = s.block_q;
+  s.block_kv = 64;
+  s.mr = 1;
+  s.nv = 1;
+  s.reasons.push_back(std::move(why));
+  return s;
+}
+
+}  // namespace
+
+int64_t accumulator_lanes(const TileProgram& program, const CpuTarget& target) {
+  return target.vector_bytes() / size_of(program.spec.accumulate);
+}
+
+std::string refuse_fast(const TileProgram& program, const CpuTarget& target) {
+  const AttentionSpec& spec = program.spec;
+  if (target.isa == CpuIsa::baseline) return "the target has no AVX2";
+  if (spec.dots.size() != 1) return fmt::format("the score is a sum of {} products", spec.dots.size());
+  for (int tensor : {spec.dots[0].query.tensor, spec.dots[0].key.tensor, spec.value.tensor}) {
+    const SpecTensor& operand = spec.tensors[static_cast<size_t>(tensor)];
+    if (!is_float(operand.type.dtype))
+      return fmt::format("%{} is {}, not a float", operand.name, to_string(operand.type.dtype));
+  }
+  for (int64_t dim : {spec.dots[0].head_dim, spec.value_dim})
+    if (dim > kMaxHeadDim) return fmt::format("head dim {} is over {}", dim, kMaxHeadDim);
+  const auto depends = dependencies(spec.keep_kv);
+  if (spec.head_group > 1 && !depends.empty() && depends[static_cast<size_t>(raw(spec.keep_kv.root()))] & bit(Axis::h))
+    return "which keys are hidden differs between query heads that share K and V";
+  return {};
+}
+
+CpuPlan plan_cpu(const TileProgram& program, const CpuTarget& target, const PlanOptions& options) {
+  const AttentionSpec& spec = program.spec;
+  CpuPlan plan;
+  if (options.force_generic) {
+    for (CpuTemplate kernel : {CpuTemplate::decode, CpuTemplate::prefill})
+      plan.refused.push_back({kernel, "the generic template was asked for"});
+    plan.choices.push_back({schedule_generic(program, target, "the generic template was asked for"), always()});
+    return plan;
+  }
+
+  const std::string no_decode = refuse_decode(program, target);
+  std::string no_prefill = refuse_prefill(program, target);
+  bool decode_always = false;
+  if (no_decode.empty()) {
+    decode_always = spec.q_len.is_constant();
+    plan.choices.push_back(
+        {schedule_decode(program, target), decode_always ? always() : at_most_rows(spec, decode_row_limit(spec))});
+  } else {
+    plan.refused.push_back({CpuTemplate::decode, no_decode});
+  }
+  if (decode_always) {
+    if (no_prefill.empty())
+      no_prefill =
+          fmt::format("{} query rows share one KV head, which decode takes", to_string(spec.q_len * spec.head_group));
+    plan.refused.push_back({CpuTemplate::prefill, no_prefill});
+  } else if (no_prefill.empty()) {
+    plan.choices.push_back({schedule_prefill(program, target), always()});
+  } else {
+    plan.refused.push_back({CpuTemplate::prefill, no_prefill});
+    plan.choices.push_back({schedule_generic(program, target, "runs every program that prefill refuses"), always()});
+  }
+  return plan;
+}
+
+}  // namespace tilewright

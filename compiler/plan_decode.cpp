@@ -1,0 +1,51 @@
+// When the fast decode template runs, and its tile sizes.
+#include <algorithm>
+
+#include "compiler/plan_rules.h"
+
+namespace tilewright {
+namespace {
+// Up to here reading K and V once costs more than the arithmetic on them.
+constexpr int64_t kRows = 16;
+constexpr int64_t kSplitBytes = 256 << 10;
+}  // namespace
+
+int64_t decode_row_limit(const AttentionSpec& spec) { return std::max(kRows, spec.head_group); }
+
+std::string refuse_decode(const TileProgram& program, const CpuTarget& target) {
+  const AttentionSpec& spec = program.spec;
+  if (std::string reason = refuse_fast(program, target); !reason.empty()) return reason;
+  if (spec.normaliser != Normaliser::softmax) return "the scores are not normalised by a softmax";
+  const Dim rows = spec.q_len * spec.head_group;
+  if (rows.is_constant() && rows.constant() > decode_row_limit(spec))
+    return fmt::format("{} query rows share one KV head, more than the {} that decode takes", rows.constant(),
+                       decode_row_limit(spec));
+  return {};
+}
+
+CpuSchedule schedule_decode(const TileProgram& program, const CpuTarget& target) {
+  const AttentionSpec& spec = program.spec;
+  CpuSchedule s;
+  s.kernel = CpuTemplate::decode;
+  s.isa = target.isa;
+  s.lanes = accumulator_lanes(program, target);
+  const Dim rows = spec.q_len * spec.head_group;
+  s.block_q = rows.is_constant() ? std::max<int64_t>(rows.constant(), 1) : decode_row_limit(spec);
+  s.strip_rows = s.block_q;
+  s.mr = std::min<int64_t>(s.block_q, 4);
+  s.nv = 1;
+  s.block_kv = 64;
+  s.reasons.push_back(fmt::format("at most {} query rows share one KV head, whose K and V are read once", s.block_q));
+
+  // A power of two that does not depend on kv_len or on the number of workers, so that results do not (semantics 20).
+  const int64_t key_bytes =
+      spec.dots[0].head_dim * size_of(spec.tensors[static_cast<size_t>(spec.dots[0].key.tensor)].type.dtype) +
+      spec.value_dim * size_of(spec.tensors[static_cast<size_t>(spec.value.tensor)].type.dtype);
+  s.split_kv = 256;
+  while (s.split_kv < 1024 && s.split_kv * key_bytes < kSplitBytes) s.split_kv *= 2;
+  s.reasons.push_back(fmt::format("splits of {} keys ({} KB of K and V) keep all cores busy with few heads", s.split_kv,
+                                  s.split_kv * key_bytes >> 10));
+  return s;
+}
+
+}  // namespace tilewright

@@ -1,0 +1,25 @@
+// The rules of each CPU template, one file each: which programs it takes and with what tile sizes.
+#pragma once
+
+#include <string>
+
+#include "compiler/schedule.h"
+
+namespace tilewright {
+
+/// One sentence why the template does not take the program; empty when it does.
+std::string refuse_prefill(const TileProgram& program, const CpuTarget& target);
+std::string refuse_decode(const TileProgram& program, const CpuTarget& target);
+/// What every fast template needs; empty when it is there.
+std::string refuse_fast(const TileProgram& program, const CpuTarget& target);
+
+CpuSchedule schedule_prefill(const TileProgram& program, const CpuTarget& target);
+CpuSchedule schedule_decode(const TileProgram& program, const CpuTarget& target);
+
+/// Decode takes at most this many query rows (q_len · head_group) that share one KV head.
+int64_t decode_row_limit(const AttentionSpec& spec);
+
+/// Vector lanes of the accumulation type.
+int64_t accumulator_lanes(const TileProgram& program, const CpuTarget& target);
+
+}  // namespace tilewright
