@@ -96,6 +96,8 @@ class GraphBuilder {
   ValueId repeat_heads(ValueId a, int64_t times);
 
   ValueId reduce(Op op, ValueId a, int64_t axis, bool keepdims = true);
+  /// A sink has the dtype of the scores and is a scalar, [H] (one per head, the axis rank-3 of the scores) or anything
+  /// that broadcasts right-aligned to the scores with `axis` set to 1, such as [H,1,1].
   ValueId softmax(ValueId a, int64_t axis, ValueId sink = kNoValue);
   ValueId logsumexp(ValueId a, int64_t axis, bool keepdims = true, ValueId sink = kNoValue);
   /// Result dtype defaults to the accumulation type (f32, or f64 for f64).

@@ -1,6 +1,7 @@
 #include "ir/shape.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "ir/result.h"
 
@@ -65,19 +66,68 @@ std::string to_string(const Shape& shape) {
   return text + "]";
 }
 
-std::string to_string(const TensorType& type) {
-  return std::string(to_string(type.dtype)) + to_string(type.shape);
+std::string to_string(const TensorType& type) { return std::string(to_string(type.dtype)) + to_string(type.shape); }
+
+std::optional<Dim> checked_add(const Dim& a, const Dim& b) {
+  int64_t sum = 0;
+  if (__builtin_add_overflow(a.constant(), b.constant(), &sum)) return std::nullopt;
+  for (const auto& [name, coefficient] : b.terms()) {
+    auto found = a.terms().find(name);
+    if (found != a.terms().end() && __builtin_add_overflow(found->second, coefficient, &sum)) return std::nullopt;
+  }
+  return a + b;
+}
+
+std::optional<Dim> checked_multiply(const Dim& a, int64_t factor) {
+  int64_t scaled = 0;
+  if (__builtin_mul_overflow(a.constant(), factor, &scaled)) return std::nullopt;
+  for (const auto& [name, coefficient] : a.terms())
+    if (__builtin_mul_overflow(coefficient, factor, &scaled)) return std::nullopt;
+  return a * factor;
+}
+
+namespace {
+
+/// A shape's element count as constant · Π factors, the factors being dims with coprime coefficients, sorted by text.
+struct ElementCount {
+  int64_t constant = 1;
+  bool overflow = false;
+  std::vector<std::string> factors;
+};
+
+ElementCount element_count(const Shape& shape) {
+  ElementCount count;
+  for (const Dim& dim : shape) {
+    int64_t common = dim.constant();
+    for (const auto& [name, coefficient] : dim.terms()) common = std::gcd(common, coefficient);
+    if (dim.is_constant(0)) return {0, false, {}};
+    if (__builtin_mul_overflow(count.constant, common, &count.constant)) count.overflow = true;
+    if (dim.is_constant()) continue;
+    Dim factor = dim.constant() / common;
+    for (const auto& [name, coefficient] : dim.terms()) factor = factor + Dim::named(name, coefficient / common);
+    count.factors.push_back(to_string(factor));
+  }
+  std::sort(count.factors.begin(), count.factors.end());
+  return count;
+}
+
+}  // namespace
+
+bool same_element_count(const Shape& a, const Shape& b) {
+  const ElementCount x = element_count(a), y = element_count(b);
+  return !x.overflow && !y.overflow && x.constant == y.constant && x.factors == y.factors;
 }
 
 std::optional<Dim> product(const Shape& dims) {
   Dim result = 1;
   for (const Dim& dim : dims) {
+    std::optional<Dim> next;
     if (dim.is_constant())
-      result = result * dim.constant();
+      next = checked_multiply(result, dim.constant());
     else if (result.is_constant())
-      result = dim * result.constant();
-    else
-      return std::nullopt;
+      next = checked_multiply(dim, result.constant());
+    if (!next) return std::nullopt;
+    result = *next;
   }
   return result;
 }

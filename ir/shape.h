@@ -58,7 +58,15 @@ std::string to_string(const Shape& shape);
 /// "bf16[B,32,Sq,128]"
 std::string to_string(const TensorType& type);
 
-/// Product of dims when all but one are constant; nullopt otherwise (products of names are not affine).
+/// Sum and product; nullopt when a coefficient overflows int64. For dims that come from outside.
+std::optional<Dim> checked_add(const Dim& a, const Dim& b);
+std::optional<Dim> checked_multiply(const Dim& a, int64_t factor);
+
+/// True when both shapes hold equally many elements for every size of the named dims, as far as that can be seen.
+bool same_element_count(const Shape& a, const Shape& b);
+
+/// Product of dims when all but one are constant; nullopt otherwise (products of names are not affine)
+/// and on overflow.
 std::optional<Dim> product(const Shape& dims);
 
 /// Right-aligned broadcast of two shapes (semantics 15); nullopt when they do not broadcast.
