@@ -1,0 +1,24 @@
+// Elementary functions over scalar or vector float/double of any lane count, as straight-line code without calls.
+// float is within 2.5 ulp (tanh 5, and relative to the result also near 0), double within 3. Subnormal inputs may count
+// as zero. Kernels run with FTZ and DAZ set (the runtime sets them); with them, results below the normal range are 0.
+// NaN gives NaN; domain errors give NaN; poles give infinities.
+#pragma once
+
+#include "codegen/cpu/llvm_builder.h"
+
+namespace tilewright::cpu::math {
+
+/// 2^x; exactly 1 at 0. -inf and anything below the normal range give 0, +inf gives +inf.
+llvm::Value* exp2(LlvmBuilder& b, llvm::Value* x);
+llvm::Value* exp(LlvmBuilder& b, llvm::Value* x);
+llvm::Value* log2(LlvmBuilder& b, llvm::Value* x);
+llvm::Value* log(LlvmBuilder& b, llvm::Value* x);
+/// Relative accuracy also near 0.
+llvm::Value* tanh(LlvmBuilder& b, llvm::Value* x);
+llvm::Value* sigmoid(LlvmBuilder& b, llvm::Value* x);
+llvm::Value* erf(LlvmBuilder& b, llvm::Value* x);
+llvm::Value* sqrt(LlvmBuilder& b, llvm::Value* x);
+llvm::Value* rsqrt(LlvmBuilder& b, llvm::Value* x);
+llvm::Value* floor(LlvmBuilder& b, llvm::Value* x);
+
+}  // namespace tilewright::cpu::math
