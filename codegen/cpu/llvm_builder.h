@@ -97,7 +97,7 @@ class LlvmBuilder {
   llvm::Value* lane_mask(llvm::Value* count, int64_t lanes);  ///< lane < count (i64, any value)
   llvm::Value* fma(llvm::Value* a, llvm::Value* b, llvm::Value* c);
   llvm::Value* max_ignoring_nan(llvm::Value* a, llvm::Value* b);  ///< one vmaxps: a NaN in `a` gives b
-  llvm::Value* reduce_max(llvm::Value* vector);  ///< NaNs ignored where a number is
+  llvm::Value* reduce_max(llvm::Value* vector);  ///< of a vector without NaN (max_ignoring_nan makes one)
   llvm::Value* reduce_add(llvm::Value* vector);  ///< fixed tree order
 
   static int64_t lanes_of(llvm::Value* value);
