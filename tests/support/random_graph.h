@@ -1,0 +1,38 @@
+// Random attention graphs: every spelling that fusion claims to know, random score and mask expressions, dtypes, sizes.
+// The shared generator of all random tests: a new feature enters here on the day it lands.
+#pragma once
+
+#include <cstdint>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "ir/graph.h"
+#include "tests/support/test_tensor.h"
+
+namespace tilewright::testing {
+
+/// How to fill a parameter.
+struct Fill {
+  enum class Kind : uint8_t { gaussian, coin, minus_inf_or_small, integer_between, ascending } kind = Kind::gaussian;
+  double scale = 1;          ///< gaussian: standard deviation; coin: probability of true
+  int64_t low = 0, high = 0;  ///< integer_between, ascending: inclusive bounds
+};
+
+struct RandomCase {
+  uint64_t seed = 0;
+  Graph graph;
+  DimBindings dims;
+  std::vector<Fill> fills;          ///< one per parameter
+  std::set<std::string> spellings;  ///< what the graph uses: "gqa: reshape", "mask: additive", …
+};
+
+RandomCase random_attention(uint64_t seed);
+
+/// Shape of a parameter under the case's dims.
+std::vector<int64_t> concrete_shape(const TensorType& type, const DimBindings& dims);
+
+void fill(TestTensor& tensor, const Fill& how, std::mt19937_64& random);
+
+}  // namespace tilewright::testing
