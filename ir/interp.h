@@ -2,6 +2,7 @@
 // lowering; slow and obvious on purpose.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -34,14 +35,40 @@ struct OracleTensor {
 Result<OracleTensor> interpret(const Graph& graph, const DimBindings& dims, std::span<const TensorView> params,
                                size_t result, const std::optional<Box>& box, Precision precision);
 
+/// Sorted distinct indices, one list per axis; they stand for their product.
+using IndexLists = std::vector<std::vector<int64_t>>;
+
+/// A graph bound to real tensors, evaluated piece by piece: sampled rows of a long sequence, one head at a time.
+/// Parameters are read in place and never copied whole; the views must stay valid. Safe to use from several threads.
+class GraphOracle {
+ public:
+  /// Errors: unbound dims, sizes that do not fit the ops, parameters of another shape or dtype.
+  static Result<GraphOracle> create(const Graph& graph, const DimBindings& dims, std::span<const TensorView> params);
+
+  struct Options {
+    Precision precision = Precision::oracle;
+    bool flush_subnormals = false;  ///< f32, bf16 and f64 subnormals of the parameters read as zero (semantics 19)
+  };
+  /// Elements of `value` (any value of the graph) at the product of the lists, row-major.
+  std::vector<long double> evaluate(ValueId value, const IndexLists& lists, const Options& options) const;
+
+  const std::vector<int64_t>& shape(ValueId value) const;
+  const Graph& graph() const;  ///< decomposed softmax and logsumexp spellings raised; same ValueIds as the input
+
+ private:
+  struct State;
+  explicit GraphOracle(std::shared_ptr<const State> state) : state_(std::move(state)) {}
+  std::shared_ptr<const State> state_;
+};
+
 /// Evaluates a spec over all (b, h, q): outputs in the order of the spec's output tensors.
 Result<std::vector<OracleTensor>> interpret(const AttentionSpec& spec, const DimBindings& dims,
                                             std::span<const TensorView> tensors);
 
 /// Runs the recurrence with the given tile sizes; `splits` > 1 merges partial states.
 Result<std::vector<OracleTensor>> interpret(const TileProgram& program, const DimBindings& dims,
-                                            std::span<const TensorView> tensors, int64_t block_q,
-                                            int64_t block_kv, int64_t splits);
+                                            std::span<const TensorView> tensors, int64_t block_q, int64_t block_kv,
+                                            int64_t splits);
 
 /// One point of an Expr. `axis_values` is indexed by Axis. Loads read `tensors`.
 long double evaluate(const Expr& expr, const DimBindings& dims, std::span<const TensorView> tensors,
