@@ -1,0 +1,57 @@
+// Compiled: an immutable, runnable Program. Kernels share it; it owns its machine code.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "codegen/kernel_abi.h"
+#include "runtime/engine.h"
+#include "runtime/launch_expr.h"
+#include "runtime/orc_jit.h"
+#include "runtime/signature.h"
+
+namespace tilewright {
+
+struct CompiledPhase {
+  KernelFunction function = nullptr;
+  LaunchExpr items;
+  bool only_when_packed = false;
+};
+
+struct CompiledChoice {
+  CpuTemplate kernel = CpuTemplate::generic;
+  LaunchExpr use_when, workspace_bytes, packed_bytes;
+  int64_t scratch_bytes = 0;  ///< per worker
+  std::vector<CompiledPhase> phases;
+  std::shared_ptr<const JitCode> code;
+};
+
+struct CompiledStep {
+  std::vector<int> tensors;       ///< into Program::tensors
+  std::vector<size_t> dims;       ///< per ArgsLayout dim, its position in Signature::dims()
+  int64_t meta_words = 0;
+  std::vector<CompiledChoice> choices;
+};
+
+/// A tensor by size: element bytes and shape.
+struct TensorSize {
+  int64_t element_bytes = 0;
+  std::vector<DimFormula> shape;
+  /// False when the size overflows or an axis is negative.
+  bool bytes(std::span<const int64_t> dims, int64_t& result) const;
+};
+
+struct Compiled {
+  explicit Compiled(const Graph& canonical) : signature(canonical) {}
+
+  Signature signature;
+  Program program;
+  std::vector<TensorSize> tensors;       ///< of Program::tensors
+  std::vector<TensorSize> intermediates; ///< what materialising every value of the graph would take
+  std::vector<CompiledStep> steps;
+  CompileStats stats;                    ///< of the compile that made it
+  std::string dump_path;
+};
+
+}  // namespace tilewright

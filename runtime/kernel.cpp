@@ -1,0 +1,124 @@
+#include "runtime/kernel.h"
+
+#include <cstddef>
+
+#include "runtime/memory_plan.h"
+#include "runtime/step_executor.h"
+
+namespace tilewright {
+namespace {
+
+TensorView temporary_view(const TensorSize& size, DType dtype, void* data, std::span<const int64_t> dims) {
+  TensorView view{data, dtype, static_cast<int>(size.shape.size()), {}, {}};
+  int64_t stride = 1;
+  for (size_t i = size.shape.size(); i-- > 0;) {
+    view.shape[i] = size.shape[i].evaluate(dims);
+    view.strides[i] = stride;
+    stride *= view.shape[i];
+  }
+  return view;
+}
+
+void run_steps(const Compiled& compiled, const MemoryPlan& plan, std::span<const TensorView> inputs,
+               std::span<const TensorView> outputs, std::span<const int64_t> dims, std::byte* workspace,
+               Executor& executor) {
+  const auto& tensors = compiled.program.tensors;
+  for (size_t i = 0; i < compiled.steps.size(); ++i) {
+    const CompiledStep& step = compiled.steps[i];
+    InlineArray<TensorView, 24> views(step.tensors.size());
+    for (size_t j = 0; j < step.tensors.size(); ++j) {
+      const auto id = static_cast<size_t>(step.tensors[j]);
+      const ProgramTensor& tensor = tensors[id];
+      switch (tensor.role) {
+        case TensorRole::param: views[j] = inputs[static_cast<size_t>(tensor.position)]; break;
+        case TensorRole::result: views[j] = outputs[static_cast<size_t>(tensor.position)]; break;
+        case TensorRole::temporary:
+          views[j] = temporary_view(compiled.tensors[id], tensor.type.dtype, workspace + plan.temporary(id), dims);
+      }
+    }
+    const CompiledChoice& choice = step.choices[plan.choice(i)];
+    StepMemory memory;
+    memory.workspace = workspace + plan.step_area();
+    if (plan.packed(i)) memory.packed = workspace + plan.step_area() + plan.workspace_bytes(i);
+    memory.scratch = workspace + plan.scratch();
+    memory.scratch_stride = plan.scratch_stride();
+    run_step(step, choice, views, dims, memory, executor);
+  }
+}
+
+}  // namespace
+
+Result<Done> Kernel::run(std::span<const TensorView> inputs, std::span<const TensorView> outputs,
+                         const RunOptions& options) const {
+  const Compiled& compiled = *state_->compiled;
+  InlineArray<int64_t, 32> dims(compiled.signature.dims().size());
+  if (auto ok = compiled.signature.bind(inputs, dims); !ok) return ok;
+  if (auto ok = compiled.signature.check_outputs(inputs, outputs, dims); !ok) return ok;
+
+  Executor& executor = options.executor ? *options.executor : *state_->executor;
+  const int64_t limit = options.workspace ? options.workspace_bytes : options.workspace_limit;
+  const MemoryPlan plan(compiled, dims, executor.workers(), limit);
+  if (auto ok = plan.check(); !ok) return ok;
+  if (options.workspace) {
+    if (reinterpret_cast<uintptr_t>(options.workspace) % 64 != 0) return invalid("the workspace is not 64-byte aligned");
+    run_steps(compiled, plan, inputs, outputs, dims, static_cast<std::byte*>(options.workspace), executor);
+    return Done{};
+  }
+  AlignedBuffer buffer = state_->buffers->take(plan.total());
+  if (plan.total() > 0 && !buffer.data())
+    return Diagnostic{ErrorKind::io, fmt::format("a workspace of {} bytes cannot be allocated", plan.total()), {}, 0};
+  run_steps(compiled, plan, inputs, outputs, dims, static_cast<std::byte*>(buffer.data()), executor);
+  state_->buffers->give_back(std::move(buffer));
+  return Done{};
+}
+
+Result<std::vector<std::vector<int64_t>>> Kernel::result_shapes(const DimBindings& bindings) const {
+  const Signature& signature = state_->compiled->signature;
+  const auto dims = signature.from_bindings(bindings);
+  if (!dims) return dims.error();
+  std::vector<std::vector<int64_t>> shapes;
+  for (size_t i = 0; i < signature.outputs(); ++i) shapes.push_back(signature.result_shape(i, *dims));
+  return shapes;
+}
+
+Result<DimBindings> Kernel::bind(std::span<const TensorView> inputs) const {
+  const Signature& signature = state_->compiled->signature;
+  std::vector<int64_t> dims(signature.dims().size());
+  if (auto ok = signature.bind(inputs, dims); !ok) return ok.error();
+  return signature.to_bindings(dims);
+}
+
+Result<int64_t> Kernel::workspace_bytes(const DimBindings& bindings, int workers) const {
+  const auto dims = state_->compiled->signature.from_bindings(bindings);
+  if (!dims) return dims.error();
+  const MemoryPlan plan(*state_->compiled, *dims, workers, -1);
+  if (auto ok = plan.check(); !ok) return ok.error();
+  return plan.total();
+}
+
+Result<MemoryEstimate> Kernel::memory_estimate(const DimBindings& bindings, int workers,
+                                               int64_t workspace_limit) const {
+  const Compiled& compiled = *state_->compiled;
+  const auto dims = compiled.signature.from_bindings(bindings);
+  if (!dims) return dims.error();
+  const MemoryPlan plan(compiled, *dims, workers, workspace_limit);
+  if (auto ok = plan.check(); !ok) return ok.error();
+  MemoryEstimate estimate;
+  const auto add = [&](const TensorSize& tensor, int64_t& sum) {
+    int64_t bytes = 0;
+    if (!tensor.bytes(*dims, bytes) || __builtin_add_overflow(sum, bytes, &sum)) sum = INT64_MAX;
+  };
+  for (size_t i = 0; i < compiled.tensors.size(); ++i)
+    if (compiled.program.tensors[i].role == TensorRole::result) add(compiled.tensors[i], estimate.outputs);
+  for (const TensorSize& value : compiled.intermediates) add(value, estimate.unfused);
+  estimate.scratch = plan.scratch_total();
+  estimate.workspace = plan.shared_total();
+  return estimate;
+}
+
+const Graph& Kernel::graph() const { return state_->graph; }
+const Program& Kernel::program() const { return state_->compiled->program; }
+const CompileStats& Kernel::stats() const { return state_->stats; }
+const std::string& Kernel::dump_path() const { return state_->compiled->dump_path; }
+
+}  // namespace tilewright

@@ -1,0 +1,73 @@
+#include "runtime/step_executor.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "runtime/float_environment.h"
+#include "runtime/inline_array.h"
+
+namespace tilewright {
+namespace {
+
+/// One phase being worked on. Workers claim shrinking runs of items: long ones first for few claims and for locality,
+/// single ones at the end, so that uneven items (causal masks) leave nobody idle.
+struct PhaseRun {
+  KernelFunction function;
+  const KernelArgs* args;
+  int64_t items;
+  int workers;
+  std::byte* scratch;
+  int64_t scratch_stride;
+  std::atomic<int64_t> next{0};
+
+  bool claim(int64_t& begin, int64_t& end) {
+    begin = next.load(std::memory_order_relaxed);
+    do {
+      if (begin >= items) return false;
+      end = begin + std::max<int64_t>(1, (items - begin) / (4 * workers));
+    } while (!next.compare_exchange_weak(begin, end, std::memory_order_relaxed));
+    return true;
+  }
+
+  void work(int worker) {
+    int64_t begin = 0, end = 0;
+    if (!claim(begin, end)) return;
+    const FloatEnvironment environment;
+    do {
+      function(args, begin, end, scratch + worker * scratch_stride);
+    } while (claim(begin, end));
+  }
+};
+
+}  // namespace
+
+void run_step(const CompiledStep& step, const CompiledChoice& choice, std::span<const TensorView> tensors,
+              std::span<const int64_t> dims, const StepMemory& memory, Executor& executor) {
+  InlineArray<void*, 32> pointers(tensors.size());
+  InlineArray<int64_t, 256> meta(static_cast<size_t>(step.meta_words));
+  size_t word = 0;
+  for (const size_t dim : step.dims) meta[word++] = dims[dim];
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const TensorView& view = tensors[i];
+    pointers[i] = view.data;
+    for (int axis = 0; axis < view.rank; ++axis) meta[word++] = view.shape[axis];
+    for (int axis = 0; axis < view.rank; ++axis) meta[word++] = view.strides[axis];
+  }
+  TW_CHECK(word == meta.size());
+
+  const KernelArgs args{pointers.data(), meta.data(), memory.workspace, memory.packed};
+  for (const CompiledPhase& phase : choice.phases) {
+    if (phase.only_when_packed && !memory.packed) continue;
+    const int64_t items = phase.items.evaluate(dims);
+    if (items <= 0) continue;
+    if (items == 1 || executor.workers() == 1) {
+      const FloatEnvironment environment;
+      phase.function(&args, 0, items, memory.scratch);
+      continue;
+    }
+    PhaseRun run{phase.function, &args, items, executor.workers(), memory.scratch, memory.scratch_stride};
+    executor.run([&run](int worker) { run.work(worker); });
+  }
+}
+
+}  // namespace tilewright
