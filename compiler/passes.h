@@ -21,6 +21,8 @@ Expr simplify(const Expr& expr, const AxisExtents& extents = {});
 /// Finds attention in a canonical graph and cuts the rest into loop steps. Never fails on a verified graph: what does
 /// not fuse runs unfused, with a note. Specs come out with kv_range analysed.
 Result<Program> fuse(const Graph& canonical);
+/// Every op a step of its own with its value in memory: attention as it runs without fusion, for comparison.
+Result<Program> lower_unfused(const Graph& canonical);
 
 /// Fills spec.keep_kv and spec.kv_range from spec.keep.
 void analyze_mask(AttentionSpec& spec);

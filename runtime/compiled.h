@@ -43,7 +43,7 @@ struct TensorSize {
 };
 
 struct Compiled {
-  explicit Compiled(const Graph& canonical) : signature(canonical) {}
+  explicit Compiled(const Graph& graph) : signature(graph) {}
 
   Signature signature;
   Program program;

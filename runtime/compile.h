@@ -1,0 +1,36 @@
+// The whole line as one function: verify → canonicalize → fuse → per attention: tile program, plan, generate, LLVM, link.
+#pragma once
+
+#include "runtime/compiled.h"
+
+namespace tilewright {
+
+/// One dump file.
+struct StageText {
+  std::string file;  ///< "03_tile.tile", "05_emit.decode.ll"
+  std::string text;
+};
+
+struct CompileRequest {
+  CpuTarget target;
+  CompileOptions options;
+  bool want_texts = false;  ///< fills Compilation::texts
+  bool link = true;         ///< false: for a target that is not this machine; the result does not run
+  bool attention = true;    ///< false: every op as a step of its own, the way frameworks without fusion run it
+};
+
+/// What the front half makes; `canonical_text` is the cache key of everything that follows.
+struct FrontEnd {
+  Graph canonical;
+  std::string canonical_text;
+  std::vector<StageTime> stages;
+};
+Result<FrontEnd> compile_front(const Graph& graph);
+
+struct Compilation {
+  std::shared_ptr<Compiled> compiled;
+  std::vector<StageText> texts;
+};
+Result<Compilation> compile_back(const Graph& graph, FrontEnd front, const CompileRequest& request);
+
+}  // namespace tilewright

@@ -1,0 +1,29 @@
+// The part of a compile that takes time: one job per kernel (a step's choice), run on several threads.
+#pragma once
+
+#include <optional>
+
+#include "codegen/cpu/cpu_codegen.h"
+#include "runtime/compile.h"
+
+namespace tilewright {
+
+struct CompileJob {
+  size_t step = 0, choice = 0;
+  const TileProgram* program = nullptr;  ///< attention
+  const LoopStep* loop = nullptr;        ///< or a loop
+  CpuSchedule schedule;
+  std::string symbol_prefix;
+
+  // Results.
+  std::optional<LaunchInfo> launch;
+  std::shared_ptr<const JitCode> code;
+  std::vector<StageTime> stages;
+  std::string emitted_ir, final_ir, assembly;
+  int64_t code_bytes = 0, ir_instructions = 0;
+  Diagnostics errors;
+};
+
+void run_jobs(std::vector<CompileJob>& jobs, const CompileRequest& request);
+
+}  // namespace tilewright
