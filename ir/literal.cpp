@@ -56,9 +56,13 @@ LiteralKind printed_kind(const Scalar& value, DType dtype) {
   return digits ? LiteralKind::integer : LiteralKind::real;
 }
 
+DType own_dtype(LiteralKind kind) {
+  return kind == LiteralKind::boolean ? DType::boolean : kind == LiteralKind::real ? DType::f32 : DType::i64;
+}
+
 DType literal_dtype(Op op, size_t position, LiteralKind kind, std::span<const std::optional<DType>> operands,
                     DType result) {
-  const DType own = kind == LiteralKind::boolean ? DType::boolean : kind == LiteralKind::real ? DType::f32 : DType::i64;
+  const DType own = own_dtype(kind);
   const bool comparison = op >= Op::eq && op <= Op::ge;
   if (op == Op::cast) return own;
   if (op == Op::select && position == 0) return DType::boolean;

@@ -26,6 +26,9 @@ Result<Scalar> to_scalar(const Literal& literal, DType dtype);
 std::string print_scalar(const Scalar& value, DType dtype);
 LiteralKind printed_kind(const Scalar& value, DType dtype);
 
+/// dtype of a literal that stands alone: bool, i64 or f32.
+DType own_dtype(LiteralKind kind);
+
 /// dtype of a literal that is operand `position` of `op`: that of its neighbours (nullopt: a literal, too), else that
 /// of the result. Both the parser and the printer ask here, so that what is printed bare reads back the same.
 DType literal_dtype(Op op, size_t position, LiteralKind kind, std::span<const std::optional<DType>> operands,
