@@ -87,6 +87,21 @@ Type* with_lanes(Type* scalar, int64_t lanes) {
 }
 }  // namespace
 
+namespace {
+bool is_constant(Value* value, uint64_t expected) {
+  auto* constant = llvm::dyn_cast<llvm::ConstantInt>(value);
+  return constant && constant->equalsInt(expected);
+}
+}  // namespace
+
+Value* LlvmBuilder::add(Value* a, Value* b) {
+  if (is_constant(a, 0)) return b;
+  return is_constant(b, 0) ? a : ir.CreateNSWAdd(a, b);
+}
+Value* LlvmBuilder::mul(Value* a, Value* b) {
+  if (is_constant(a, 1)) return b;
+  return is_constant(b, 1) ? a : ir.CreateNSWMul(a, b);
+}
 Value* LlvmBuilder::min(Value* a, Value* b) { return ir.CreateBinaryIntrinsic(llvm::Intrinsic::smin, a, b); }
 Value* LlvmBuilder::max(Value* a, Value* b) { return ir.CreateBinaryIntrinsic(llvm::Intrinsic::smax, a, b); }
 Value* LlvmBuilder::ceil_div(Value* a, int64_t divisor) {
@@ -170,6 +185,7 @@ void LlvmBuilder::when(Value* condition, const std::function<void()>& then) {
 }
 
 Value* LlvmBuilder::element_pointer(DType dtype, Value* base, Value* offset) {
+  if (is_constant(offset, 0)) return base;
   return ir.CreateInBoundsGEP(memory_type(dtype), base, offset);
 }
 Value* LlvmBuilder::byte_pointer(Value* base, Value* bytes) {
@@ -337,7 +353,7 @@ Value* LlvmBuilder::reduce_add(Value* vector) {
 }
 
 ArgsReader::ArgsReader(LlvmBuilder& builder, const ArgsLayout& layout)
-    : b_(builder), layout_(layout), args_(builder.argument(0)) {}
+    : b_(builder), layout_(layout), args_(builder.argument(0)), tensors_(field(0)), meta_(field(1)) {}
 
 Value* ArgsReader::field(unsigned i) {
   Value* slot = b_.ir.CreateConstInBoundsGEP1_64(b_.pointer_type(), args_, i);
@@ -345,12 +361,12 @@ Value* ArgsReader::field(unsigned i) {
 }
 
 Value* ArgsReader::meta(int64_t word) {
-  Value* slot = b_.ir.CreateConstInBoundsGEP1_64(b_.i64_type(), field(1), static_cast<uint64_t>(word));
+  Value* slot = b_.ir.CreateConstInBoundsGEP1_64(b_.i64_type(), meta_, static_cast<uint64_t>(word));
   return b_.ir.CreateAlignedLoad(b_.i64_type(), slot, llvm::Align(8));
 }
 
 Value* ArgsReader::tensor(int i) {
-  Value* slot = b_.ir.CreateConstInBoundsGEP1_64(b_.pointer_type(), field(0), static_cast<uint64_t>(i));
+  Value* slot = b_.ir.CreateConstInBoundsGEP1_64(b_.pointer_type(), tensors_, static_cast<uint64_t>(i));
   return b_.ir.CreateAlignedLoad(b_.pointer_type(), slot, llvm::Align(8));
 }
 

@@ -51,11 +51,11 @@ class LlvmBuilder {
   llvm::Type* i64_type() { return ir.getInt64Ty(); }
   llvm::Type* pointer_type() { return ir.getPtrTy(); }
 
-  // 64-bit integers (no wrap assumed).
+  // 64-bit integers (no wrap assumed). Zeros and ones fold, so that emitters need no special cases.
   llvm::Value* i64(int64_t value) { return ir.getInt64(static_cast<uint64_t>(value)); }
-  llvm::Value* add(llvm::Value* a, llvm::Value* b) { return ir.CreateNSWAdd(a, b); }
+  llvm::Value* add(llvm::Value* a, llvm::Value* b);
   llvm::Value* sub(llvm::Value* a, llvm::Value* b) { return ir.CreateNSWSub(a, b); }
-  llvm::Value* mul(llvm::Value* a, llvm::Value* b) { return ir.CreateNSWMul(a, b); }
+  llvm::Value* mul(llvm::Value* a, llvm::Value* b);
   llvm::Value* min(llvm::Value* a, llvm::Value* b);  ///< signed
   llvm::Value* max(llvm::Value* a, llvm::Value* b);
   llvm::Value* ceil_div(llvm::Value* a, int64_t divisor);  ///< a >= 0
@@ -113,7 +113,8 @@ class LlvmBuilder {
   llvm::Function* function_ = nullptr;
 };
 
-/// Reads KernelArgs fields in the entry block of a kernel.
+/// Reads KernelArgs fields. Construct it in the entry block of a kernel, or of an internal function whose first parameter
+/// is the kernel's.
 class ArgsReader {
  public:
   ArgsReader(LlvmBuilder& builder, const ArgsLayout& layout);
@@ -129,7 +130,7 @@ class ArgsReader {
   llvm::Value* field(unsigned i);
   LlvmBuilder& b_;
   const ArgsLayout& layout_;
-  llvm::Value* args_;
+  llvm::Value *args_, *tensors_, *meta_;
 };
 
 }  // namespace cpu

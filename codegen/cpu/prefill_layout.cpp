@@ -1,0 +1,61 @@
+#include "codegen/cpu/prefill_layout.h"
+
+#include <numeric>
+
+#include "ir/result.h"
+
+namespace tilewright::cpu {
+namespace {
+
+/// The score tile serves O as well when its width divides Dv, or wastes little; narrow heads get tall tiles.
+RegisterTile output_tile(RegisterTile score, int64_t value_vectors, const CpuTarget& target) {
+  if (value_vectors % score.nv == 0) return score;
+  if (value_vectors == 1) return {12, 1};
+  if (value_vectors == 2 && target.isa == CpuIsa::avx512) return {12, 2};
+  return score;
+}
+
+}  // namespace
+
+PrefillLayout::PrefillLayout(const AttentionSpec& spec, const CpuSchedule& schedule, const CpuTarget& target)
+    : dtype(spec.accumulate),
+      element(size_of(spec.accumulate)),
+      lanes(schedule.lanes),
+      score_tile{schedule.mr, schedule.nv},
+      k_unroll(schedule.k_unroll),
+      head_dim(spec.dots[0].head_dim),
+      value_dim(spec.value_dim) {
+  const int64_t value_vectors = std::max<int64_t>(1, round_up(value_dim, lanes) / lanes);
+  cpu::RegisterTile out = cpu::output_tile(score_tile, value_vectors, target);
+  output_tile = out;
+  panel = score_tile.nv * lanes;
+  row_step = score_tile.nv % 2 == 0 ? 2 : 1;
+  strip_rows = round_up(schedule.strip_rows, std::lcm(score_tile.mr, output_tile.mr));
+  block_q = round_up(schedule.block_q, strip_rows);
+  block_kv = round_up(schedule.block_kv, panel);
+  padded_head_dim = std::max(k_unroll, round_up(head_dim, k_unroll));
+  padded_value_dim = round_up(value_vectors, output_tile.nv) * lanes;
+  stage_width = padded_head_dim;
+  TW_CHECK(lanes * row_step % k_unroll == 0 || lanes % k_unroll == 0);
+
+  const int64_t line = 64 / element;
+  int64_t at = 0;
+  auto take = [&](int64_t count) {
+    const int64_t here = at;
+    at += round_up(count, line);
+    return here;
+  };
+  q_at = take(block_q * padded_head_dim);
+  o_at = take(block_q * padded_value_dim);
+  max_at = take(block_q);
+  sum_at = take(block_q * lanes);
+  factor_at = take(block_q);
+  score_stride = block_kv + line;
+  scores_at = take(strip_rows * score_stride);
+  strips_at = take(strips() * 2 * (8 / element));
+  stage_at = take(lanes * stage_width);
+  block_at = take(packed_block());
+  scratch_elements = at;
+}
+
+}  // namespace tilewright::cpu

@@ -1,0 +1,40 @@
+// Operand movement of the prefill template: Q rows scaled, K into k-major panels, V into dense rows; widened to the
+// accumulation type, zero padded, keys hidden by keep_kv (and those beyond kv_len) as zeros.
+#pragma once
+
+#include <map>
+
+#include "codegen/cpu/access.h"
+#include "codegen/cpu/prefill_layout.h"
+
+namespace tilewright::cpu {
+
+class PrefillPacker {
+ public:
+  /// Emits the internal functions it needs; call with no function under construction.
+  PrefillPacker(LlvmBuilder& builder, const AttentionSpec& spec, const PrefillLayout& layout);
+
+  /// Rows [begin, begin + count) of Q times `scale` to dst[row][padded_head_dim].
+  void pack_queries(const RowAccess& query, llvm::Value* begin, llvm::Value* count, double scale, llvm::Value* dst);
+
+  /// Keys [first, first + count) of (b, h) to dst, a packed block, count > 0; the block's other keys up to a multiple of
+  /// the panel are zero. `stage` is scratch.
+  void pack_block(const RowAccess& key, const RowAccess& value, llvm::Value* first, llvm::Value* count, llvm::Value* b,
+                  llvm::Value* h, llvm::Value* stage, llvm::Value* dst);
+
+ private:
+  llvm::Function* copy_row(DType from);
+  void call_copy(DType from, llvm::Value* dst, llvm::Value* src, llvm::Value* stride, llvm::Value* count,
+                 int64_t padded, double scale);
+  void transpose(llvm::Value* stage, llvm::Value* columns);
+  void emit_pack_block();
+
+  LlvmBuilder& b_;
+  const AttentionSpec& spec_;
+  const PrefillLayout& layout_;
+  DType query_type_, key_type_, value_type_;
+  std::map<DType, llvm::Function*> copies_;
+  llvm::Function* pack_ = nullptr;
+};
+
+}  // namespace tilewright::cpu
