@@ -1,0 +1,108 @@
+// The second half of an attempt: where O and LSE go, and the spec's own tensor table.
+#include "compiler/fuse/attempt.h"
+
+namespace tilewright::fusion {
+Access Attempt::access(ValueId tensor, const Indices& at) {
+  Access out;
+  out.tensor = t_.tensor(tensor);
+  for (ExprId axis : at) out.axes.push_back(extract(t_.pool, axis));
+  return out;
+}
+
+ValueId Attempt::follow(ValueId value, Indices& at, bool has_d) {
+  for (;;) {
+    const auto& users = facts_.users[GraphFacts::at(value)];
+    if (facts_.result_uses[GraphFacts::at(value)] > 0 || users.size() != 1) return value;
+    const Node& user = graph_[users[0]];
+    if (is_float_cast(graph_, user)) {
+      value = users[0];
+      continue;
+    }
+    auto moved = is_simple_view(user.op) ? view_result_indices(t_.math, graph_, user, at) : std::nullopt;
+    if (!moved || !is_strided_access(t_.math, t_.pool, *moved, Axis::q)) return value;
+    for (ExprId axis : *moved)
+      if (!has_d && (depends(t_.pool, axis) & bit(Axis::d))) return value;
+    at = std::move(*moved);
+    value = users[0];
+  }
+}
+
+void Attempt::find_output() {
+  Indices at = lead_;
+  at.push_back(weights_.operand == 1 ? d_ : q_);
+  at.push_back(weights_.operand == 1 ? q_ : d_);
+  match_.output = follow(pv_, at, true);
+  spec_.output = access(match_.output, at);
+}
+
+bool Attempt::depends_on(ValueId value, ValueId target) const {
+  std::vector<bool> reaches(graph_.nodes.size(), false);
+  reaches[GraphFacts::at(target)] = true;
+  for (size_t i = GraphFacts::at(target); i <= GraphFacts::at(value); ++i)
+    for (ValueId operand : graph_.nodes[i].operands)
+      if (operand != kNoValue && reaches[GraphFacts::at(operand)]) reaches[i] = true;
+  return reaches[GraphFacts::at(value)];
+}
+
+void Attempt::find_logsumexp() {
+  if (weights_.softmax == kNoValue || !one_to_one_) return;
+  const Node& softmax = graph_[weights_.softmax];
+  for (ValueId user : facts_.users[GraphFacts::at(scores_)]) {
+    const Node& lse = graph_[user];
+    if (lse.op != Op::logsumexp || lse.attributes.axis != softmax.attributes.axis || lse.operands != softmax.operands)
+      continue;
+    bool cyclic = false;
+    for (ValueId input : t_.tensors) cyclic = cyclic || (input != match_.output && depends_on(input, user));
+    if (cyclic) continue;
+    Indices at = scores_at_;
+    if (lse.attributes.keepdims)
+      at.back() = t_.math.constant(0);
+    else
+      at.pop_back();
+    if (!is_strided_access(t_.math, t_.pool, at, Axis::q)) continue;
+    match_.logsumexp = follow(user, at, false);
+    spec_.logsumexp = access(match_.logsumexp, at);
+    return;
+  }
+}
+
+AttentionMatch Attempt::finish() {
+  const Dot& dot = dots_[0];
+  spec_.dots = {{access(dot.query.root, dot.query.at), access(dot.key.root, dot.key.at), dot.head_dim}};
+  spec_.value = access(value_.root, value_.at);
+
+  // Tensors in the order people expect: q, k, v, what the expressions load, results.
+  std::vector<int> moved(t_.tensors.size(), -1);
+  const auto place = [&](int old) {
+    int& slot = moved[static_cast<size_t>(old)];
+    if (slot >= 0) return;
+    slot = static_cast<int>(match_.tensors.size());
+    const ValueId value = t_.tensors[static_cast<size_t>(old)];
+    match_.tensors.push_back(value);
+    spec_.tensors.push_back({graph_[value].name, graph_.type(value), false});
+  };
+  const auto place_loads = [&](const Expr& expr) {
+    for (const ExprNode& node : expr.nodes())
+      if (node.tensor >= 0) place(node.tensor);
+  };
+  for (int tensor : {spec_.dots[0].query.tensor, spec_.dots[0].key.tensor, spec_.value.tensor}) place(tensor);
+  place_loads(spec_.score);
+  place_loads(spec_.keep);
+  if (spec_.sink) place_loads(*spec_.sink);
+  const size_t inputs = spec_.tensors.size();
+  place(spec_.output.tensor);
+  if (spec_.logsumexp) place(spec_.logsumexp->tensor);
+  for (size_t i = inputs; i < spec_.tensors.size(); ++i) spec_.tensors[i].output = true;
+
+  for (Access* a : {&spec_.dots[0].query, &spec_.dots[0].key, &spec_.value, &spec_.output})
+    a->tensor = moved[static_cast<size_t>(a->tensor)];
+  if (spec_.logsumexp) spec_.logsumexp->tensor = moved[static_cast<size_t>(spec_.logsumexp->tensor)];
+  spec_.score = with_tensors(spec_.score, moved);
+  spec_.keep = with_tensors(spec_.keep, moved);
+  if (spec_.sink) spec_.sink = with_tensors(*spec_.sink, moved);
+  match_.products = {dot.product};
+  match_.spec = std::move(spec_);
+  return std::move(match_);
+}
+
+}  // namespace tilewright::fusion

@@ -1,0 +1,32 @@
+// Recognises attention around one product with V and writes down its AttentionSpec.
+#pragma once
+
+#include <variant>
+
+#include "compiler/fuse/tracer.h"
+#include "compiler/program.h"
+
+namespace tilewright::fusion {
+
+struct AttentionMatch {
+  AttentionSpec spec;            ///< tensors named by the values below; kv_range not analysed yet
+  std::vector<ValueId> tensors;  ///< spec tensor i is this value; outputs come last
+  ValueId output = kNoValue;     ///< value the step writes, views and casts after the product included
+  ValueId logsumexp = kNoValue;
+  std::vector<ValueId> products;  ///< the products of queries and keys
+  ValueId weights = kNoValue;     ///< the softmax, or the operand of the product when nothing normalises
+};
+
+/// What the product `pv` multiplies with V.
+struct WeightsOperand {
+  size_t operand = 0;          ///< 0, or 1 when the product is transposed (Vᵀ · Pᵀ)
+  ValueId softmax = kNoValue;  ///< behind views and casts; kNoValue when nothing normalises
+};
+/// The operand of a product that is a softmax, or else one that is a nonlinear function of another product.
+std::optional<WeightsOperand> find_weights(const GraphFacts& facts, ValueId pv);
+
+/// The spec, or the value that stopped it and why.
+std::variant<AttentionMatch, FusionNote> match_attention(const GraphFacts& facts, ValueId pv,
+                                                         const WeightsOperand& weights);
+
+}  // namespace tilewright::fusion

@@ -1,0 +1,178 @@
+#include "compiler/fuse/score_reader.h"
+
+#include <cmath>
+
+namespace tilewright::fusion {
+namespace {
+
+bool is_literal(const Expr& pool, ExprId id, bool value) {
+  const ExprNode& node = pool[id];
+  return node.kind == ExprKind::constant && node.dtype == DType::boolean && (node.literal.integer != 0) == value;
+}
+
+}  // namespace
+
+ExprId ScoreReader::both(ExprId a, ExprId b) {
+  if (is_literal(t_.pool, a, true) || is_literal(t_.pool, b, false) || a == b) return b;
+  if (is_literal(t_.pool, b, true) || is_literal(t_.pool, a, false)) return a;
+  return t_.pool.op(Op::logical_and, DType::boolean, {a, b});
+}
+
+ScoreReader::Keep ScoreReader::both(const Keep& a, const Keep& b) {
+  if (a && b) return both(*a, *b);
+  return a ? a : b;
+}
+
+ExprId ScoreReader::either(ExprId a, ExprId b) {
+  if (is_literal(t_.pool, a, false) || is_literal(t_.pool, b, true) || a == b) return b;
+  if (is_literal(t_.pool, b, false) || is_literal(t_.pool, a, true)) return a;
+  return t_.pool.op(Op::logical_or, DType::boolean, {a, b});
+}
+
+ExprId ScoreReader::negated(ExprId a) {
+  if (is_literal(t_.pool, a, true)) return boolean(false);
+  if (is_literal(t_.pool, a, false)) return boolean(true);
+  const ExprNode& node = t_.pool[a];
+  if (node.kind == ExprKind::op && node.op == Op::logical_not) return node.args[0];
+  return t_.pool.op(Op::logical_not, DType::boolean, {a});
+}
+
+ScoreReader::Keep ScoreReader::choose(ExprId condition, const Keep& a, const Keep& b) {
+  if (!a && !b) return std::nullopt;
+  if (a == b) return a;
+  const ExprId taken = a ? both(condition, *a) : condition;
+  const ExprId other = b ? both(negated(condition), *b) : negated(condition);
+  return either(taken, other);
+}
+
+bool ScoreReader::is_fill(ValueId id, Fill fill) const {
+  if (!is_float(graph_.type(id).dtype)) return false;
+  const Scalar* scalar = t_.literal(id);
+  if (!scalar) return false;
+  return fill == Fill::zero ? scalar->real == 0 : std::isinf(scalar->real) && scalar->real < 0;
+}
+
+MaskedValue ScoreReader::operand(const Node& node, size_t i, const Indices& at, Fill fill) {
+  return read(node.operands[i], t_.operand_indices(node.operands[i], at), fill);
+}
+
+ScoreReader::Keep ScoreReader::additive_mask(ValueId id, const Indices& at) {
+  const Node& node = graph_[id];
+  if (!is_float(node.type.dtype)) return std::nullopt;
+  if (is_fill(id, Fill::zero)) return boolean(true);
+  if (is_fill(id, Fill::minus_infinity)) return boolean(false);
+  if (t_.is_open_view(id)) return additive_mask(node.operands[0], view_operand_indices(t_.math, graph_, node, at));
+  const auto part = [&](size_t i) { return additive_mask(node.operands[i], t_.operand_indices(node.operands[i], at)); };
+  if (t_.is_open_cast(id)) return part(0);
+  if (node.op == Op::select) {
+    const Keep a = part(1), b = a ? part(2) : std::nullopt;
+    if (!a || !b) return std::nullopt;
+    return choose(t_.read_operand(node, 0, at), a, b);
+  }
+  if (node.op != Op::add && node.op != Op::min && node.op != Op::max) return std::nullopt;
+  const Keep a = part(0), b = a ? part(1) : std::nullopt;
+  if (!a || !b) return std::nullopt;
+  return node.op == Op::max ? either(*a, *b) : both(*a, *b);
+}
+
+ScoreReader::Keep ScoreReader::indicator(ValueId id, const Indices& at) {
+  const Node& node = graph_[id];
+  if (t_.is_open_view(id)) return indicator(node.operands[0], view_operand_indices(t_.math, graph_, node, at));
+  if (node.op != Op::cast) return std::nullopt;
+  const ValueId from = node.operands[0];
+  if (graph_.type(from).dtype == DType::boolean) return t_.read(from, at);
+  return indicator(from, at);
+}
+
+MaskedValue ScoreReader::read_add(const Node& node, const Indices& at) {
+  for (size_t i : {1u, 0u}) {
+    const ValueId other = node.operands[i];
+    const Keep keep = additive_mask(other, t_.operand_indices(other, at));
+    if (!keep) continue;
+    MaskedValue rest = operand(node, 1 - i, at, Fill::minus_infinity);
+    return {rest.value, both(rest.keep, keep)};
+  }
+  const MaskedValue a = operand(node, 0, at, Fill::minus_infinity), b = operand(node, 1, at, Fill::minus_infinity);
+  return {t_.pool.op(Op::add, compute_type(node.type.dtype), {a.value, b.value}), both(a.keep, b.keep)};
+}
+
+MaskedValue ScoreReader::read_select(const Node& node, const Indices& at, Fill fill) {
+  const ExprId condition = t_.read_operand(node, 0, at);
+  if (is_fill(node.operands[2], fill)) {
+    const MaskedValue kept = operand(node, 1, at, fill);
+    return {kept.value, both(kept.keep, Keep(condition))};
+  }
+  if (is_fill(node.operands[1], fill)) {
+    const MaskedValue kept = operand(node, 2, at, fill);
+    return {kept.value, both(kept.keep, Keep(negated(condition)))};
+  }
+  const MaskedValue a = operand(node, 1, at, fill), b = operand(node, 2, at, fill);
+  return {t_.pool.op(Op::select, compute_type(node.type.dtype), {condition, a.value, b.value}),
+          choose(condition, a.keep, b.keep)};
+}
+
+/// mul and div: a constant factor keeps the fill (-inf only when it is positive), an indicator is a mask of its own.
+MaskedValue ScoreReader::read_scaled(const Node& node, const Indices& at, Fill fill) {
+  const DType dtype = compute_type(node.type.dtype);
+  for (size_t i : {1u, 0u}) {
+    if (node.op == Op::div && i == 0) break;
+    const ValueId other = node.operands[i];
+    if (const Scalar* factor = t_.literal(other)) {
+      const double c = factor->real;
+      if (!std::isfinite(c) || c == 0 || (fill == Fill::minus_infinity && c < 0)) break;
+      const MaskedValue rest = operand(node, 1 - i, at, fill);
+      std::vector<ExprId> args{rest.value, t_.read_operand(node, i, at)};
+      if (i == 0) std::swap(args[0], args[1]);
+      return {t_.pool.op(node.op, dtype, std::move(args)), rest.keep};
+    }
+    if (fill != Fill::zero || node.op != Op::mul) continue;
+    const Keep keep = indicator(other, t_.operand_indices(other, at));
+    if (!keep) continue;
+    const MaskedValue rest = operand(node, 1 - i, at, fill);
+    return {rest.value, both(rest.keep, keep)};
+  }
+  std::vector<ExprId> args{t_.read_operand(node, 0, at), t_.read_operand(node, 1, at)};
+  return {t_.pool.op(node.op, dtype, std::move(args)), std::nullopt};
+}
+
+MaskedValue ScoreReader::read(ValueId id, const Indices& at, Fill fill) {
+  const Node& node = graph_[id];
+  const DType dtype = compute_type(node.type.dtype);
+  const auto plain = [&] { return MaskedValue{t_.read(id, at), std::nullopt}; };
+  if (t_.is_open_view(id)) return read(node.operands[0], view_operand_indices(t_.math, graph_, node, at), fill);
+  if (t_.is_open_cast(id)) {
+    const MaskedValue inner = operand(node, 0, at, fill);
+    return {t_.cast(inner.value, node.type.dtype), inner.keep};
+  }
+  switch (node.op) {
+    case Op::select: return read_select(node, at, fill);
+    case Op::mul:
+    case Op::div: return read_scaled(node, at, fill);
+    case Op::add: return fill == Fill::minus_infinity ? read_add(node, at) : plain();
+    case Op::sub: {
+      if (fill != Fill::minus_infinity) return plain();
+      const MaskedValue a = operand(node, 0, at, fill);
+      return {t_.pool.op(Op::sub, dtype, {a.value, t_.read_operand(node, 1, at)}), a.keep};
+    }
+    // f(-inf) = 0
+    case Op::sigmoid:
+    case Op::exp:
+    case Op::exp2: {
+      if (fill != Fill::zero) return plain();
+      const MaskedValue a = operand(node, 0, at, Fill::minus_infinity);
+      return {t_.pool.op(node.op, dtype, {a.value}), a.keep};
+    }
+    case Op::max: {
+      if (fill != Fill::zero) return plain();
+      for (size_t i : {1u, 0u}) {
+        if (!is_fill(node.operands[i], Fill::zero)) continue;
+        const MaskedValue a = operand(node, 1 - i, at, Fill::minus_infinity);
+        return {t_.pool.op(Op::max, dtype, {a.value, t_.read_operand(node, i, at)}), a.keep};
+      }
+      return plain();
+    }
+    default: return plain();
+  }
+}
+
+}  // namespace tilewright::fusion
