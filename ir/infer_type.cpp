@@ -148,7 +148,7 @@ Result<TensorType> load(const Rule& rule) {
   const TensorType& table = rule.type(0);
   const auto count = static_cast<int64_t>(rule.node.operands.size()) - 1;
   if (count != table.rank())
-    return invalid("load gives {} indices, but {}, which has rank {}", count, rule.what(0), table.rank());
+    return invalid("load needs one index per axis, found {}: {}, which has rank {}", count, rule.what(0), table.rank());
   for (size_t i = 1; i < rule.node.operands.size(); ++i) {
     if (!is_integer(rule.type(i).dtype)) return invalid("load takes integer indices, but {}", rule.what(i));
     const Node& index = rule.graph[rule.operand(i)];
@@ -187,9 +187,9 @@ Result<TensorType> infer_type(const Graph& graph, const Node& node, const Tensor
   const auto count = static_cast<int>(node.operands.size());
   if (count < op.min_operands || count > op.max_operands) {
     if (op.min_operands == op.max_operands)
-      return invalid("{} takes {} operand{}, but {} are given", op.name, op.min_operands,
+      return invalid("{} takes {} operand{}, found {}", op.name, op.min_operands,
                      op.min_operands == 1 ? "" : "s", count);
-    return invalid("{} takes {} to {} operands, but {} are given", op.name, op.min_operands, op.max_operands, count);
+    return invalid("{} takes {} to {} operands, found {}", op.name, op.min_operands, op.max_operands, count);
   }
   const bool may_lack = node.op == Op::softmax || node.op == Op::logsumexp || op.group == OpGroup::sugar;
   for (size_t i = 0; i < node.operands.size(); ++i) {

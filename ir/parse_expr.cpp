@@ -128,7 +128,7 @@ class ExprParser {
     in_.expect_mark(")", fmt::format("or ',' after an operand of {}", callee.text));
     if (in_.failed()) return wrong();
     if (static_cast<int>(arguments.size()) != info(*op).min_operands) {
-      in_.fail(fmt::format("{} takes {} operand{}, but {} are given", callee.text, info(*op).min_operands,
+      in_.fail(fmt::format("{} takes {} operand{}, found {}", callee.text, info(*op).min_operands,
                            info(*op).min_operands == 1 ? "" : "s", arguments.size()),
                callee.line);
       return wrong();

@@ -57,6 +57,7 @@ class GraphParser {
       in_.begin_statement({});
       if (!returned_) in_.fail(fmt::format("graph @{} has no return statement", graph_.name));
       in_.expect_mark("}", "at the end of the graph");
+      if (!in_.failed()) in_.begin_statement({});
       if (!in_.failed() && in_.peek().kind != TokenKind::end && !in_.at_word("graph") && !in_.at_word("attention"))
         in_.fail_expected("nothing but another graph after the graph's '}'");
     }
@@ -74,6 +75,7 @@ class GraphParser {
       while (in_.accept_mark(","));
       in_.expect_mark(")", "or ',' after a param");
     }
+    if (!in_.failed()) in_.begin_statement({});
     in_.expect_mark("->", "and the result types");
     if (in_.accept_mark("(")) {
       do result_types_.push_back(in_.parse_type());
@@ -90,6 +92,7 @@ class GraphParser {
     node.op = Op::param;
     node.inout = in_.accept_word("inout");
     node.line = in_.peek().line;
+    if (in_.peek().kind == TokenKind::value) in_.begin_statement(std::string(in_.peek().text));
     node.name = in_.expect(TokenKind::value, "a param, such as %q: f32[B,8,Sq,64]");
     in_.expect_mark(":", "and the type of the param");
     node.type = in_.parse_type();
@@ -123,7 +126,7 @@ class GraphParser {
     do {
       const Operand operand = parse_operand();
       if (operand.literal)
-        in_.fail(fmt::format("return needs a named value, but found the literal {}", operand.literal->text));
+        in_.fail(fmt::format("return needs a named value, found the literal {}", operand.literal->text), start.line);
       graph_.results.push_back(operand.value);
     } while (in_.accept_mark(","));
     if (in_.failed() || uses_wrong_value_) return;
@@ -336,7 +339,7 @@ class GraphParser {
   ValueId define(Node node) {
     const auto [place, fresh] = defined_.emplace(node.name, Definition{kNoValue, node.line});
     if (!fresh) {
-      in_.fail(fmt::format("%{} is already defined on line {}", node.name, place->second.line), node.line);
+      in_.fail(fmt::format("the name is taken: %{} is defined on line {}", node.name, place->second.line), node.line);
       return kNoValue;
     }
     return place->second.value = append(std::move(node));

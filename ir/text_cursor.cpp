@@ -62,9 +62,8 @@ void TextCursor::fail_expected(std::string_view what) {
 
 void TextCursor::recover() {
   failed_ = false;
-  if (position_ == recovered_at_ && position_ + 1 < tokens_.size()) ++position_;
+  if (position_ == statement_ && position_ + 1 < tokens_.size()) ++position_;
   while (tokens_[position_].kind != TokenKind::end && !tokens_[position_].first_on_line) ++position_;
-  recovered_at_ = position_;
 }
 
 int64_t TextCursor::parse_int(std::string_view what) {
@@ -104,7 +103,7 @@ Dim TextCursor::parse_dim() {
       if (accept_mark("*")) name = expect(TokenKind::word, "the name of a dim after '*'");
     } else {
       name = expect(TokenKind::word, "a dim: an integer, a name or a sum of them");
-      if (accept_mark("*")) factor = parse_int("an integer after '*'");
+      if (accept_mark("*")) factor = parse_int("an integer after '*', as dims are sums and not products");
     }
     const auto term = checked_multiply(name.empty() ? Dim(factor) : Dim::named(name, factor), negative ? -1 : 1);
     const auto next_sum = term ? checked_add(sum, *term) : std::nullopt;

@@ -44,8 +44,7 @@ class TextCursor {
   /// "expected WHAT, found 'x'"; what stands on a later line than the rest of the statement is not named.
   void fail_expected(std::string_view what);
   bool failed() const { return failed_; }
-  /// After an error: goes to the next token that starts a line. Always moves on when nothing was read since the last
-  /// call.
+  /// After an error: goes to the next token that starts a line, past the start of the statement.
   void recover();
   bool at_limit() const { return errors_.list.size() >= kMaxErrors; }
   Diagnostics& errors() { return errors_; }
@@ -55,7 +54,6 @@ class TextCursor {
   std::vector<Token> tokens_;
   size_t position_ = 0;
   size_t statement_ = 0;
-  size_t recovered_at_ = 0;
   bool failed_ = false;
   std::string subject_;
   Diagnostics errors_;

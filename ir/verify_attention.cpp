@@ -218,7 +218,7 @@ class SpecVerifier {
     const auto count = static_cast<int>(node.args.size());
     if (op.group != OpGroup::pointwise || node.op == Op::load) return fail("{}: {} is no pointwise op", where, op.name);
     if (count != op.min_operands)
-      return fail("{}: {} takes {} operands, but {} are given", where, op.name, op.min_operands, count);
+      return fail("{}: {} takes {} operands, found {}", where, op.name, op.min_operands, count);
     const size_t first = node.op == Op::select ? 1 : 0;
     if (first == 1 && expr[node.args[0]].dtype != DType::boolean)
       return fail("{}: select needs a bool condition", where);

@@ -98,7 +98,7 @@ TEST(AttentionText, VerifierNamesWhatIsWrong) {
 TEST(AttentionText, ParserNamesLineAndToken) {
   EXPECT_EQ(errors_of(""), "line 1: expected 'attention' at the start, found the end of the text");
   EXPECT_EQ(errors_of(replaced("mul(s, 0.125)", "mull(s, 0.125)")), "line 21: 'mull' is no pointwise op");
-  EXPECT_EQ(errors_of(replaced("mul(s, 0.125)", "mul(s)")), "line 21: mul takes 2 operands, but 1 are given");
+  EXPECT_EQ(errors_of(replaced("mul(s, 0.125)", "mul(s)")), "line 21: mul takes 2 operands, found 1");
   EXPECT_EQ(errors_of(replaced("%slope[h]", "%slop[h]")), "line 21: %slop is no tensor of the signature");
   EXPECT_EQ(errors_of(replaced("lt(sub(x0", "lt(sub(x1")), "line 25: 'x1' is neither an axis nor a name given by let");
   EXPECT_EQ(errors_of(replaced("normaliser softmax", "normalizer softmax")),
