@@ -1,0 +1,52 @@
+#include "codegen/cpu/expr_emitter.h"
+
+#include "codegen/cpu/expr_emitter_lanes.h"
+
+namespace tilewright::cpu {
+using llvm::Value;
+
+struct ExprEmitter::Impl {
+  Impl(LlvmBuilder& b, ArgsReader& args, const std::vector<SpecTensor>& tensors, const Expr& whole, int64_t lane_count,
+       Axis varying)
+      : expr(whole.pruned()),
+        lanes(lane_count),
+        vary(varying),
+        builder(b, args, tensors, expr, lanes, vary),
+        walker(builder, expr) {}
+
+  Expr expr;
+  int64_t lanes;
+  Axis vary;
+  LaneBuilder builder;
+  PointwiseWalker<LaneBuilder> walker;
+  uint32_t known = 0;
+};
+
+ExprEmitter::ExprEmitter(LlvmBuilder& builder, ArgsReader& args, const std::vector<SpecTensor>& tensors,
+                         const Expr& expr, int64_t lanes, Axis vary)
+    : impl_(std::make_unique<Impl>(builder, args, tensors, expr, lanes, vary)) {}
+ExprEmitter::~ExprEmitter() = default;
+ExprEmitter::ExprEmitter(ExprEmitter&&) noexcept = default;
+
+void ExprEmitter::set_axis(Axis axis, Value* value) {
+  TW_CHECK(impl_->lanes == 1 || axis != impl_->vary);
+  impl_->builder.set_axis(axis, value);
+  impl_->walker.forget(bit(axis));
+  impl_->known |= bit(axis);
+}
+
+void ExprEmitter::hoist() { impl_->walker.hoist(impl_->known); }
+
+Value* ExprEmitter::emit(Value* vary_base, Value* score, Value* mask) {
+  if (impl_->lanes == 1 && vary_base) {
+    impl_->builder.set_axis(impl_->vary, vary_base);
+    if (impl_->known & bit(impl_->vary)) impl_->walker.forget(bit(impl_->vary));
+    impl_->known &= ~bit(impl_->vary);
+  }
+  impl_->builder.begin_emit(vary_base, score, mask);
+  return impl_->builder.result(impl_->expr.root(), impl_->walker.root());
+}
+
+bool ExprEmitter::uniform() const { return impl_->builder.root_uniform(); }
+
+}  // namespace tilewright::cpu
