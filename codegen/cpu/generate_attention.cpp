@@ -3,10 +3,10 @@
 
 namespace tilewright {
 
-CpuKernelSource generate_attention(const TileProgram&, const CpuSchedule& schedule, const CpuTarget&,
-                                   const std::string&) {
+CpuKernelSource generate_attention(const TileProgram& program, const CpuSchedule& schedule, const CpuTarget& target,
+                                   const std::string& symbol_prefix) {
   switch (schedule.kernel) {
-    case CpuTemplate::generic:
+    case CpuTemplate::generic: return cpu::generate_generic(program, schedule, target, symbol_prefix);
     case CpuTemplate::prefill:
     case CpuTemplate::decode: break;
   }

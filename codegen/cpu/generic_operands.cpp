@@ -1,0 +1,204 @@
+// Memory to tiles and back, and the two products.
+#include "codegen/cpu/generic_template.h"
+
+namespace tilewright::cpu {
+using llvm::Value;
+
+DType GenericTemplate::dtype_of(const Access& access) const {
+  return spec_.tensors[static_cast<size_t>(access.tensor)].type.dtype;
+}
+
+Value* GenericTemplate::accumulated(DType dtype, Value* value) {
+  llvm::Type* wanted = b_.vector_type(type_, LlvmBuilder::lanes_of(value));
+  if (value->getType() == wanted) return value;
+  if (is_float(dtype)) return b_.ir.CreateFPCast(value, wanted);
+  return dtype == DType::boolean ? b_.ir.CreateUIToFP(value, wanted) : b_.ir.CreateSIToFP(value, wanted);
+}
+
+Value* GenericTemplate::rounded_to(DType dtype, Value* value) {
+  return b_.ir.CreateFPCast(value, b_.vector_type(dtype, LlvmBuilder::lanes_of(value)));
+}
+
+/// target[i · target_stride] = source[i · stride] for i < count.
+void GenericTemplate::copy_in(DType dtype, Value* source, Value* stride, int64_t count, Value* target,
+                              int64_t target_stride) {
+  const auto one_by_one = [&](int64_t from) {
+    b_.loop(b_.i64(from), b_.i64(count), 1, [&](Value* i) {
+      Value* value = b_.load(dtype, b_.element_pointer(dtype, source, b_.mul(i, stride)));
+      b_.store(type_, accumulated(dtype, value), b_.element_pointer(type_, target, b_.mul(i, b_.i64(target_stride))));
+    });
+  };
+  const int64_t whole = target_stride == 1 ? count / lanes_ * lanes_ : 0;
+  if (whole == 0) return one_by_one(0);
+  b_.branch(
+      b_.ir.CreateICmpEQ(stride, b_.i64(1)),
+      [&] {
+        b_.loop_nonempty(b_.i64(0), b_.i64(whole), lanes_, {}, [&](Value* i, const Values&) {
+          Value* value = b_.load_vector(dtype, b_.element_pointer(dtype, source, i), lanes_);
+          b_.store_vector(type_, accumulated(dtype, value), b_.element_pointer(type_, target, i));
+          return Values{};
+        });
+        if (whole < count) one_by_one(whole);
+        return Values{};
+      },
+      [&] {
+        one_by_one(0);
+        return Values{};
+      });
+}
+
+void GenericTemplate::load_queries() {
+  for_rows([&](Value* row) {
+    int64_t column = 0;
+    for (size_t i = 0; i < spec_.dots.size(); ++i) {
+      const DotTerm& dot = spec_.dots[i];
+      const DType dtype = dtype_of(dot.query);
+      const RowAccess& at = query_rows_[i];
+      Value* q = b_.add(item_.q_begin, row);
+      copy_in(dtype, b_.element_pointer(dtype, at.base, b_.mul(q, at.stride_seq)), at.stride_dim, dot.head_dim,
+              pointer(queries_, row, b_.i64(column)), 1);
+      column += dot.head_dim;
+    }
+  });
+}
+
+/// Rows past the block's end and rows that keep_kv hides read as 0, without touching their memory.
+void GenericTemplate::load_keys_and_values() {
+  b_.loop(b_.i64(0), b_.i64(block_kv_), 1, [&](Value* row) {
+    Value* kv = b_.add(kv_begin_, row);
+    Value* visible = b_.ir.CreateICmpSLT(kv, kv_end_);
+    if (keep_kv_)
+      visible = b_.branch(
+          visible,
+          [&] {
+            keep_kv_->set_axis(Axis::kv, kv);
+            return Values{keep_kv_->emit()};
+          },
+          [&] { return Values{b_.ir.getFalse()}; })[0];
+    b_.branch(
+        visible,
+        [&] {
+          int64_t start = 0;
+          for (size_t i = 0; i < spec_.dots.size(); ++i) {
+            const DotTerm& dot = spec_.dots[i];
+            const DType dtype = dtype_of(dot.key);
+            const RowAccess& at = key_rows_[i];
+            copy_in(dtype, b_.element_pointer(dtype, at.base, b_.mul(kv, at.stride_seq)), at.stride_dim, dot.head_dim,
+                    pointer(keys_, b_.i64(start), row), keys_.width);
+            start += dot.head_dim;
+          }
+          const DType dtype = dtype_of(spec_.value);
+          copy_in(dtype, b_.element_pointer(dtype, value_rows_.base, b_.mul(kv, value_rows_.stride_seq)),
+                  value_rows_.stride_dim, spec_.value_dim, pointer(values_, row, b_.i64(0)), 1);
+          return Values{};
+        },
+        [&] {
+          b_.loop(b_.i64(0), b_.i64(total_head_dim()), 1,
+                  [&](Value* d) { store(keys_, d, row, b_.constant(type_, 0)); });
+          for_vectors(values_.width,
+                      [&](Value* column) { store(values_, row, column, b_.constant(type_, 0, lanes_)); });
+          return Values{};
+        });
+  });
+}
+
+int64_t GenericTemplate::total_head_dim() const {
+  int64_t sum = 0;
+  for (const DotTerm& dot : spec_.dots) sum += dot.head_dim;
+  return sum;
+}
+
+/// Up to `kGroup` vectors of one row are summed at once; `body(first column, vectors)` sums one group.
+void GenericTemplate::for_groups(int64_t width, const std::function<void(Value* column, int64_t vectors)>& body) {
+  constexpr int64_t kGroup = 4;
+  const int64_t vectors = width / lanes_, whole = vectors / kGroup * kGroup;
+  if (whole)
+    b_.loop_nonempty(b_.i64(0), b_.i64(whole * lanes_), kGroup * lanes_, {}, [&](Value* column, const Values&) {
+      body(column, kGroup);
+      return Values{};
+    });
+  if (whole < vectors) body(b_.i64(whole * lanes_), vectors - whole);
+}
+
+void GenericTemplate::dot(const TileInst& inst) {
+  const Tile& scores = tile(inst.dst);
+  for_rows([&](Value* row) {
+    for_groups(scores.width, [&](Value* column, int64_t vectors) {
+      const Values zeros(static_cast<size_t>(vectors), b_.constant(type_, 0, lanes_));
+      const Values sums = b_.loop(b_.i64(0), b_.i64(total_head_dim()), 1, zeros, [&](Value* d, const Values& carried) {
+        Value* q = b_.splat(load(queries_, row, d, 1), lanes_);
+        Values next;
+        for (int64_t i = 0; i < vectors; ++i) {
+          Value* k = load(keys_, d, b_.add(column, b_.i64(i * lanes_)), lanes_);
+          next.push_back(b_.fma(q, k, carried[static_cast<size_t>(i)]));
+        }
+        return next;
+      });
+      for (int64_t i = 0; i < vectors; ++i)
+        store(scores, row, b_.add(column, b_.i64(i * lanes_)), sums[static_cast<size_t>(i)]);
+    });
+  });
+}
+
+void GenericTemplate::dot_value(const TileInst& inst) {
+  const Tile &result = tile(inst.dst), &start = tile(inst.a), &weights = tile(inst.b);
+  Value* keys = b_.sub(kv_end_, kv_begin_);
+  for_rows([&](Value* row) {
+    for_groups(result.width, [&](Value* column, int64_t vectors) {
+      Values carried;
+      for (int64_t i = 0; i < vectors; ++i)
+        carried.push_back(load(start, row, b_.add(column, b_.i64(i * lanes_)), lanes_));
+      const Values sums = b_.loop_nonempty(b_.i64(0), keys, 1, carried, [&](Value* kv, const Values& so_far) {
+        Value* p = b_.splat(load(weights, row, kv, 1), lanes_);
+        Values next;
+        for (int64_t i = 0; i < vectors; ++i) {
+          Value* v = load(values_, kv, b_.add(column, b_.i64(i * lanes_)), lanes_);
+          next.push_back(b_.fma(p, v, so_far[static_cast<size_t>(i)]));
+        }
+        return next;
+      });
+      for (int64_t i = 0; i < vectors; ++i)
+        store(result, row, b_.add(column, b_.i64(i * lanes_)), sums[static_cast<size_t>(i)]);
+    });
+  });
+}
+
+void GenericTemplate::store_output(const TileInst& inst) {
+  const Tile& result = tile(inst.a);
+  const DType dtype = dtype_of(spec_.output);
+  const int64_t whole = spec_.value_dim / lanes_ * lanes_;
+  for_rows([&](Value* row) {
+    Value* q = b_.add(item_.q_begin, row);
+    Value* target = b_.element_pointer(dtype, output_rows_.base, b_.mul(q, output_rows_.stride_seq));
+    const auto one_by_one = [&](Value* from) {
+      b_.loop(from, b_.i64(spec_.value_dim), 1, [&](Value* d) {
+        b_.store(dtype, rounded_to(dtype, load(result, row, d, 1)),
+                 b_.element_pointer(dtype, target, b_.mul(d, output_rows_.stride_dim)));
+      });
+    };
+    if (whole == 0) return one_by_one(b_.i64(0));
+    Value* done = b_.branch(
+        b_.ir.CreateICmpEQ(output_rows_.stride_dim, b_.i64(1)),
+        [&] {
+          b_.loop_nonempty(b_.i64(0), b_.i64(whole), lanes_, {}, [&](Value* d, const Values&) {
+            b_.store_vector(dtype, rounded_to(dtype, load(result, row, d, lanes_)),
+                            b_.element_pointer(dtype, target, d));
+            return Values{};
+          });
+          return Values{b_.i64(whole)};
+        },
+        [&] { return Values{b_.i64(0)}; })[0];
+    one_by_one(done);
+  });
+}
+
+void GenericTemplate::store_lse(const TileInst& inst) {
+  const DType dtype = dtype_of(*spec_.logsumexp);
+  for_rows([&](Value* row) {
+    Value* q = b_.add(item_.q_begin, row);
+    b_.store(dtype, rounded_to(dtype, load(tile(inst.a), b_.i64(0), row, 1)),
+             b_.element_pointer(dtype, lse_rows_.base, b_.mul(q, lse_rows_.stride_seq)));
+  });
+}
+
+}  // namespace tilewright::cpu
