@@ -1,0 +1,75 @@
+#include "codegen/cpu/loop_frame.h"
+
+#include <algorithm>
+
+namespace tilewright::cpu {
+using llvm::Value;
+
+LoopFrame::LoopFrame(LlvmBuilder& builder, ArgsReader& args, const LoopStep& step, std::vector<int> inner)
+    : b_(builder), args_(args), step_(step), inner_(std::move(inner)) {
+  for (const Dim& extent : step.extents) extents_.push_back(args_.dim(extent));
+}
+
+void LoopFrame::decode(Value* item) {
+  for (int axis = static_cast<int>(extents_.size()) - 1; axis >= 0; --axis) {
+    if (std::find(inner_.begin(), inner_.end(), axis) != inner_.end()) continue;
+    Value* extent = extents_[static_cast<size_t>(axis)];
+    Value* rest = b_.ir.CreateUDiv(item, extent);
+    values_[axis] = b_.sub(item, b_.mul(rest, extent));
+    item = rest;
+  }
+}
+
+ExprEmitter LoopFrame::emitter(const Expr& expr, int64_t lanes, int vary) {
+  ExprEmitter emitter(b_, args_, step_.tensors, expr, lanes, static_cast<Axis>(vary));
+  for (const auto& [axis, value] : values_)
+    if (axis != vary) emitter.set_axis(static_cast<Axis>(axis), value);
+  emitter.hoist();
+  return emitter;
+}
+
+LoopFrame::Place LoopFrame::output(int vary) {
+  const Access& access = step_.output;
+  Value *offset = b_.i64(0), *step = b_.i64(0);
+  for (size_t axis = 0; axis < access.axes.size(); ++axis) {
+    ExprEmitter index = emitter(access.axes[axis], 1, vary);
+    Value* first = index.emit(b_.i64(0), nullptr, nullptr);
+    Value* second = index.emit(b_.i64(1), nullptr, nullptr);
+    Value* stride = args_.stride(access.tensor, static_cast<int>(axis));
+    offset = b_.add(offset, b_.mul(first, stride));
+    step = b_.add(step, b_.mul(b_.sub(second, first), stride));
+  }
+  return {b_.element_pointer(output_type(), args_.tensor(access.tensor), offset), step};
+}
+
+Expr loop_items(const LoopStep& step, const std::vector<int>& inner, int blocked_axis, int64_t block) {
+  Expr expr;
+  ExprId items = expr.constant_int(1, DType::i64);
+  for (int axis = 0; axis < static_cast<int>(step.extents.size()); ++axis) {
+    ExprId extent = expr.dim(step.extents[static_cast<size_t>(axis)]);
+    if (axis == blocked_axis) {
+      extent = expr.op(Op::add, DType::i64, {extent, expr.constant_int(block - 1, DType::i64)});
+      extent = expr.op(Op::div, DType::i64, {extent, expr.constant_int(block, DType::i64)});
+    } else if (std::find(inner.begin(), inner.end(), axis) != inner.end()) {
+      continue;
+    }
+    items = expr.op(Op::mul, DType::i64, {items, extent});
+  }
+  expr.set_root(items);
+  return expr;
+}
+
+void for_each_vector(LlvmBuilder& b, Value* extent, int64_t lanes,
+                     const std::function<void(Value*, Value*)>& body) {
+  Value* rest = b.ir.CreateURem(extent, b.i64(lanes));
+  Value* full = b.sub(extent, rest);
+  b.loop(b.i64(0), full, lanes, [&](Value* position) { body(position, nullptr); });
+  if (lanes > 1) b.when(b.ir.CreateICmpSGT(rest, b.i64(0)), [&] { body(full, b.lane_mask(rest, lanes)); });
+}
+
+Value* to_accumulator(LlvmBuilder& b, Value* value, DType accumulate) {
+  llvm::Type* type = b.vector_type(accumulate, LlvmBuilder::lanes_of(value));
+  return value->getType() == type ? value : b.ir.CreateFPExt(value, type);
+}
+
+}  // namespace tilewright::cpu

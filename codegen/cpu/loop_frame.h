@@ -1,0 +1,61 @@
+// LoopFrame: the index space of one LoopStep inside a kernel: items to axis values, expressions, output addresses.
+#pragma once
+
+#include <map>
+#include <optional>
+
+#include "codegen/cpu/expr_emitter.h"
+
+namespace tilewright::cpu {
+
+/// Items run over all axes of the step but the inner ones, row-major, the last outer axis fastest.
+class LoopFrame {
+ public:
+  /// `inner` axes are walked by the kernel itself. Emits the loop-invariant extents here.
+  LoopFrame(LlvmBuilder& builder, ArgsReader& args, const LoopStep& step, std::vector<int> inner);
+
+  llvm::Value* extent(int axis) { return extents_[static_cast<size_t>(axis)]; }
+  /// Sets the outer axes from a work item.
+  void decode(llvm::Value* item);
+  void set(int axis, llvm::Value* value) { values_[axis] = value; }
+
+  /// Evaluator of one of the step's expressions; knows the axes set so far, hoisted at this point.
+  ExprEmitter emitter(const Expr& expr, int64_t lanes, int vary);
+  /// Address of the output element at the axes set so far with `vary` = 0, and the elements between its neighbours
+  /// along `vary` (0 when the output does not have that axis).
+  struct Place {
+    llvm::Value* pointer;
+    llvm::Value* stride;
+  };
+  Place output(int vary);
+  DType output_type() const { return step_.tensors[static_cast<size_t>(step_.output.tensor)].type.dtype; }
+
+ private:
+  LlvmBuilder& b_;
+  ArgsReader& args_;
+  const LoopStep& step_;
+  std::vector<int> inner_;
+  std::vector<llvm::Value*> extents_;
+  std::map<int, llvm::Value*> values_;
+};
+
+/// Product of the extents of the axes that are not inner, as LaunchPhase::items.
+Expr loop_items(const LoopStep& step, const std::vector<int>& inner, int blocked_axis = -1, int64_t block = 1);
+
+/// Calls body(position, mask) for every vector of [0, extent): mask is null but for the last, partial one.
+void for_each_vector(LlvmBuilder& b, llvm::Value* extent, int64_t lanes,
+                     const std::function<void(llvm::Value* position, llvm::Value* mask)>& body);
+
+/// float or double vector to the accumulation type.
+llvm::Value* to_accumulator(LlvmBuilder& b, llvm::Value* value, DType accumulate);
+
+/// The bodies of the loop kernels, emitted into a started kernel function.
+void emit_pointwise(LlvmBuilder& b, ArgsReader& args, const LoopStep& step);
+void emit_reduce(LlvmBuilder& b, ArgsReader& args, const LoopStep& step);
+void emit_contract(LlvmBuilder& b, ArgsReader& args, const LoopStep& step, const CpuSchedule& schedule);
+
+/// Scratch of one worker for a contract step.
+int64_t contract_scratch_bytes(const LoopStep& step, const CpuSchedule& schedule);
+constexpr int64_t kContractRows = 192;  ///< rows of A in one work item, a multiple of mr
+
+}  // namespace tilewright::cpu
