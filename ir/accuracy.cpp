@@ -44,7 +44,7 @@ class Judge {
             : interp::all_rows(groups, rows);
     // Bounds the working set: rows x keys of one evaluation.
     const int64_t row_scores = std::max<int64_t>(1, scores / std::max<int64_t>(1, groups * rows));
-    const auto rows_at_once = static_cast<size_t>(std::max<int64_t>(16, (int64_t{1} << 20) / row_scores));
+    const auto rows_at_once = static_cast<size_t>(std::max<int64_t>(32, (int64_t{1} << 22) / row_scores));
     for (int64_t g = 0; g < groups; ++g) {
       Group group;
       const std::vector<int64_t>& list = choice[static_cast<size_t>(g)];

@@ -40,11 +40,16 @@ class Product {
     }
     for (int64_t n = 0; n < columns; n += kPanel) {
       const int64_t width = std::min(kPanel, columns - n);
-      const bool finite = pack(b_base, n, width);
-      if (hides_ && !finite)
-        multiply_panel_skipping_zeros(rows_of_a_.data(), rows, depth_, panel_.data(), sums_.data());
-      else
-        multiply_panel(rows_of_a_.data(), rows, depth_, panel_.data(), sums_.data());
+      std::fill(sums_.begin(), sums_.end(), Sum{0});
+      for (int64_t k = 0; k < depth_; k += kDepthBlock) {
+        const int64_t depth = std::min(kDepthBlock, depth_ - k);
+        const bool finite = pack(b_base, n, width, k, depth);
+        const Sum* a = rows_of_a_.data() + k;
+        if (hides_ && !finite)
+          multiply_panel_skipping_zeros(a, depth_, rows, depth, panel_.data(), sums_.data());
+        else
+          multiply_panel(a, depth_, rows, depth, panel_.data(), sums_.data());
+      }
       for (int64_t m = 0; m < rows; ++m) {
         Real* to = out + m * columns + n;
         std::copy(sums_.data() + m * kPanel, sums_.data() + m * kPanel + width, to);
@@ -54,19 +59,23 @@ class Product {
   }
 
  private:
-  /// Columns [n, n + width) of B as depth x kPanel, zero-padded; false when something in it is not finite.
-  bool pack(int64_t base, int64_t n, int64_t width) {
-    panel_.assign(static_cast<size_t>(depth_ * kPanel), Sum{0});
+  static constexpr int64_t kDepthBlock = 512;  // a panel of doubles fills an L1 cache
+
+  /// Rows [k, k + depth), columns [n, n + width) of B as depth x kPanel, zero-padded; false when something in it is not
+  /// finite.
+  bool pack(int64_t base, int64_t n, int64_t width, int64_t first, int64_t depth) {
+    panel_.assign(static_cast<size_t>(depth * kPanel), Sum{0});
     if (columns_first_) {
-      for (int64_t k = 0; k < depth_; ++k) {
-        read_reals(b_, base + b_depth_[static_cast<size_t>(k)], &b_columns_[static_cast<size_t>(n)], width,
+      for (int64_t k = 0; k < depth; ++k) {
+        read_reals(b_, base + b_depth_[static_cast<size_t>(first + k)], &b_columns_[static_cast<size_t>(n)], width,
                    buffer_.data());
         std::copy(buffer_.begin(), buffer_.begin() + width, panel_.begin() + k * kPanel);
       }
     } else {
       for (int64_t j = 0; j < width; ++j) {
-        read_reals(b_, base + b_columns_[static_cast<size_t>(n + j)], b_depth_.data(), depth_, buffer_.data());
-        for (int64_t k = 0; k < depth_; ++k)
+        read_reals(b_, base + b_columns_[static_cast<size_t>(n + j)], &b_depth_[static_cast<size_t>(first)], depth,
+                   buffer_.data());
+        for (int64_t k = 0; k < depth; ++k)
           panel_[static_cast<size_t>(k * kPanel + j)] = static_cast<Sum>(buffer_[static_cast<size_t>(k)]);
       }
     }
