@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "ir/interp.h"
 #include "tests/codegen/jit_support.h"
 #include "tests/support/attention_case.h"
 
@@ -132,6 +133,47 @@ TEST(GenericTemplate, NaNAndInfinityReachExactlyTheRowsThatAttendToThem) {
       const CpuPlan plan = plan_cpu(build_tile_program(test.spec), target, {.force_generic = true});
       run_case(test, plan.choices[0].schedule, target);
       check_case(test);
+    }
+  }
+}
+
+/// The interpreters of the spec and of the tile program agree with the kernel, tensor by tensor.
+TEST(GenericTemplate, InterpretersAgree) {
+  const CpuTarget target = runnable_targets()[0];
+  for (const Mask mask : {Mask::none, Mask::everything, Mask::padding}) {
+    for (const bool two_dots : {false, true}) {
+      std::mt19937_64 random(5);
+      const AttentionCase test = make_case({.dtype = DType::bf16,
+                                            .batch = 2,
+                                            .heads = 4,
+                                            .group = 2,
+                                            .sq = 9,
+                                            .sk = 21,
+                                            .dqk = 12,
+                                            .dv = 10,
+                                            .mask = mask,
+                                            .score = Score::alibi,
+                                            .arrangement = Arrangement::bshd,
+                                            .layout = Layout::gapped,
+                                            .sink = true,
+                                            .lse = true,
+                                            .two_dots = two_dots},
+                                           random);
+      const TileProgram program = build_tile_program(test.spec);
+      run_case(test, plan_cpu(program, target, {.force_generic = true}).choices[0].schedule, target);
+      const auto spec = interpret(test.spec, test.dims, test.views());
+      const auto tiles = interpret(program, test.dims, test.views(), 4, 8, 2);
+      ASSERT_TRUE(spec.ok() && tiles.ok());
+      size_t output = 0;
+      for (const TestTensor& tensor : test.tensors) {
+        if (!test.spec.tensors[static_cast<size_t>(&tensor - test.tensors.data())].output) continue;
+        for (const auto& oracle : {(*spec)[output], (*tiles)[output]}) {
+          ASSERT_EQ(static_cast<int64_t>(oracle.values.size()), tensor.size());
+          for (int64_t i = 0; i < tensor.size(); ++i)
+            EXPECT_NEAR(tensor.get(i), static_cast<double>(oracle.values[static_cast<size_t>(i)]), 2e-5) << i;
+        }
+        ++output;
+      }
     }
   }
 }
