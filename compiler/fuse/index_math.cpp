@@ -1,5 +1,7 @@
 #include "compiler/fuse/index_math.h"
 
+#include <algorithm>
+
 namespace tilewright::fusion {
 namespace {
 
@@ -142,8 +144,14 @@ void IndexMath::fold_div_mod(Linear& value) const {
 
 ExprId IndexMath::emit(Linear value) {
   fold_div_mod(value);
+  // Coarse steps first: h*64 + d.
+  std::vector<std::pair<int32_t, Dim>> terms(value.terms.begin(), value.terms.end());
+  std::stable_sort(terms.begin(), terms.end(), [](const auto& a, const auto& b) {
+    if (a.second.is_constant() != b.second.is_constant()) return b.second.is_constant();
+    return a.second.is_constant() && a.second.constant() > b.second.constant();
+  });
   std::optional<ExprId> sum;
-  for (const auto& [atom, coefficient] : value.terms) {
+  for (const auto& [atom, coefficient] : terms) {
     ExprId term{atom};
     if (!coefficient.is_constant(1)) term = pool_.op(Op::mul, DType::i64, {term, pool_.dim(coefficient)});
     sum = sum ? pool_.op(Op::add, DType::i64, {*sum, term}) : term;

@@ -9,33 +9,41 @@ namespace {
 struct ChainWalk {
   const GraphFacts& facts;
   std::vector<bool> seen;
-  std::vector<ValueId> products;
+  std::vector<bool> over_product;  ///< products, and chain values that one leads to
   bool nonlinear = false;
 
-  explicit ChainWalk(const GraphFacts& f) : facts(f), seen(f.graph.nodes.size(), false) {}
+  explicit ChainWalk(const GraphFacts& f)
+      : facts(f), seen(f.graph.nodes.size(), false), over_product(f.graph.nodes.size(), false) {}
 
-  void visit(ValueId id) {
-    if (seen[GraphFacts::at(id)] || facts.stored[GraphFacts::at(id)]) return;
+  bool visit(ValueId id) {
+    const size_t i = GraphFacts::at(id);
+    if (seen[i] || facts.stored[i]) return over_product[i];
     const Node& node = facts.graph[id];
     const OpGroup group = info(node.op).group;
-    if (group == OpGroup::contract) products.push_back(id);
-    if (group != OpGroup::pointwise && !is_simple_view(node.op)) return;
-    if (node.op == Op::load) return;
-    seen[GraphFacts::at(id)] = true;
+    if (group == OpGroup::contract) over_product[i] = true;
+    if ((group != OpGroup::pointwise && !is_simple_view(node.op)) || node.op == Op::load) return over_product[i];
+    seen[i] = true;
     const bool linear = is_simple_view(node.op) || node.op == Op::cast || node.op == Op::mul || node.op == Op::div ||
                         node.op == Op::add || node.op == Op::sub || node.op == Op::neg;
-    for (ValueId operand : node.operands) {
-      const size_t before = products.size();
-      visit(operand);
-      if (products.size() > before && !linear) nonlinear = true;
-    }
+    for (ValueId operand : node.operands)
+      if (visit(operand)) over_product[i] = true;
+    nonlinear = nonlinear || (over_product[i] && !linear);
+    return over_product[i];
   }
 
-  /// No product is read outside the chain, so that fusing leaves nothing of it behind.
-  bool closed() const {
-    for (ValueId product : products) {
-      if (facts.result_uses[GraphFacts::at(product)] > 0) return false;
-      for (ValueId user : facts.users[GraphFacts::at(product)])
+  /// Nothing below `weights` is read elsewhere, so that fusing leaves nothing of it behind. What reads the weights
+  /// themselves is the matcher's to complain about.
+  bool closed(ValueId weights) const {
+    std::vector<bool> exempt(seen.size(), false);
+    exempt[GraphFacts::at(weights)] = true;
+    while (is_simple_view(facts.graph[weights].op) || is_float_cast(facts.graph, facts.graph[weights])) {
+      weights = facts.graph[weights].operands[0];
+      exempt[GraphFacts::at(weights)] = true;
+    }
+    for (size_t i = 0; i < seen.size(); ++i) {
+      if (!over_product[i] || exempt[i]) continue;
+      if (facts.result_uses[i] > 0) return false;
+      for (ValueId user : facts.users[i])
         if (!seen[GraphFacts::at(user)]) return false;
     }
     return true;
@@ -55,8 +63,8 @@ std::optional<WeightsOperand> find_weights(const GraphFacts& facts, ValueId pv) 
   }
   for (size_t i : {0u, 1u}) {
     ChainWalk walk(facts);
-    walk.visit(product.operands[i]);
-    if (!walk.products.empty() && walk.nonlinear && walk.closed()) return WeightsOperand{i, kNoValue};
+    if (walk.visit(product.operands[i]) && walk.nonlinear && walk.closed(product.operands[i]))
+      return WeightsOperand{i, kNoValue};
   }
   return std::nullopt;
 }

@@ -1,0 +1,256 @@
+// Whole programs: what does not fuse still runs and says why, several attentions, several results, lifetimes.
+#include <gtest/gtest.h>
+
+#include "tests/support/fusion_case.h"
+
+namespace tilewright::testing {
+namespace {
+
+const std::string kHead = "graph @g(%q: f32[B,4,Sq,8], %k: f32[B,4,Sk,8], %v: f32[B,4,Sk,8]";
+
+std::string expect_one_note(const std::string& graph, const std::string& value, const std::string& reason) {
+  const Program program = fuse_and_check(graph);
+  EXPECT_TRUE(attentions(program).empty()) << print(program);
+  EXPECT_EQ(program.not_fused.size(), 1u) << print(program);
+  if (program.not_fused.size() != 1) return {};
+  EXPECT_EQ(program.not_fused[0].value, value);
+  EXPECT_NE(program.not_fused[0].reason.find(reason), std::string::npos) << program.not_fused[0].reason;
+  EXPECT_GT(program.not_fused[0].line, 0);
+  return program.not_fused[0].reason;
+}
+
+TEST(Unfused, WeightsThatAreReturned) {
+  expect_one_note(kHead +
+                      ") -> (f32[B,4,Sq,8], f32[B,4,Sq,Sk]) {\n"
+                      "  %s = matmul_nt %q, %k : f32[B,4,Sq,Sk]\n  %p = softmax %s, axis=3 : f32[B,4,Sq,Sk]\n"
+                      "  %o = matmul %p, %v : f32[B,4,Sq,8]\n  return %o, %p\n}\n",
+                  "p", "returned");
+}
+
+TEST(Unfused, UnnormalisedWeightsThatAreReturned) {
+  expect_one_note(kHead +
+                      ") -> (f32[B,4,Sq,8], f32[B,4,Sq,Sk]) {\n"
+                      "  %s = matmul_nt %q, %k : f32[B,4,Sq,Sk]\n  %p = sigmoid %s : f32[B,4,Sq,Sk]\n"
+                      "  %o = matmul %p, %v : f32[B,4,Sq,8]\n  return %o, %p\n}\n",
+                  "p", "returned");
+}
+
+TEST(Unfused, WeightsUsedTwice) {
+  const Program program = fuse_and_check(
+      kHead +
+      ", %w: f32[B,4,Sk,8]) -> (f32[B,4,Sq,8], f32[B,4,Sq,8]) {\n"
+      "  %s = matmul_nt %q, %k : f32[B,4,Sq,Sk]\n  %p = softmax %s, axis=3 : f32[B,4,Sq,Sk]\n"
+      "  %o = matmul %p, %v : f32[B,4,Sq,8]\n  %x = matmul %p, %w : f32[B,4,Sq,8]\n  return %o, %x\n}\n");
+  EXPECT_TRUE(attentions(program).empty());
+  ASSERT_FALSE(program.not_fused.empty());
+  EXPECT_EQ(program.not_fused[0].value, "p");
+}
+
+TEST(Unfused, WeightsChangedBeforeV) {
+  expect_one_note(kHead +
+                      ", %w: f32[Sk]) -> f32[B,4,Sq,8] {\n"
+                      "  %s = matmul_nt %q, %k : f32[B,4,Sq,Sk]\n  %p = softmax %s, axis=3 : f32[B,4,Sq,Sk]\n"
+                      "  %x = mul %p, %w : f32[B,4,Sq,Sk]\n  %o = matmul %x, %v : f32[B,4,Sq,8]\n  return %o\n}\n",
+                  "p", "no product with V");
+}
+
+TEST(Unfused, SoftmaxOfAParameter) {
+  expect_one_note(
+      "graph @g(%s: f32[B,4,Sq,Sk], %v: f32[B,4,Sk,8]) -> f32[B,4,Sq,8] {\n"
+      "  %p = softmax %s, axis=3 : f32[B,4,Sq,Sk]\n  %o = matmul %p, %v : f32[B,4,Sq,8]\n  return %o\n}\n",
+      "s", "no product of queries and keys");
+}
+
+TEST(Unfused, SeveralProducts) {
+  expect_one_note(kHead +
+                      ", %r: f32[B,4,Sq,6], %c: f32[B,4,Sk,6]) -> f32[B,4,Sq,8] {\n"
+                      "  %a = matmul_nt %q, %k : f32[B,4,Sq,Sk]\n  %b = matmul_nt %r, %c : f32[B,4,Sq,Sk]\n"
+                      "  %s = add %a, %b : f32[B,4,Sq,Sk]\n  %p = softmax %s, axis=3 : f32[B,4,Sq,Sk]\n"
+                      "  %o = matmul %p, %v : f32[B,4,Sq,8]\n  return %o\n}\n",
+                  "b", "several products (%a and this one)");
+}
+
+TEST(Unfused, HeadDims) {
+  expect_one_note(
+      "graph @g(%q: f32[2,Sq,D], %k: f32[2,Sk,D], %v: f32[2,Sk,8]) -> f32[2,Sq,8] {\n"
+      "  %s = matmul_nt %q, %k : f32[2,Sq,Sk]\n  %p = softmax %s, axis=2 : f32[2,Sq,Sk]\n"
+      "  %o = matmul %p, %v : f32[2,Sq,8]\n  return %o\n}\n",
+      "s", "the head dim is D");
+  expect_one_note(
+      "graph @g(%q: f32[2,Sq,8], %k: f32[2,Sk,8], %v: f32[2,Sk,600]) -> f32[2,Sq,600] {\n"
+      "  %s = matmul_nt %q, %k : f32[2,Sq,Sk]\n  %p = softmax %s, axis=2 : f32[2,Sq,Sk]\n"
+      "  %o = matmul %p, %v : f32[2,Sq,600]\n  return %o\n}\n",
+      "o", "the head dim of V is 600");
+}
+
+TEST(Unfused, SoftmaxAlongAnotherAxis) {
+  expect_one_note(kHead +
+                      ") -> f32[B,4,Sq,8] {\n"
+                      "  %s = matmul_nt %q, %k : f32[B,4,Sq,Sk]\n  %p = softmax %s, axis=2 : f32[B,4,Sq,Sk]\n"
+                      "  %o = matmul %p, %v : f32[B,4,Sq,8]\n  return %o\n}\n",
+                  "p", "axis 2");
+}
+
+TEST(Unfused, IncompleteSoftmaxFollowsIeee) {
+  const Program program =
+      fuse_and_check(kHead +
+                     ") -> f32[B,4,Sq,8] {\n"
+                     "  %s = matmul_nt %q, %k : f32[B,4,Sq,Sk]\n  %x = exp %s : f32[B,4,Sq,Sk]\n"
+                     "  %l = reduce_sum %x, axis=3 : f32[B,4,Sq,1]\n  %p = div %x, %l : f32[B,4,Sq,Sk]\n"
+                     "  %o = matmul %p, %v : f32[B,4,Sq,8]\n  return %o\n}\n");
+  EXPECT_TRUE(attentions(program).empty());
+}
+
+TEST(Programs, TwoAttentionsOneAfterTheOther) {
+  const Program program =
+      fuse_and_check(kHead +
+                     ") -> (f32[B,4,Sq,8], f32[B,4,Sq,8]) {\n"
+                     "  %s = matmul_nt %q, %k : f32[B,4,Sq,Sk]\n  %p = softmax %s, axis=3 : f32[B,4,Sq,Sk]\n"
+                     "  %o = matmul %p, %v : f32[B,4,Sq,8]\n  %t = matmul_nt %o, %k : f32[B,4,Sq,Sk]\n"
+                     "  %u = mul %t, 0.5 : f32[B,4,Sq,Sk]\n  %w = softmax %u, axis=3 : f32[B,4,Sq,Sk]\n"
+                     "  %x = matmul %w, %v : f32[B,4,Sq,8]\n  return %x, %o\n}\n");
+  ASSERT_EQ(attentions(program).size(), 2u);
+  EXPECT_EQ(program.steps.size(), 2u);
+  EXPECT_EQ(attentions(program)[0]->name, "g_o");
+  EXPECT_EQ(text(*attentions(program)[1], attentions(program)[1]->dots[0].query), "%o[b, h, q, d]");
+}
+
+TEST(Programs, DifferentialAttention) {
+  const Program program =
+      fuse_and_check(kHead +
+                     ", %q2: f32[B,4,Sq,8], %k2: f32[B,4,Sk,8], %lambda: f32[4]) -> f32[B,4,Sq,8] {\n"
+                     "  %s1 = matmul_nt %q, %k : f32[B,4,Sq,Sk]\n  %p1 = softmax %s1, axis=3 : f32[B,4,Sq,Sk]\n"
+                     "  %o1 = matmul %p1, %v : f32[B,4,Sq,8]\n  %s2 = matmul_nt %q2, %k2 : f32[B,4,Sq,Sk]\n"
+                     "  %p2 = softmax %s2, axis=3 : f32[B,4,Sq,Sk]\n  %o2 = matmul %p2, %v : f32[B,4,Sq,8]\n"
+                     "  %l = reshape %lambda : f32[4,1,1]\n  %x = mul %l, %o2 : f32[B,4,Sq,8]\n"
+                     "  %o = sub %o1, %x : f32[B,4,Sq,8]\n  return %o\n}\n");
+  EXPECT_EQ(attentions(program).size(), 2u);
+  EXPECT_EQ(program.steps.size(), 3u);
+  for (const ProgramTensor& tensor : program.tensors) {
+    if (tensor.role == TensorRole::temporary) {
+      EXPECT_EQ(tensor.last_step, 2);
+    }
+  }
+}
+
+TEST(Programs, ProjectionsAndRotaryAroundAttention) {
+  const Program program = fuse_and_check(
+      "graph @g(%x: f32[B,S,12], %wq: f32[12,32], %wk: f32[12,16], %wv: f32[12,16], %wo: f32[32,12], "
+      "%cos: f32[S,8], %sin: f32[S,8]) -> f32[B,S,12] {\n"
+      "  %qp = matmul %x, %wq : f32[B,S,32]\n  %q4 = reshape %qp : f32[B,S,4,8]\n"
+      "  %qt = transpose %q4, perm=[0,2,1,3] : f32[B,4,S,8]\n"
+      "  %qa = slice %qt, axis=3, begin=0, end=4 : f32[B,4,S,4]\n"
+      "  %qb = slice %qt, axis=3, begin=4, end=8 : f32[B,4,S,4]\n  %qn = neg %qb : f32[B,4,S,4]\n"
+      "  %qr = concat %qn, %qa, axis=3 : f32[B,4,S,8]\n  %qc = mul %qt, %cos : f32[B,4,S,8]\n"
+      "  %qd = mul %qr, %sin : f32[B,4,S,8]\n  %q = add %qc, %qd : f32[B,4,S,8]\n"
+      "  %kp = matmul %x, %wk : f32[B,S,16]\n  %k4 = reshape %kp : f32[B,S,2,8]\n"
+      "  %kt = transpose %k4, perm=[0,2,1,3] : f32[B,2,S,8]\n  %kh = repeat_heads %kt, times=2 : f32[B,4,S,8]\n"
+      "  %vp = matmul %x, %wv : f32[B,S,16]\n  %v4 = reshape %vp : f32[B,S,2,8]\n"
+      "  %vt = transpose %v4, perm=[0,2,1,3] : f32[B,2,S,8]\n  %vh = repeat_heads %vt, times=2 : f32[B,4,S,8]\n"
+      "  %qs = mul %q, 0.35 : f32[B,4,S,8]\n  %s = matmul_nt %qs, %kh : f32[B,4,S,S]\n"
+      "  %e = mask_causal %s, align=top_left : f32[B,4,S,S]\n  %p = softmax %e, axis=3 : f32[B,4,S,S]\n"
+      "  %o4 = matmul %p, %vh : f32[B,4,S,8]\n  %ot = transpose %o4, perm=[0,2,1,3] : f32[B,S,4,8]\n"
+      "  %o = reshape %ot : f32[B,S,32]\n  %y = matmul %o, %wo : f32[B,S,12]\n  return %y\n}\n",
+      {{"B", 2}, {"S", 6}});
+  ASSERT_EQ(attentions(program).size(), 1u) << print(program);
+  EXPECT_TRUE(program.not_fused.empty()) << print(program);
+  const AttentionSpec& spec = *attentions(program)[0];
+  EXPECT_EQ(text(spec, spec.dots[0].query), "%q[b, h, q, d]");
+  EXPECT_EQ(text(spec, spec.dots[0].key), "%kp[b, kv, add(mul(div(h, 2), 8), d)]");
+  EXPECT_EQ(text(spec, spec.score), "mul(s, 0.35)");
+  EXPECT_EQ(text(spec, spec.output), "%o[b, q, add(mul(h, 8), d)]");
+  EXPECT_EQ(program.steps.size(), 8u) << print(program);  // 4 products, 2 halves of the concat, rotary, attention
+}
+
+TEST(Programs, BiasFromAProductIsStoredFirst) {
+  const Program program = fuse_and_check(
+      kHead +
+          ", %z: f32[B,Sq,Sk,3], %w: f32[3,4]) -> f32[B,4,Sq,8] {\n"
+          "  %zb = matmul %z, %w : f32[B,Sq,Sk,4]\n  %bias = transpose %zb, perm=[0,3,1,2] : f32[B,4,Sq,Sk]\n"
+          "  %s = matmul_nt %q, %k : f32[B,4,Sq,Sk]\n  %e = add %s, %bias : f32[B,4,Sq,Sk]\n"
+          "  %p = softmax %e, axis=3 : f32[B,4,Sq,Sk]\n  %o = matmul %p, %v : f32[B,4,Sq,8]\n  return %o\n}\n",
+      {{"Sq", 3}, {"Sk", 4}});
+  ASSERT_EQ(attentions(program).size(), 1u);
+  EXPECT_EQ(text(*attentions(program)[0], attentions(program)[0]->score), "add(s, %zb[b, q, kv, h])");
+}
+
+TEST(Programs, SecondLogSumExpStillRuns) {
+  const Program program = fuse_and_check(
+      kHead +
+      ") -> (f32[B,4,Sq,8], f32[B,4,Sq,1], f32[B,4,Sq]) {\n"
+      "  %s = matmul_nt %q, %k : f32[B,4,Sq,Sk]\n  %p = softmax %s, axis=3 : f32[B,4,Sq,Sk]\n"
+      "  %o = matmul %p, %v : f32[B,4,Sq,8]\n  %l = logsumexp %s, axis=3, keepdims=true : f32[B,4,Sq,1]\n"
+      "  %m = logsumexp %s, axis=3, keepdims=false : f32[B,4,Sq]\n  return %o, %l, %m\n}\n");
+  EXPECT_EQ(attentions(program).size(), 1u);
+}
+
+TEST(Programs, ResultsThatAreParametersOrRepeated) {
+  const Program program = fuse_and_check(
+      "graph @g(%a: f32[N], %b: i32[N,2]) -> (f32[N], f32[N], i32[2,N], f32[N]) {\n"
+      "  %c = exp %a : f32[N]\n  %t = transpose %b, perm=[1,0] : i32[2,N]\n  return %c, %a, %t, %c\n}\n");
+  EXPECT_EQ(program.steps.size(), 4u);
+}
+
+TEST(Programs, LoopsOfEveryKind) {
+  const Program program = fuse_and_check(
+      "graph @g(%a: f32[N,M], %t: f32[7,3], %i: i32[N,1], %b: bool[M]) -> (f32[M], f32[N,M], f32[N,M+3], i64[N,M], "
+      "f32[N,M], bool[N]) {\n"
+      "  %s = reduce_sum %a, axis=0, keepdims=false : f32[M]\n  %m = reduce_mean %a, axis=1 : f32[N,1]\n"
+      "  %d = sub %a, %m : f32[N,M]\n  %sm = softmax %d, axis=0 : f32[N,M]\n  %j = index axis=1 : i64[1,3]\n"
+      "  %l = load %t[%i, %j] : f32[N,3]\n  %c = concat %d, %l, axis=1 : f32[N,M+3]\n"
+      "  %x = index axis=0 : i64[N,M]\n  %y = dim N+2*M : i64[]\n  %z = add %x, %y : i64[N,M]\n"
+      "  %w = select %b, %d, -1.5 : f32[N,M]\n  %mx = reduce_max %a, axis=1, keepdims=false : f32[N]\n"
+      "  %g = gt %mx, 0.25 : bool[N]\n  return %s, %sm, %c, %z, %w, %g\n}\n",
+      {{"N", 4}, {"M", 5}});
+  EXPECT_TRUE(attentions(program).empty());
+  for (const Step& step : program.steps) EXPECT_EQ(step.tensors.size(), std::get<LoopStep>(step.what).tensors.size());
+}
+
+TEST(Programs, ZeroSizedDims) {
+  for (const char* dim : {"B", "Sq", "Sk"}) {
+    DimBindings dims{{"B", 2}, {"Sq", 3}, {"Sk", 4}};
+    dims.find(dim)->second = 0;
+    fuse_and_check(kHead +
+                       ") -> f32[B,4,Sq,8] {\n"
+                       "  %s = matmul_nt %q, %k : f32[B,4,Sq,Sk]\n  %p = softmax %s, axis=3 : f32[B,4,Sq,Sk]\n"
+                       "  %o = matmul %p, %v : f32[B,4,Sq,8]\n  return %o\n}\n",
+                   dims);
+  }
+}
+
+TEST(Programs, TableThatIsAView) {
+  const Program program = fuse_and_check(
+      kHead +
+      ", %t: f32[4,9]) -> f32[B,4,Sq,8] {\n"
+      "  %tt = transpose %t, perm=[1,0] : f32[9,4]\n  %i = index axis=1 : i64[1,Sq,1]\n"
+      "  %j = index axis=2 : i64[1,1,Sk]\n  %h = index axis=0 : i64[4,1,1]\n  %r = sub %j, %i : i64[1,Sq,Sk]\n"
+      "  %bias = load %tt[%r, %h] : f32[4,Sq,Sk]\n  %s = matmul_nt %q, %k : f32[B,4,Sq,Sk]\n"
+      "  %e = add %s, %bias : f32[B,4,Sq,Sk]\n  %p = softmax %e, axis=3 : f32[B,4,Sq,Sk]\n"
+      "  %o = matmul %p, %v : f32[B,4,Sq,8]\n  return %o\n}\n");
+  only_attention(program);
+}
+
+TEST(Programs, PerceptronFusesOnlyWhereItIsAPair) {
+  const Program program = fuse_and_check(
+      "graph @g(%x: f32[S,8], %w1: f32[8,16], %w2: f32[16,8]) -> f32[S,8] {\n"
+      "  %h = matmul %x, %w1 : f32[S,16]\n  %a = sigmoid %h : f32[S,16]\n  %g = mul %a, %h : f32[S,16]\n"
+      "  %y = matmul %g, %w2 : f32[S,8]\n  return %y\n}\n");
+  EXPECT_EQ(attentions(program).size(), 1u);
+}
+
+TEST(Programs, PrintsEveryStep) {
+  const Program program =
+      fuse_and_check(kHead +
+                         ") -> (f32[B,4,Sq,8], f32[B,4,Sq,Sk]) {\n"
+                         "  %s = matmul_nt %q, %k : f32[B,4,Sq,Sk]\n  %p = softmax %s, axis=3 : f32[B,4,Sq,Sk]\n"
+                         "  %o = matmul %p, %v : f32[B,4,Sq,8]\n  return %o, %p\n}\n",
+                     {{"Sq", 2}});
+  const std::string printed = print(program);
+  for (const char* part : {"program @g {", "param %q: f32[B,4,Sq,8]", "temporary %s: f32[B,4,Sq,Sk]  // steps 0 to 1",
+                           "step 0: contract %s over [B,4,Sq,Sk,8]", "step 1: softmax %p over [B,4,Sq,Sk]",
+                           "// not fused: line 3: %p: the attention weights are returned"})
+    EXPECT_NE(printed.find(part), std::string::npos) << part << "\n" << printed;
+}
+
+}  // namespace
+}  // namespace tilewright::testing
