@@ -7,7 +7,7 @@ CpuKernelSource generate_attention(const TileProgram& program, const CpuSchedule
                                    const std::string& symbol_prefix) {
   switch (schedule.kernel) {
     case CpuTemplate::generic: return cpu::generate_generic(program, schedule, target, symbol_prefix);
-    case CpuTemplate::prefill:
+    case CpuTemplate::prefill: return cpu::generate_prefill(program, schedule, target, symbol_prefix);
     case CpuTemplate::decode: break;
   }
   check_failed("the schedule names a template that exists", __FILE__, __LINE__);

@@ -47,6 +47,11 @@ Function* LlvmBuilder::begin_internal(const std::string& name, Type* result, con
   return function_;
 }
 
+void LlvmBuilder::mark_cold() {
+  function_->addFnAttr(llvm::Attribute::NoInline);
+  function_->addFnAttr(llvm::Attribute::OptimizeNone);
+}
+
 void LlvmBuilder::resume(Function* function, BasicBlock* block) {
   function_ = function;
   ir.SetInsertPoint(block);

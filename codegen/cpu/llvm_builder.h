@@ -40,6 +40,9 @@ class LlvmBuilder {
   void begin_kernel(const std::string& symbol);
   /// Starts an internal function; finish with ret()/CreateRet, then call resume() to go on in the outer one.
   llvm::Function* begin_internal(const std::string& name, llvm::Type* result, const std::vector<llvm::Type*>& params);
+  /// The function under construction is to compile fast rather than run fast (LLVM's optnone): glue around the loops that
+  /// matter.
+  void mark_cold();
   void resume(llvm::Function* function, llvm::BasicBlock* block);
   llvm::Value* argument(unsigned i) { return function_->getArg(i); }
   void ret() { ir.CreateRetVoid(); }

@@ -1,12 +1,16 @@
 #include "codegen/cpu/prefill_pack.h"
 
 #include <numeric>
+#include <optional>
+
+#include "codegen/cpu/expr_emitter.h"
 
 namespace tilewright::cpu {
 using llvm::Value;
 
-PrefillPacker::PrefillPacker(LlvmBuilder& builder, const AttentionSpec& spec, const PrefillLayout& layout)
-    : b_(builder), spec_(spec), layout_(layout) {
+PrefillPacker::PrefillPacker(LlvmBuilder& builder, const AttentionSpec& spec, const ArgsLayout& args,
+                             const PrefillLayout& layout)
+    : b_(builder), spec_(spec), args_(args), layout_(layout) {
   auto type_of = [&](const Access& access) { return spec.tensors[static_cast<size_t>(access.tensor)].type.dtype; };
   query_type_ = type_of(spec.dots[0].query);
   key_type_ = type_of(spec.dots[0].key);
@@ -22,6 +26,7 @@ llvm::Function* PrefillPacker::copy_row(DType from) {
   const DType to = layout_.dtype;
   llvm::Function* function = b_.begin_internal("copy_" + std::string(to_string(from)), b_.ir.getVoidTy(),
                                                {p, p, i, i, i, b_.value_type(to)});
+  b_.mark_cold();
   Value *dst = b_.argument(0), *src = b_.argument(1), *stride = b_.argument(2), *count = b_.argument(3);
   const int64_t lanes = layout_.lanes;
   auto convert = [&](Value* raw) {
@@ -111,6 +116,7 @@ void PrefillPacker::pack_queries(const RowAccess& query, Value* begin, Value* co
 void PrefillPacker::emit_pack_block() {
   llvm::Type *p = b_.pointer_type(), *i = b_.i64_type();
   pack_ = b_.begin_internal("pack_block", b_.ir.getVoidTy(), {p, p, i, i, p, i, i, i, i, i, i, p, p});
+  b_.mark_cold();
   auto arg = [&](unsigned n) { return b_.argument(n); };
   const RowAccess key{arg(1), arg(2), arg(3)}, value{arg(4), arg(5), arg(6)};
   Value *first = arg(7), *count = arg(8), *stage = arg(11), *dst = arg(12);
@@ -118,11 +124,24 @@ void PrefillPacker::emit_pack_block() {
   const int64_t lanes = layout_.lanes, panel = layout_.panel;
   Value* values = b_.element_pointer(to, dst, b_.i64(layout_.packed_keys()));
   Value* padded = b_.mul(b_.ceil_div(count, panel), b_.i64(panel));
+  std::optional<ArgsReader> reader;
+  std::optional<ExprEmitter> visible;
+  if (!spec_.keep_kv.is_constant_true()) {
+    reader.emplace(b_, args_);
+    visible.emplace(b_, *reader, spec_.tensors, spec_.keep_kv, 1, Axis::kv);
+    visible->set_axis(Axis::b, arg(9));
+    visible->set_axis(Axis::h, arg(10));
+    visible->hoist();
+  }
   b_.loop_nonempty(b_.i64(0), padded, lanes, {}, [&](Value* group, const Values&) {
     b_.loop_nonempty(b_.i64(0), b_.i64(lanes), 1, {}, [&](Value* lane, const Values&) {
       Value* at = b_.add(group, lane);
       Value* shown = b_.ir.CreateICmpSLT(at, count);
       Value* position = b_.add(first, at);
+      if (visible) {
+        visible->set_axis(Axis::kv, b_.min(position, b_.sub(b_.add(first, count), b_.i64(1))));
+        shown = b_.ir.CreateAnd(shown, visible->emit());
+      }
       auto take = [&](int64_t dim) { return b_.ir.CreateSelect(shown, b_.i64(dim), b_.i64(0)); };
       call_copy(key_type_, b_.element_pointer(to, stage, b_.mul(lane, b_.i64(layout_.stage_width))),
                 b_.element_pointer(key_type_, key.base, b_.mul(position, key.stride_seq)), key.stride_dim,

@@ -12,7 +12,8 @@ namespace tilewright::cpu {
 class PrefillPacker {
  public:
   /// Emits the internal functions it needs; call with no function under construction.
-  PrefillPacker(LlvmBuilder& builder, const AttentionSpec& spec, const PrefillLayout& layout);
+  PrefillPacker(LlvmBuilder& builder, const AttentionSpec& spec, const ArgsLayout& args,
+                const PrefillLayout& layout);
 
   /// Rows [begin, begin + count) of Q times `scale` to dst[row][padded_head_dim].
   void pack_queries(const RowAccess& query, llvm::Value* begin, llvm::Value* count, double scale, llvm::Value* dst);
@@ -31,6 +32,7 @@ class PrefillPacker {
 
   LlvmBuilder& b_;
   const AttentionSpec& spec_;
+  const ArgsLayout& args_;
   const PrefillLayout& layout_;
   DType query_type_, key_type_, value_type_;
   std::map<DType, llvm::Function*> copies_;

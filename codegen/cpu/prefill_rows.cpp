@@ -11,83 +11,151 @@ namespace {
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 }
 
-RowPass::RowPass(LlvmBuilder& builder, const TileProgram& program, const PrefillLayout& layout)
-    : b_(builder), program_(program), layout_(layout) {
-  full_ = emit("softmax_full", true);
-  partial_ = emit("softmax_partial", false);
-}
+struct RowPass::Row {
+  Value* scores;
+  Value* kv;       ///< position of column 0
+  Value* columns;
+  Value* end;      ///< columns rounded up to a multiple of row_step · lanes
+  Value* whole;
+  ExprEmitter *score, *keep;   ///< null where there is nothing to do
+  Value *max, *sum, *factor;   ///< this row's own
+};
 
-llvm::Function* RowPass::emit(const std::string& name, bool whole) {
+RowPass::RowPass(LlvmBuilder& builder, const TileProgram& program, const Expr& score, const PrefillLayout& layout)
+    : b_(builder),
+      spec_(program.spec),
+      layout_(layout),
+      scale_(program.score_scale),
+      plain_score_(score.root_node().kind == ExprKind::score && program.score_scale == 1) {
   llvm::Type *p = b_.pointer_type(), *i = b_.i64_type();
-  llvm::Function* function = b_.begin_internal(name, b_.ir.getVoidTy(), {p, i, i, i, i, i, i, p, p, p, p});
+  function_ = b_.begin_internal("row_pass", b_.ir.getVoidTy(), {p, i, i, i, i, i, i, b_.ir.getInt1Ty(), p, p, p, p});
   auto arg = [&](unsigned n) { return b_.argument(n); };
-  const StripState strip{arg(1), arg(2), arg(3), arg(4), arg(5), arg(6), arg(7), arg(8), arg(9), arg(10)};
+  const StripState strip{arg(1), arg(2), arg(3), arg(4), arg(5), arg(6), arg(7), arg(8), arg(9), arg(10), arg(11)};
+
+  const ArgsLayout args_layout = tilewright::args_layout(spec_);
+  std::optional<ArgsReader> args;
+  std::optional<ExprEmitter> score_emitter, keep_emitter;
+  auto start = [&](std::optional<ExprEmitter>& emitter, const Expr& expr) {
+    if (!args) args.emplace(b_, args_layout);
+    emitter.emplace(b_, *args, spec_.tensors, expr, layout_.lanes, Axis::kv);
+    emitter->set_axis(Axis::b, strip.b);
+    emitter->set_axis(Axis::h, strip.h);
+    emitter->hoist();
+  };
+  if (!plain_score_) start(score_emitter, score);
+  if (!spec_.keep.is_constant_true()) start(keep_emitter, spec_.keep);
   b_.loop_nonempty(b_.i64(0), strip.rows, 1, {}, [&](Value* row, const Values&) {
-    emit_row(strip, row, whole);
+    emit_row(strip, row, score_emitter ? &*score_emitter : nullptr, keep_emitter ? &*keep_emitter : nullptr);
     return Values{};
   });
   b_.ret();
-  return function;
 }
 
-void RowPass::emit_row(const StripState& strip, Value* row, bool whole) {
-  const DType type = layout_.dtype;
-  const int64_t lanes = layout_.lanes, unroll = layout_.row_step, step = lanes * unroll;
-  const auto count = static_cast<size_t>(unroll);
-  Value* scores = b_.element_pointer(type, strip.scores, b_.mul(row, b_.i64(layout_.score_stride)));
-  auto at = [&](Value* column, size_t u) {
-    Value* offset = u ? b_.add(column, b_.i64(static_cast<int64_t>(u) * lanes)) : column;
-    return b_.element_pointer(type, scores, offset);
-  };
-  Value* hidden = b_.constant(type, kMinusInfinity, lanes);
-  Value* end = whole ? strip.columns : b_.mul(b_.ceil_div(strip.columns, step), b_.i64(step));
-  if (!whole) {
-    Value* first = b_.ir.CreateAnd(strip.columns, b_.i64(-lanes));
-    b_.loop(first, end, lanes, [&](Value* column) {
-      Value* kept = b_.lane_mask(b_.sub(strip.columns, column), lanes);
-      Value* s = b_.load_vector(type, at(column, 0), lanes);
-      b_.store_vector(type, b_.ir.CreateSelect(kept, s, hidden), at(column, 0));
-    });
+void RowPass::emit_row(const StripState& strip, Value* row, ExprEmitter* score, ExprEmitter* keep) {
+  Value* q = b_.add(strip.q, row);
+  for (ExprEmitter* emitter : {score, keep}) {
+    if (!emitter) continue;
+    emitter->set_axis(Axis::q, q);
+    emitter->hoist();
   }
+  const int64_t step = layout_.row_step * layout_.lanes;
+  auto own = [&](Value* region, int64_t width) {
+    return b_.element_pointer(layout_.dtype, region, b_.mul(row, b_.i64(width)));
+  };
+  const Row state{own(strip.scores, layout_.score_stride),
+                  strip.kv,
+                  strip.columns,
+                  b_.mul(b_.ceil_div(strip.columns, step), b_.i64(step)),
+                  strip.whole,
+                  score,
+                  keep,
+                  own(strip.max, 1),
+                  own(strip.sum, layout_.lanes),
+                  own(strip.factor, 1)};
+  Value* top = maxima(state);
+  if (spec_.normaliser == Normaliser::softmax) softmax(state, top);
+}
 
-  Values maxima = b_.loop_nonempty(b_.i64(0), end, step, Values(count, hidden), [&](Value* column, Values next) {
-    for (size_t u = 0; u < count; ++u)
-      next[u] = b_.max_ignoring_nan(b_.load_vector(type, at(column, u), lanes), next[u]);
-    return next;
-  });
-  for (size_t u = 1; u < count; ++u) maxima[0] = b_.max_ignoring_nan(maxima[0], maxima[u]);
+Values RowPass::visit(const Row& row, Value* column, int64_t count, bool whole) {
+  const DType type = layout_.dtype;
+  const int64_t lanes = layout_.lanes;
+  const bool softmax = spec_.normaliser == Normaliser::softmax;
+  Value* hidden = b_.constant(type, softmax ? kMinusInfinity : 0, lanes);
+  Values result;
+  for (int64_t u = 0; u < count; ++u) {
+    Value* at = b_.add(column, b_.i64(u * lanes));
+    Value* slot = b_.element_pointer(type, row.scores, at);
+    Value* s = b_.load_vector(type, slot, lanes);
+    Value* inside = whole ? nullptr : b_.lane_mask(b_.sub(row.columns, at), lanes);
+    Value* kv = b_.add(row.kv, at);
+    if (row.score) s = row.score->emit(kv, s, inside);
+    if (scale_ != 1) s = b_.ir.CreateFMul(s, b_.constant(type, scale_, lanes));
+    if (!whole) {
+      Value* kept = row.keep ? b_.ir.CreateAnd(inside, row.keep->emit(kv, nullptr, inside)) : inside;
+      s = b_.ir.CreateSelect(kept, s, hidden);
+    }
+    if (!whole || !plain_score_) b_.store_vector(type, s, slot);
+    result.push_back(s);
+  }
+  return result;
+}
 
-  Value* max_slot = b_.element_pointer(type, strip.max, row);
-  Value* before = b_.load(type, max_slot);
-  Value* after = b_.max_ignoring_nan(b_.reduce_max(maxima[0]), before);
+/// The max pass: per-lane maxima of the row.
+Value* RowPass::maxima(const Row& row) {
+  const int64_t lanes = layout_.lanes;
+  const Values none = {b_.constant(layout_.dtype, kMinusInfinity, lanes)};
+  auto pass = [&](int64_t count, bool whole) {
+    const Values start(static_cast<size_t>(count), none[0]);
+    Values tops =
+        b_.loop_nonempty(b_.i64(0), row.end, count * lanes, start, [&](Value* column, const Values& before) {
+          Values next = visit(row, column, count, whole);
+          for (size_t u = 0; u < next.size(); ++u) next[u] = b_.max_ignoring_nan(next[u], before[u]);
+          return next;
+        });
+    for (size_t u = 1; u < tops.size(); ++u) tops[0] = b_.max_ignoring_nan(tops[0], tops[u]);
+    return Values{tops[0]};
+  };
+  if (!plain())
+    return b_.branch(row.whole, [&] { return pass(layout_.row_step, true); }, [&] { return pass(1, false); })[0];
+  b_.loop(b_.ir.CreateAnd(row.columns, b_.i64(-lanes)), row.end, lanes,
+          [&](Value* column) { visit(row, column, 1, false); });
+  return pass(layout_.row_step, true)[0];
+}
+
+/// The exponential pass; `top` holds the row's maxima.
+void RowPass::softmax(const Row& row, Value* top) {
+  const DType type = layout_.dtype;
+  const int64_t lanes = layout_.lanes;
+  const auto count = static_cast<size_t>(layout_.row_step);
+  Value* before = b_.load(type, row.max);
+  Value* after = b_.max_ignoring_nan(b_.reduce_max(top), before);
   // Rows that keep nothing so far stay at -inf; their reference is 0, so that nothing becomes -inf - -inf.
   Value* reference =
       b_.ir.CreateSelect(b_.ir.CreateFCmpOEQ(after, b_.constant(type, kMinusInfinity)), b_.constant(type, 0), after);
-  b_.store(type, after, max_slot);
+  b_.store(type, after, row.max);
 
   Value* subtract = b_.splat(reference, lanes);
-  Values sums = b_.loop_nonempty(
-      b_.i64(0), end, step, Values(count, b_.constant(type, 0, lanes)), [&](Value* column, Values next) {
-        for (size_t u = 0; u < count; ++u) {
-          Value* p = math::exp2(b_, b_.ir.CreateFSub(b_.load_vector(type, at(column, u), lanes), subtract));
-          b_.store_vector(type, p, at(column, u));
-          next[u] = b_.ir.CreateFAdd(next[u], p);
-        }
-        return next;
-      });
+  const Values zeros(count, b_.constant(type, 0, lanes));
+  const int64_t step = layout_.row_step * lanes;
+  Values sums = b_.loop_nonempty(b_.i64(0), row.end, step, zeros, [&](Value* column, Values next) {
+    for (size_t u = 0; u < count; ++u) {
+      Value* slot = b_.element_pointer(type, row.scores, b_.add(column, b_.i64(static_cast<int64_t>(u) * lanes)));
+      Value* p = math::exp2(b_, b_.ir.CreateFSub(b_.load_vector(type, slot, lanes), subtract));
+      b_.store_vector(type, p, slot);
+      next[u] = b_.ir.CreateFAdd(next[u], p);
+    }
+    return next;
+  });
   for (size_t u = 1; u < count; ++u) sums[0] = b_.ir.CreateFAdd(sums[0], sums[u]);
 
   Value* factor = math::exp2(b_, b_.ir.CreateFSub(before, reference));
-  b_.store(type, factor, b_.element_pointer(type, strip.factor, row));
-  Value* sum_slot = b_.element_pointer(type, strip.sum, b_.mul(row, b_.i64(lanes)));
-  Value* sum = b_.fma(b_.load_vector(type, sum_slot, lanes), b_.splat(factor, lanes), sums[0]);
-  b_.store_vector(type, sum, sum_slot);
+  b_.store(type, factor, row.factor);
+  b_.store_vector(type, b_.fma(b_.load_vector(type, row.sum, lanes), b_.splat(factor, lanes), sums[0]), row.sum);
 }
 
-void RowPass::call(llvm::Function* function, const StripState& s) {
-  b_.ir.CreateCall(function, {b_.argument(0), s.b, s.h, s.q, s.rows, s.kv, s.columns, s.scores, s.max, s.sum, s.factor});
+void RowPass::call(const StripState& s) {
+  b_.ir.CreateCall(
+      function_, {b_.argument(0), s.b, s.h, s.q, s.rows, s.kv, s.columns, s.whole, s.scores, s.max, s.sum, s.factor});
 }
-void RowPass::full(const StripState& strip) { call(full_, strip); }
-void RowPass::partial(const StripState& strip) { call(partial_, strip); }
 
 }  // namespace tilewright::cpu

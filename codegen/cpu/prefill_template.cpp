@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <limits>
 #include <numbers>
 #include <optional>
@@ -13,6 +14,18 @@ namespace tilewright::cpu {
 namespace {
 using llvm::Value;
 
+bool is_false(const Expr& expr) {
+  const ExprNode& root = expr.root_node();
+  return root.kind == ExprKind::constant && root.literal.integer == 0;
+}
+
+/// Block tests that read tables cost too much for every strip.
+bool scans_memory(const Expr& expr) {
+  return std::any_of(expr.nodes().begin(), expr.nodes().end(), [](const ExprNode& node) {
+    return node.kind == ExprKind::load_min || node.kind == ExprKind::load_max || node.kind == ExprKind::load;
+  });
+}
+
 class PrefillEmitter {
  public:
   PrefillEmitter(LlvmBuilder& builder, const TileProgram& program, const PrefillLayout& layout)
@@ -22,8 +35,8 @@ class PrefillEmitter {
         args_layout_(args_layout(program.spec)),
         leading_(leading_scale(program.score)),
         scores_(builder, layout.dtype, layout.lanes, layout.score_tile, layout.k_unroll, "product"),
-        rows_(builder, program, layout),
-        packer_(builder, spec_, layout) {
+        rows_(builder, program, leading_.expr, layout),
+        packer_(builder, spec_, args_layout_, layout) {
     if (layout.output_tile.mr != layout.score_tile.mr || layout.output_tile.nv != layout.score_tile.nv)
       outputs_.emplace(builder, layout.dtype, layout.lanes, layout.output_tile, layout.k_unroll, "product_o");
   }
@@ -37,8 +50,24 @@ class PrefillEmitter {
   Value* scratch(int64_t elements) { return at(b_.argument(3), elements); }
   TileProduct& outputs() { return outputs_ ? *outputs_ : scores_; }
 
+  /// kv range of rows [row, row + rows) of an item, within [0, kv_len).
+  struct Bounds {
+    Value *begin, *end;
+  };
+  Bounds bounds(const Item& item, Value* row, Value* rows);
+  void set_rows(ExprEmitter& emitter, const Item& item, Value* first, Value* rows);
+  Value* block_test(ExprEmitter& emitter, const Item& item, Value* row, Value* rows, Value* kv, Value* end);
+
   void item(ArgsReader& args, const Item& item, Value* kv_head);
-  void strip(const Item& item, Value* row, Value* rows, Value* kv, Value* end, Value* block);
+  /// Rows [row, row + rows) of an item against keys [kv, end) of a packed block; `full` is the whole item's block test,
+  /// null when each strip makes its own.
+  void strip(const Item& item, Value* row, Value* rows, Value* kv, Value* end, Value* block, Value* full);
+  /// State of one row; factor is what O is still to be multiplied by, once a sink joined.
+  struct Normalised {
+    Value *max, *sum, *factor;
+  };
+  Normalised sums(Value* row);
+  void add_sink(Normalised& n, Value* sink);
   void finish(ArgsReader& args, const Item& item);
 
   LlvmBuilder& b_;
@@ -50,11 +79,17 @@ class PrefillEmitter {
   std::optional<TileProduct> outputs_;
   RowPass rows_;
   PrefillPacker packer_;
+
+  // Of the main kernel; without a mask none of the emitters is there.
+  Value* kv_len_ = nullptr;
+  std::optional<ExprEmitter> begin_, end_, skip_, full_;
+  bool full_by_block_ = false;
 };
 
 /// Items are (b, kv head, block of block_kv keys).
 void PrefillEmitter::pack_kernel(const std::string& symbol) {
   b_.begin_kernel(symbol);
+  b_.mark_cold();
   ArgsReader args(b_, args_layout_);
   Value* kv_len = args.dim(spec_.kv_len);
   Value* blocks = b_.ceil_div(kv_len, layout_.block_kv);
@@ -77,9 +112,21 @@ void PrefillEmitter::pack_kernel(const std::string& symbol) {
 /// Items are (b, h, block of block_q rows), the last rows of a head first: under a causal mask they are the longest.
 void PrefillEmitter::main_kernel(const std::string& symbol) {
   b_.begin_kernel(symbol);
+  b_.mark_cold();
   ArgsReader args(b_, args_layout_);
   ItemDecoder decoder(b_, args, spec_, layout_.block_q);
   Value* kv_heads = b_.ir.CreateUDiv(decoder.heads(), b_.i64(spec_.head_group));
+  kv_len_ = args.dim(spec_.kv_len);
+  auto start = [&](std::optional<ExprEmitter>& emitter, const Expr& expr) {
+    emitter.emplace(b_, args, spec_.tensors, expr, 1, Axis::kv);
+  };
+  if (!spec_.keep.is_constant_true()) {
+    start(begin_, spec_.kv_range.begin);
+    start(end_, spec_.kv_range.end);
+    start(full_, spec_.kv_range.full);
+    if (!is_false(spec_.kv_range.skip)) start(skip_, spec_.kv_range.skip);
+  }
+  full_by_block_ = full_ && scans_memory(spec_.kv_range.full);
   b_.loop(b_.argument(1), b_.argument(2), 1, [&](Value* index) {
     Value* head = b_.ir.CreateUDiv(index, decoder.q_blocks());
     Value* first = b_.mul(head, decoder.q_blocks());
@@ -91,79 +138,126 @@ void PrefillEmitter::main_kernel(const std::string& symbol) {
 }
 
 void PrefillEmitter::item(ArgsReader& args, const Item& item, Value* kv_head) {
-  const DType type = layout_.dtype;
+  const PrefillLayout& l = layout_;
+  const DType type = l.dtype;
   Value* rows = b_.sub(item.q_end, item.q_begin);
-  Value* kv_len = args.dim(spec_.kv_len);
   Value* first_head = b_.mul(b_.ir.CreateUDiv(item.h, b_.i64(spec_.head_group)), b_.i64(spec_.head_group));
   const RowAccess query = resolve_access(b_, args, spec_, spec_.dots[0].query, item.b, item.h);
   const RowAccess key = resolve_access(b_, args, spec_, spec_.dots[0].key, item.b, first_head);
   const RowAccess value = resolve_access(b_, args, spec_, spec_.value, item.b, first_head);
 
-  packer_.pack_queries(query, item.q_begin, rows, leading_.scale, scratch(layout_.q_at));
-  auto fill = [&](int64_t region, int64_t per_row, double with) {
-    b_.loop_nonempty(b_.i64(0), b_.mul(rows, b_.i64(per_row)), layout_.lanes, {}, [&](Value* i, const Values&) {
-      b_.store_vector(type, b_.constant(type, with, layout_.lanes), at(scratch(region), i));
+  packer_.pack_queries(query, item.q_begin, rows, leading_.scale, scratch(l.q_at));
+  auto fill = [&](int64_t from, int64_t to, double with) {
+    b_.loop_nonempty(b_.i64(from), b_.i64(to), l.lanes, {}, [&](Value* i, const Values&) {
+      b_.store_vector(type, b_.constant(type, with, l.lanes), at(b_.argument(3), i));
       return Values{};
     });
   };
-  fill(layout_.o_at, layout_.padded_value_dim, 0);
-  fill(layout_.sum_at, layout_.lanes, 0);
-  fill(layout_.max_at, 1, -std::numeric_limits<double>::infinity());
+  fill(l.o_at, l.sum_at + l.block_q * l.lanes, 0);
+  fill(l.max_at, l.max_at + l.block_q, -std::numeric_limits<double>::infinity());
+  if (spec_.normaliser == Normaliser::none) fill(l.factor_at, l.factor_at + l.block_q, 1);
 
   Value* packed = args.packed();
-  Value* blocks = b_.ceil_div(kv_len, layout_.block_kv);
-  b_.loop(b_.i64(0), kv_len, layout_.block_kv, [&](Value* kv) {
-    Value* end = b_.min(b_.add(kv, b_.i64(layout_.block_kv)), kv_len);
-    Value* number = b_.add(b_.mul(kv_head, blocks), b_.ir.CreateUDiv(kv, b_.i64(layout_.block_kv)));
-    Value* block = b_.branch(
-        b_.ir.CreateIsNull(packed),
-        [&] {
-          Value* here = scratch(layout_.block_at);
-          packer_.pack_block(key, value, kv, b_.sub(end, kv), item.b, first_head, scratch(layout_.stage_at), here);
-          return Values{here};
-        },
-        [&] { return Values{at(packed, b_.mul(number, b_.i64(layout_.packed_block())))}; })[0];
-    b_.loop_nonempty(b_.i64(0), rows, layout_.strip_rows, {}, [&](Value* row, const Values&) {
-      strip(item, row, b_.min(b_.sub(rows, row), b_.i64(layout_.strip_rows)), kv, end, block);
-      return Values{};
-    });
+  Value* blocks = b_.ceil_div(kv_len_, l.block_kv);
+  const Bounds all = bounds(item, b_.i64(0), rows);
+  Value* from = b_.mul(b_.ir.CreateUDiv(all.begin, b_.i64(l.block_kv)), b_.i64(l.block_kv));
+  b_.loop(from, all.end, l.block_kv, [&](Value* kv) {
+    Value* end = b_.min(b_.add(kv, b_.i64(l.block_kv)), kv_len_);
+    auto visit = [&] {
+      Value* number = b_.add(b_.mul(kv_head, blocks), b_.ir.CreateUDiv(kv, b_.i64(l.block_kv)));
+      Value* block = b_.branch(
+          b_.ir.CreateIsNull(packed),
+          [&] {
+            Value* here = scratch(l.block_at);
+            packer_.pack_block(key, value, kv, b_.sub(end, kv), item.b, first_head, scratch(l.stage_at), here);
+            return Values{here};
+          },
+          [&] { return Values{at(packed, b_.mul(number, b_.i64(l.packed_block())))}; })[0];
+      Value* full = full_by_block_ ? block_test(*full_, item, b_.i64(0), rows, kv, end) : nullptr;
+      b_.loop_nonempty(b_.i64(0), rows, l.strip_rows, {}, [&](Value* row, const Values&) {
+        strip(item, row, b_.min(b_.sub(rows, row), b_.i64(l.strip_rows)), kv, end, block, full);
+        return Values{};
+      });
+    };
+    if (skip_)
+      b_.when(b_.ir.CreateNot(block_test(*skip_, item, b_.i64(0), rows, kv, end)), visit);
+    else
+      visit();
   });
   finish(args, item);
 }
 
-void PrefillEmitter::strip(const Item& item, Value* row, Value* rows, Value* kv, Value* end, Value* block) {
+PrefillEmitter::Bounds PrefillEmitter::bounds(const Item& item, Value* row, Value* rows) {
+  Value* first = b_.add(item.q_begin, row);
+  auto evaluate = [&](std::optional<ExprEmitter>& emitter, Value* fallback) {
+    if (!emitter) return fallback;
+    set_rows(*emitter, item, first, rows);
+    return b_.min(b_.max(emitter->emit(), b_.i64(0)), kv_len_);
+  };
+  return {evaluate(begin_, b_.i64(0)), evaluate(end_, kv_len_)};
+}
+
+void PrefillEmitter::set_rows(ExprEmitter& emitter, const Item& item, Value* first, Value* rows) {
+  emitter.set_axis(Axis::b, item.b);
+  emitter.set_axis(Axis::h, item.h);
+  emitter.set_axis(Axis::q_lo, first);
+  emitter.set_axis(Axis::q_hi, b_.sub(b_.add(first, rows), b_.i64(1)));
+}
+
+Value* PrefillEmitter::block_test(ExprEmitter& emitter, const Item& item, Value* row, Value* rows, Value* kv,
+                                  Value* end) {
+  set_rows(emitter, item, b_.add(item.q_begin, row), rows);
+  emitter.set_axis(Axis::kv_lo, kv);
+  emitter.set_axis(Axis::kv_hi, b_.sub(end, b_.i64(1)));
+  return emitter.emit();
+}
+
+void PrefillEmitter::strip(const Item& item, Value* row, Value* rows, Value* kv, Value* end, Value* block,
+                           Value* full) {
   const PrefillLayout& l = layout_;
-  auto row_pointer = [&](int64_t region, int64_t per_row) { return at(scratch(region), b_.mul(row, b_.i64(per_row))); };
-  Value* columns = b_.sub(end, kv);
-  Value* scores = scratch(l.scores_at);
-  Value* q = row_pointer(l.q_at, l.padded_head_dim);
-  scores_.call({q, b_.i64(l.padded_head_dim), block, b_.i64(l.panel), b_.i64(l.panel * l.padded_head_dim), scores,
-                b_.i64(l.score_stride), b_.i64(l.padded_head_dim), b_.ceil_div(columns, l.panel),
-                b_.ceil_div(rows, l.score_tile.mr), llvm::ConstantPointerNull::get(b_.ir.getPtrTy())});
-  const StripState state{item.b,  item.h,
-                         b_.add(item.q_begin, row),
-                         rows,    kv,
-                         columns, scores,
-                         row_pointer(l.max_at, 1),
-                         row_pointer(l.sum_at, l.lanes),
-                         row_pointer(l.factor_at, 1)};
-  const int64_t step = l.row_step * l.lanes;
-  Value* whole = b_.ir.CreateICmpEQ(b_.ir.CreateAnd(columns, b_.i64(step - 1)), b_.i64(0));
-  b_.branch(
-      whole,
-      [&] {
-        rows_.full(state);
-        return Values{};
-      },
-      [&] {
-        rows_.partial(state);
-        return Values{};
-      });
-  Value* k = b_.mul(b_.ceil_div(columns, step), b_.i64(step));
-  const int64_t width = l.output_tile.nv * l.lanes;
-  outputs().call({scores, b_.i64(l.score_stride), at(block, l.packed_keys()), b_.i64(l.padded_value_dim), b_.i64(width),
-                  row_pointer(l.o_at, l.padded_value_dim), b_.i64(l.padded_value_dim), k,
-                  b_.i64(l.padded_value_dim / width), b_.ceil_div(rows, l.output_tile.mr), state.factor});
+  const Bounds own = bounds(item, row, rows);
+  // The first column starts a panel; what lies before own.begin in it is left to the partial pass.
+  Value* skipped = b_.ir.CreateAnd(b_.max(b_.sub(own.begin, kv), b_.i64(0)), b_.i64(-l.panel));
+  if (l.panel & (l.panel - 1))
+    skipped = b_.mul(b_.ir.CreateUDiv(b_.max(b_.sub(own.begin, kv), b_.i64(0)), b_.i64(l.panel)), b_.i64(l.panel));
+  Value* first = b_.add(kv, skipped);
+  Value* last = b_.min(own.end, end);
+  b_.when(b_.ir.CreateICmpSLT(first, last), [&] {
+    auto row_pointer = [&](int64_t region, int64_t per_row) {
+      return at(scratch(region), b_.mul(row, b_.i64(per_row)));
+    };
+    Value* columns = b_.sub(last, first);
+    Value* scores = scratch(l.scores_at);
+    scores_.call({row_pointer(l.q_at, l.padded_head_dim), b_.i64(l.padded_head_dim),
+                  at(block, b_.mul(skipped, b_.i64(l.padded_head_dim))), b_.i64(l.panel),
+                  b_.i64(l.panel * l.padded_head_dim), scores, b_.i64(l.score_stride), b_.i64(l.padded_head_dim),
+                  b_.ceil_div(columns, l.panel), b_.ceil_div(rows, l.score_tile.mr),
+                  llvm::ConstantPointerNull::get(b_.ir.getPtrTy())});
+    const int64_t step = l.row_step * l.lanes;
+    Value* whole = b_.ir.getFalse();
+    if (!rows_.plain()) {
+      whole = b_.ir.CreateICmpEQ(b_.ir.CreateAnd(columns, b_.i64(step - 1)), b_.i64(0));
+      if (full_) whole = b_.ir.CreateAnd(whole, full ? full : block_test(*full_, item, row, rows, first, last));
+    }
+    const StripState state{item.b,
+                           item.h,
+                           b_.add(item.q_begin, row),
+                           rows,
+                           first,
+                           columns,
+                           whole,
+                           scores,
+                           row_pointer(l.max_at, 1),
+                           row_pointer(l.sum_at, l.lanes),
+                           row_pointer(l.factor_at, 1)};
+    rows_.call(state);
+    const int64_t width = l.output_tile.nv * l.lanes;
+    outputs().call({scores, b_.i64(l.score_stride),
+                    at(block, b_.add(b_.i64(l.packed_keys()), b_.mul(skipped, b_.i64(l.padded_value_dim)))),
+                    b_.i64(l.padded_value_dim), b_.i64(width), row_pointer(l.o_at, l.padded_value_dim),
+                    b_.i64(l.padded_value_dim), b_.mul(b_.ceil_div(columns, step), b_.i64(step)),
+                    b_.i64(l.padded_value_dim / width), b_.ceil_div(rows, l.output_tile.mr), state.factor});
+  });
 }
 
 void PrefillEmitter::finish(ArgsReader& args, const Item& item) {
@@ -171,22 +265,35 @@ void PrefillEmitter::finish(ArgsReader& args, const Item& item) {
   const DType type = l.dtype;
   const DType out_type = spec_.tensors[static_cast<size_t>(spec_.output.tensor)].type.dtype;
   const RowAccess out = resolve_access(b_, args, spec_, spec_.output, item.b, item.h);
+  const bool softmax = spec_.normaliser == Normaliser::softmax;
   std::optional<RowAccess> lse;
   if (spec_.logsumexp) lse = resolve_access(b_, args, spec_, *spec_.logsumexp, item.b, item.h);
   Value* dense = b_.ir.CreateSelect(b_.ir.CreateICmpEQ(out.stride_dim, b_.i64(1)),
                                     b_.i64(l.value_dim / l.lanes * l.lanes), b_.i64(0));
+  std::optional<ExprEmitter> sink;
+  if (spec_.sink) {
+    sink.emplace(b_, args, spec_.tensors, *spec_.sink, 1, Axis::kv);
+    sink->set_axis(Axis::b, item.b);
+    sink->set_axis(Axis::h, item.h);
+  }
   b_.loop(item.q_begin, item.q_end, 1, [&](Value* q) {
     Value* row = b_.sub(q, item.q_begin);
-    Value* sums = b_.load_vector(type, at(scratch(l.sum_at), b_.mul(row, b_.i64(l.lanes))), l.lanes);
-    Value* sum = b_.reduce_add(sums);
-    Value* empty = b_.ir.CreateFCmpOEQ(sum, b_.constant(type, 0));
-    Value* divisor = b_.ir.CreateSelect(empty, b_.constant(type, 1), sum);
+    Normalised n = sums(row);
+    if (sink) {
+      sink->set_axis(Axis::q, q);
+      add_sink(n, b_.ir.CreateFMul(sink->emit(), b_.constant(type, std::numbers::log2e)));
+    }
+    Value* empty = b_.ir.CreateFCmpOEQ(n.sum, b_.constant(type, 0));
+    Value* divisor = b_.ir.CreateSelect(empty, b_.constant(type, 1), n.sum);
     Value* o = at(scratch(l.o_at), b_.mul(row, b_.i64(l.padded_value_dim)));
     Value* dst = b_.element_pointer(out_type, out.base, b_.mul(q, out.stride_seq));
     auto divide = [&](Value* column, int64_t lanes) {
       Value* x = b_.load_vector(type, at(o, column), lanes);
-      x = b_.ir.CreateSelect(empty, llvm::Constant::getNullValue(x->getType()), x);
-      x = b_.ir.CreateFDiv(x, b_.splat(divisor, lanes));
+      if (softmax) {
+        if (sink) x = b_.ir.CreateFMul(x, b_.splat(n.factor, lanes));
+        x = b_.ir.CreateSelect(empty, llvm::Constant::getNullValue(x->getType()), x);
+        x = b_.ir.CreateFDiv(x, b_.splat(divisor, lanes));
+      }
       if (type != DType::f64 || out_type == DType::f64) return x;
       return b_.ir.CreateFPTrunc(x, b_.vector_type(out_type, lanes));
     };
@@ -198,12 +305,30 @@ void PrefillEmitter::finish(ArgsReader& args, const Item& item) {
     });
     if (lse) {
       const DType lse_type = spec_.tensors[static_cast<size_t>(spec_.logsumexp->tensor)].type.dtype;
-      Value* m = b_.load(type, at(scratch(l.max_at), row));
-      Value* log = b_.ir.CreateFMul(b_.ir.CreateFAdd(m, math::log2(b_, divisor)), b_.constant(type, std::numbers::ln2));
+      Value* log = b_.ir.CreateFMul(b_.ir.CreateFAdd(n.max, math::log2(b_, divisor)), b_.constant(type, std::numbers::ln2));
       log = b_.ir.CreateSelect(empty, b_.constant(type, -std::numeric_limits<double>::infinity()), log);
       b_.store(lse_type, log, b_.element_pointer(lse_type, lse->base, b_.mul(q, lse->stride_seq)));
     }
   });
+}
+
+PrefillEmitter::Normalised PrefillEmitter::sums(Value* row) {
+  const PrefillLayout& l = layout_;
+  Value* lanes = b_.load_vector(l.dtype, at(scratch(l.sum_at), b_.mul(row, b_.i64(l.lanes))), l.lanes);
+  return {b_.load(l.dtype, at(scratch(l.max_at), row)), b_.reduce_add(lanes), nullptr};
+}
+
+/// One more score, `sink` (base 2), that no value row belongs to.
+void PrefillEmitter::add_sink(Normalised& n, Value* sink) {
+  const DType type = layout_.dtype;
+  Value* top = b_.max_ignoring_nan(n.max, sink);
+  Value* reference =
+      b_.ir.CreateSelect(b_.ir.CreateFCmpOEQ(top, b_.constant(type, -std::numeric_limits<double>::infinity())),
+                         b_.constant(type, 0), top);
+  n.factor = math::exp2(b_, b_.ir.CreateFSub(n.max, reference));
+  Value* extra = math::exp2(b_, b_.ir.CreateFSub(sink, reference));
+  n.sum = b_.fma(n.sum, n.factor, extra);
+  n.max = top;
 }
 
 Expr packed_items(const AttentionSpec& spec, int64_t block_kv, int64_t factor) {

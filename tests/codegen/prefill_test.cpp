@@ -1,0 +1,189 @@
+// The fast prefill template against a plain evaluation of the spec: dtypes, head dims, lengths, masks, layouts, ISAs.
+#include <gtest/gtest.h>
+
+#include "compiler/plan_rules.h"
+#include "runtime/cpu_detect.h"
+#include "tests/support/attention_case.h"
+
+namespace tilewright::testing {
+namespace {
+
+std::vector<CpuTarget> targets() {
+  CpuTarget here = detect_cpu();
+  std::vector<CpuTarget> list = {here};
+  if (here.isa == CpuIsa::avx512) {
+    here.isa = CpuIsa::avx2;
+    list.push_back(here);
+  }
+  return list;
+}
+
+/// Small tiles, so that short sequences meet every kind of block.
+CpuSchedule small_schedule(const TileProgram& program, const CpuTarget& target) {
+  CpuSchedule schedule = schedule_prefill(program, target);
+  schedule.block_q = 2 * schedule.strip_rows;
+  schedule.block_kv = schedule.nr();
+  return schedule;
+}
+
+/// Packed and on-the-fly runs take turns where `both` is not asked for.
+void check(const CaseOptions& options, bool both = false) {
+  static int turn = 0;
+  ++turn;
+  for (const CpuTarget& target : targets()) {
+    for (bool packed : {true, false}) {
+      if (!both && packed == (turn % 2 == 0)) continue;
+      SCOPED_TRACE(options.text() + " " + std::string(to_string(target.isa)) + (packed ? "" : " packed on the fly"));
+      std::mt19937_64 random(1);
+      const AttentionCase test = make_case(options, random);
+      const TileProgram program = build_tile_program(test.spec);
+      ASSERT_EQ(refuse_prefill(program, target), "");
+      run_case(test, small_schedule(program, target), target, packed);
+      check_case(test);
+      if (::testing::Test::HasFailure()) return;
+    }
+  }
+}
+
+TEST(Prefill, HeadDims) {
+  for (int64_t dim : {1, 8, 31, 64, 72, 80, 96, 128, 192, 256}) {
+    CaseOptions options;
+    options.dqk = options.dv = dim;
+    options.heads = 1;
+    options.sq = 14;
+    options.sk = 70;
+    options.mask = Mask::causal;
+    options.lse = true;
+    check(options, true);
+    if (HasFailure()) return;
+  }
+}
+
+TEST(Prefill, UnequalHeadDims) {
+  for (const auto& [dqk, dv] : {std::pair<int64_t, int64_t>{192, 128}, {16, 80}, {40, 7}, {1, 512}, {512, 48}}) {
+    CaseOptions options;
+    options.dqk = dqk;
+    options.dv = dv;
+    options.sq = 13;
+    options.sk = 70;
+    check(options);
+    if (HasFailure()) return;
+  }
+}
+
+TEST(Prefill, DTypes) {
+  for (DType dtype : {DType::f64, DType::f32, DType::f16, DType::bf16}) {
+    for (int64_t dim : {64, 20}) {
+      for (Mask mask : {Mask::none, Mask::causal_padding}) {
+        CaseOptions options;
+        options.dtype = options.output = dtype;
+        options.dqk = options.dv = dim;
+        options.mask = mask;
+        options.sq = 26;
+        options.sk = 70;
+        options.heads = 1;
+        options.lse = true;
+        check(options);
+        if (HasFailure()) return;
+      }
+    }
+  }
+}
+
+TEST(Prefill, Lengths) {
+  for (int64_t sq : {0, 1, 12, 25}) {
+    for (int64_t sk : {0, 1, 64, 65, 130}) {
+      for (Mask mask : {Mask::none, Mask::causal}) {
+        CaseOptions options;
+        options.sq = sq;
+        options.sk = sk;
+        options.mask = mask;
+        options.heads = 1;
+        options.dqk = options.dv = 4;
+        options.lse = true;
+        check(options);
+        if (HasFailure()) return;
+      }
+    }
+  }
+}
+
+TEST(Prefill, MasksAndScores) {
+  for (Mask mask : {Mask::none, Mask::causal, Mask::window, Mask::padding, Mask::causal_padding, Mask::tensor,
+                    Mask::everything}) {
+    for (Score score : {Score::scale, Score::alibi, Score::softcap, Score::bias}) {
+      for (bool sink : {false, true}) {
+        CaseOptions options;
+        options.mask = mask;
+        options.score = score;
+        options.sink = options.lse = sink;
+        options.heads = options.group = 2;
+        options.sq = 26;
+        options.sk = 75;
+        options.dqk = 4;
+        options.dv = 5;
+        check(options);
+        if (HasFailure()) return;
+      }
+    }
+  }
+}
+
+TEST(Prefill, Layouts) {
+  for (Arrangement arrangement : {Arrangement::bhsd, Arrangement::bshd, Arrangement::merged, Arrangement::packed}) {
+    for (Layout layout : {Layout::contiguous, Layout::permuted, Layout::gapped, Layout::reversed}) {
+      for (DType dtype : {DType::f32, DType::bf16}) {
+        CaseOptions options;
+        options.arrangement = arrangement;
+        options.layout = layout;
+        options.dtype = options.output = dtype;
+        options.heads = 4;
+        options.group = 2;
+        options.batch = 2;
+        options.sq = 14;
+        options.sk = 33;
+        options.mask = Mask::causal_padding;
+        options.dqk = 5;
+        options.dv = 6;
+        options.lse = true;
+        check(options);
+        if (HasFailure()) return;
+      }
+    }
+  }
+}
+
+TEST(Prefill, WithoutSoftmax) {
+  for (Mask mask : {Mask::none, Mask::causal, Mask::padding}) {
+    CaseOptions options;
+    options.normaliser = Normaliser::none;
+    options.mask = mask;
+    options.sq = 33;
+    options.sk = 90;
+    check(options);
+  }
+}
+
+TEST(Prefill, SameBitsPackedAndOnTheFly) {
+  for (const CpuTarget& target : targets()) {
+    std::vector<double> first;
+    for (bool packed : {true, false})
+      for (int64_t pieces : {1, 5}) {
+        std::mt19937_64 random(3);
+        CaseOptions options;
+        options.sq = 100;
+        options.sk = 300;
+        options.mask = Mask::causal;
+        const AttentionCase test = make_case(options, random);
+        run_case(test, small_schedule(build_tile_program(test.spec), target), target, packed, pieces);
+        const TestTensor& out = test.tensors[static_cast<size_t>(test.spec.output.tensor)];
+        std::vector<double> values;
+        for (int64_t i = 0; i < out.size(); ++i) values.push_back(out.get(i));
+        if (first.empty()) first = values;
+        EXPECT_EQ(values, first);
+      }
+  }
+}
+
+}  // namespace
+}  // namespace tilewright::testing
