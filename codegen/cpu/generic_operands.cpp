@@ -23,9 +23,11 @@ Value* GenericTemplate::rounded_to(DType dtype, Value* value) {
 void GenericTemplate::copy_in(DType dtype, Value* source, Value* stride, int64_t count, Value* target,
                               int64_t target_stride) {
   const auto one_by_one = [&](int64_t from) {
-    b_.loop(b_.i64(from), b_.i64(count), 1, [&](Value* i) {
-      Value* value = b_.load(dtype, b_.element_pointer(dtype, source, b_.mul(i, stride)));
-      b_.store(type_, accumulated(dtype, value), b_.element_pointer(type_, target, b_.mul(i, b_.i64(target_stride))));
+    const Values start = {b_.element_pointer(dtype, source, b_.mul(b_.i64(from), stride)),
+                          b_.element_pointer(type_, target, b_.i64(from * target_stride))};
+    b_.loop_nonempty(b_.i64(from), b_.i64(count), 1, start, [&](Value*, const Values& at) {
+      b_.store(type_, accumulated(dtype, b_.load(dtype, at[0])), at[1]);
+      return Values{b_.element_pointer(dtype, at[0], stride), b_.element_pointer(type_, at[1], b_.i64(target_stride))};
     });
   };
   const int64_t whole = target_stride == 1 ? count / lanes_ * lanes_ : 0;
@@ -120,45 +122,48 @@ void GenericTemplate::for_groups(int64_t width, const std::function<void(Value* 
   if (whole < vectors) body(b_.i64(whole * lanes_), vectors - whole);
 }
 
+/// sums[i] += Σ_j left[j] · right[j, i] over `count` >= 1 steps; rows of right are `right_width` elements apart. The
+/// pointers are carried: the code generator places no induction variables of its own.
+Values GenericTemplate::multiply_add(Value* count, Value* left, Value* right, int64_t right_width, Values sums) {
+  const size_t vectors = sums.size();
+  sums.push_back(left);
+  sums.push_back(right);
+  return b_.loop_nonempty(b_.i64(0), count, 1, sums, [&](Value*, const Values& carried) {
+    Value* factor = b_.splat(b_.load(type_, carried[vectors]), lanes_);
+    Values next;
+    for (size_t i = 0; i < vectors; ++i) {
+      Value* from = b_.element_pointer(type_, carried[vectors + 1], b_.i64(static_cast<int64_t>(i) * lanes_));
+      next.push_back(b_.fma(factor, b_.load_vector(type_, from, lanes_), carried[i]));
+    }
+    next.push_back(b_.element_pointer(type_, carried[vectors], b_.i64(1)));
+    next.push_back(b_.element_pointer(type_, carried[vectors + 1], b_.i64(right_width)));
+    return next;
+  });
+}
+
 void GenericTemplate::dot(const TileInst& inst) {
-  const Tile& scores = tile(inst.dst);
   for_rows([&](Value* row) {
-    for_groups(scores.width, [&](Value* column, int64_t vectors) {
+    for_groups(tile(inst.dst).width, [&](Value* column, int64_t vectors) {
       const Values zeros(static_cast<size_t>(vectors), b_.constant(type_, 0, lanes_));
-      const Values sums = b_.loop(b_.i64(0), b_.i64(total_head_dim()), 1, zeros, [&](Value* d, const Values& carried) {
-        Value* q = b_.splat(load(queries_, row, d, 1), lanes_);
-        Values next;
-        for (int64_t i = 0; i < vectors; ++i) {
-          Value* k = load(keys_, d, b_.add(column, b_.i64(i * lanes_)), lanes_);
-          next.push_back(b_.fma(q, k, carried[static_cast<size_t>(i)]));
-        }
-        return next;
-      });
+      const Values sums = multiply_add(b_.i64(total_head_dim()), pointer(queries_, row, b_.i64(0)),
+                                       pointer(keys_, b_.i64(0), column), keys_.width, zeros);
       for (int64_t i = 0; i < vectors; ++i)
-        store(scores, row, b_.add(column, b_.i64(i * lanes_)), sums[static_cast<size_t>(i)]);
+        store(tile(inst.dst), row, b_.add(column, b_.i64(i * lanes_)), sums[static_cast<size_t>(i)]);
     });
   });
 }
 
 void GenericTemplate::dot_value(const TileInst& inst) {
-  const Tile &result = tile(inst.dst), &start = tile(inst.a), &weights = tile(inst.b);
   Value* keys = b_.sub(kv_end_, kv_begin_);
   for_rows([&](Value* row) {
-    for_groups(result.width, [&](Value* column, int64_t vectors) {
-      Values carried;
+    for_groups(tile(inst.dst).width, [&](Value* column, int64_t vectors) {
+      Values start;
       for (int64_t i = 0; i < vectors; ++i)
-        carried.push_back(load(start, row, b_.add(column, b_.i64(i * lanes_)), lanes_));
-      const Values sums = b_.loop_nonempty(b_.i64(0), keys, 1, carried, [&](Value* kv, const Values& so_far) {
-        Value* p = b_.splat(load(weights, row, kv, 1), lanes_);
-        Values next;
-        for (int64_t i = 0; i < vectors; ++i) {
-          Value* v = load(values_, kv, b_.add(column, b_.i64(i * lanes_)), lanes_);
-          next.push_back(b_.fma(p, v, so_far[static_cast<size_t>(i)]));
-        }
-        return next;
-      });
+        start.push_back(load(tile(inst.a), row, b_.add(column, b_.i64(i * lanes_)), lanes_));
+      const Values sums = multiply_add(keys, pointer(tile(inst.b), row, b_.i64(0)), pointer(values_, b_.i64(0), column),
+                                       values_.width, start);
       for (int64_t i = 0; i < vectors; ++i)
-        store(result, row, b_.add(column, b_.i64(i * lanes_)), sums[static_cast<size_t>(i)]);
+        store(tile(inst.dst), row, b_.add(column, b_.i64(i * lanes_)), sums[static_cast<size_t>(i)]);
     });
   });
 }

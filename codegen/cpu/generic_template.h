@@ -56,6 +56,7 @@ class GenericTemplate {
                int64_t target_stride);
   llvm::Value* accumulated(DType dtype, llvm::Value* value);
   llvm::Value* rounded_to(DType dtype, llvm::Value* value);
+  Values multiply_add(llvm::Value* count, llvm::Value* left, llvm::Value* right, int64_t right_width, Values sums);
   void dot(const TileInst& inst);
   void dot_value(const TileInst& inst);
   void store_output(const TileInst& inst);
