@@ -15,7 +15,6 @@ int64_t decode_row_limit(const AttentionSpec& spec) { return std::max(kRows, spe
 std::string refuse_decode(const TileProgram& program, const CpuTarget& target) {
   const AttentionSpec& spec = program.spec;
   if (std::string reason = refuse_fast(program, target); !reason.empty()) return reason;
-  if (spec.normaliser != Normaliser::softmax) return "the scores are not normalised by a softmax";
   const Dim rows = spec.q_len * spec.head_group;
   if (rows.is_constant() && rows.constant() > decode_row_limit(spec))
     return fmt::format("{} query rows share one KV head, more than the {} that decode takes", rows.constant(),

@@ -8,7 +8,7 @@ CpuKernelSource generate_attention(const TileProgram& program, const CpuSchedule
   switch (schedule.kernel) {
     case CpuTemplate::generic: return cpu::generate_generic(program, schedule, target, symbol_prefix);
     case CpuTemplate::prefill: return cpu::generate_prefill(program, schedule, target, symbol_prefix);
-    case CpuTemplate::decode: break;
+    case CpuTemplate::decode: return cpu::generate_decode(program, schedule, target, symbol_prefix);
   }
   check_failed("the schedule names a template that exists", __FILE__, __LINE__);
 }

@@ -1,0 +1,40 @@
+// Sizes and places of what the decode template keeps. Counts are elements of the accumulation type unless they say
+// bytes.
+#pragma once
+
+#include "codegen/cpu/cpu_codegen.h"
+
+namespace tilewright::cpu {
+
+/// How the last axis of K or V is read in vectors.
+struct DecodeOperand {
+  DType dtype;
+  int64_t dim;
+  bool pairs;       ///< bf16 in units of two vectors, even elements first, then odd ones: one shift or mask each
+  int64_t vectors;  ///< full ones
+  int64_t tail;     ///< elements of the last, partial vector
+};
+
+struct DecodeLayout {
+  DecodeLayout(const AttentionSpec& spec, const CpuSchedule& schedule);
+
+  DType dtype;  ///< of accumulation
+  int64_t element, lanes;
+  int64_t rows;      ///< query rows taken at once
+  int64_t row_tile;  ///< rows of one register tile beside single rows, 1 when there are none
+  bool single_rows;  ///< rows beyond whole tiles occur
+  int64_t block_kv, split_kv;
+  int64_t output_vectors;  ///< value vectors of a register tile
+  DecodeOperand key, value;
+  int64_t query_stride;  ///< elements of a packed query row, a multiple of lanes
+
+  /// A row's partial state in the workspace: value sums, then m and l.
+  int64_t value_stride;
+  int64_t record() const { return value_stride + lanes; }
+
+  // Scratch of a worker.
+  int64_t q_at, scores_at, max_at, sum_at, factor_at, sums_at, key_stage_at, value_stage_at;
+  int64_t scratch_elements;
+};
+
+}  // namespace tilewright::cpu
