@@ -10,20 +10,20 @@
 namespace tilewright {
 
 struct AccuracyOptions {
-  uint64_t seed = 1;                          ///< of the sampled rows
-  int64_t full_up_to = int64_t{1} << 24;      ///< scores; above it rows are sampled
-  int64_t sampled_rows = 256;                 ///< besides the first, the last and those at block borders
-  std::vector<int64_t> block_rows = {64};     ///< query block sizes whose borders are looked at
+  uint64_t seed = 1;                       ///< of the sampled rows
+  int64_t full_up_to = int64_t{1} << 24;   ///< scores; above it rows are sampled
+  int64_t sampled_rows = 256;              ///< besides the first, the last and those at block borders
+  std::vector<int64_t> block_rows = {64};  ///< query block sizes whose borders are looked at
   /// Elements (index into the result) that semantics 4 leaves unspecified.
   std::function<bool(size_t result, std::span<const int64_t> index)> exempt;
 };
 
 /// Judgement of one result. Errors are absolute.
 struct AccuracyReport {
-  std::string result;          ///< name of the graph value
+  std::string result;  ///< name of the graph value
   bool pass = true;
   bool sampled = false;
-  bool flushed_inputs = false;  ///< judged against the oracle on inputs with subnormals read as zero
+  bool flushed_inputs = false;     ///< judged against the oracle on inputs with subnormals read as zero
   int64_t rows = 0, elements = 0;  ///< compared
   double max_error = 0, mean_error = 0;
   double naive_max_error = 0;  ///< of the naive computation, the yardstick
@@ -31,7 +31,7 @@ struct AccuracyReport {
   double worst_ratio = 0;      ///< error / bound there
   std::vector<int64_t> worst;  ///< index of the largest error relative to its bound
   double worst_found = 0, worst_expected = 0;
-  std::string failure;         ///< one sentence, empty when it passed
+  std::string failure;  ///< one sentence, empty when it passed
 };
 
 /// "max error 1.1e-07 of 4.2e-07 allowed, mean 1.3e-08, 301 of 65536 rows"
@@ -46,5 +46,22 @@ Result<std::vector<AccuracyReport>> verify_outputs(const Graph& graph, const Dim
                                                    std::span<const TensorView> inputs,
                                                    std::span<const TensorView> outputs,
                                                    const AccuracyOptions& options = {});
+
+/// The same for outputs of several kernels on the same inputs: the reference is computed once and kept. For tests;
+/// verify_outputs holds one (b, h) at a time.
+class OutputJudge {
+ public:
+  static Result<OutputJudge> create(const Graph& graph, const DimBindings& dims, std::span<const TensorView> inputs,
+                                    const AccuracyOptions& options = {});
+  Result<std::vector<AccuracyReport>> judge(std::span<const TensorView> outputs);
+
+ private:
+  friend Result<std::vector<AccuracyReport>> verify_outputs(const Graph&, const DimBindings&,
+                                                            std::span<const TensorView>, std::span<const TensorView>,
+                                                            const AccuracyOptions&);
+  struct State;
+  explicit OutputJudge(std::shared_ptr<State> state) : state_(std::move(state)) {}
+  std::shared_ptr<State> state_;
+};
 
 }  // namespace tilewright
