@@ -239,7 +239,9 @@ void Attempt::read_sink() {
   // [H] is one value per head (axis rank-3); anything else broadcasts to the rows.
   const bool per_head = shape.size() == 1 && !shape[0].is_constant(1) && row.size() >= 3;
   const Indices at = per_head ? Indices{row[row.size() - 3]} : broadcast_indices(t_.math, shape, row);
-  spec_.sink = simplify(extract(t_.pool, t_.cast(t_.read(sink, at), spec_.accumulate)));
+  const ExprId value = t_.cast(t_.read(sink, at), spec_.accumulate);
+  if (depends(t_.pool, value) & (kDependsOnScore | bit(Axis::kv))) stop(sink, "the sink depends on the scores");
+  spec_.sink = simplify(extract(t_.pool, value));
 }
 
 }  // namespace tilewright::fusion

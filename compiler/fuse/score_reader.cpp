@@ -80,15 +80,16 @@ ScoreReader::Keep ScoreReader::indicator(ValueId id, const Indices& at) {
   if (t_.is_open_view(id)) return indicator(node.operands[0], view_operand_indices(t_.math, graph_, node, at));
   if (node.op != Op::cast) return std::nullopt;
   const ValueId from = node.operands[0];
-  if (graph_.type(from).dtype == DType::boolean) return t_.read(from, at);
-  return indicator(from, at);
+  if (graph_.type(from).dtype != DType::boolean) return indicator(from, at);
+  const ExprId condition = t_.read(from, at);
+  return depends_on_score(condition) ? std::nullopt : Keep(condition);
 }
 
 MaskedValue ScoreReader::read_add(const Node& node, const Indices& at) {
   for (size_t i : {1u, 0u}) {
     const ValueId other = node.operands[i];
     const Keep keep = additive_mask(other, t_.operand_indices(other, at));
-    if (!keep) continue;
+    if (!keep || depends_on_score(*keep)) continue;
     MaskedValue rest = operand(node, 1 - i, at, Fill::minus_infinity);
     return {rest.value, both(rest.keep, keep)};
   }
@@ -98,17 +99,22 @@ MaskedValue ScoreReader::read_add(const Node& node, const Indices& at) {
 
 MaskedValue ScoreReader::read_select(const Node& node, const Indices& at, Fill fill) {
   const ExprId condition = t_.read_operand(node, 0, at);
-  if (is_fill(node.operands[2], fill)) {
-    const MaskedValue kept = operand(node, 1, at, fill);
-    return {kept.value, both(kept.keep, Keep(condition))};
-  }
-  if (is_fill(node.operands[1], fill)) {
-    const MaskedValue kept = operand(node, 2, at, fill);
-    return {kept.value, both(kept.keep, Keep(negated(condition)))};
+  const bool filled[2] = {is_fill(node.operands[1], fill), is_fill(node.operands[2], fill)};
+  const bool movable = !depends_on_score(condition);
+  for (size_t i : {0u, 1u}) {
+    if (!filled[1 - i] || !movable) continue;
+    const MaskedValue kept = operand(node, 1 + i, at, fill);
+    return {kept.value, both(kept.keep, Keep(i == 0 ? condition : negated(condition)))};
   }
   const MaskedValue a = operand(node, 1, at, fill), b = operand(node, 2, at, fill);
-  return {t_.pool.op(Op::select, compute_type(node.type.dtype), {condition, a.value, b.value}),
-          choose(condition, a.keep, b.keep)};
+  const ExprId chosen = t_.pool.op(Op::select, compute_type(node.type.dtype), {condition, a.value, b.value});
+  if (movable) return {chosen, choose(condition, a.keep, b.keep)};
+  // What one arm masks is masked for good when the other arm is nothing but fill.
+  if (filled[1]) return {chosen, a.keep};
+  if (filled[0]) return {chosen, b.keep};
+  return {t_.pool.op(Op::select, compute_type(node.type.dtype),
+                     {condition, t_.read_operand(node, 1, at), t_.read_operand(node, 2, at)}),
+          std::nullopt};
 }
 
 /// mul and div: a constant factor keeps the fill (-inf only when it is positive), an indicator is a mask of its own.

@@ -30,6 +30,8 @@ class ScoreReader {
   Keep additive_mask(ValueId id, const Indices& at);
   /// keep of a bool cast to a number; nullopt otherwise.
   Keep indicator(ValueId id, const Indices& at);
+  /// Masks that look at the score itself cannot be a keep predicate.
+  bool depends_on_score(ExprId id) const { return depends(t_.pool, id) & kDependsOnScore; }
   bool is_fill(ValueId id, Fill fill) const;
   ExprId both(ExprId a, ExprId b);
   Keep both(const Keep& a, const Keep& b);

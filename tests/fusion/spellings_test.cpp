@@ -100,6 +100,16 @@ TEST(Spellings, MaskBeforeTanhStaysInTheScore) {
                "tanh(select(%c[q, kv], s, -inf))", "true", ", %c: bool[Sq,Sk]");
 }
 
+TEST(Spellings, MaskByTheScoreItselfStaysInTheScore) {
+  const std::string head = std::string(kPlainScore) + "  %low = lt %s, %t : bool[B,4,Sq,Sk]\n";
+  expect_score(head + "  %m = select %c, %s, -inf : f32[B,4,Sq,Sk]\n  %e = select %low, -inf, %m : f32[B,4,Sq,Sk]\n" +
+                   kPlainValue,
+               "select(lt(s, %t[]), -inf, s)", "%c[q, kv]", ", %t: f32[], %c: bool[Sq,Sk]");
+  expect_score(
+      head + "  %m = select %low, -inf, 0.0 : f32[B,4,Sq,Sk]\n  %e = add %s, %m : f32[B,4,Sq,Sk]\n" + kPlainValue,
+      "add(s, select(lt(s, %t[]), -inf, f32(0)))", "true", ", %t: f32[]");
+}
+
 TEST(Spellings, FiniteNegativesAreNoMasks) {
   expect_score(std::string(kPlainScore) + "  %e = select %c, %s, -10000.0 : f32[B,4,Sq,Sk]\n" + kPlainValue,
                "select(%c[q, kv], s, -10000)", "true", ", %c: bool[Sq,Sk]");

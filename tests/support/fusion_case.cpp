@@ -60,9 +60,12 @@ void compare_with_oracle(const Graph& graph, const Graph& canonical, const Progr
 Program fuse_and_check(const std::string& source, DimBindings dims) {
   auto graph = parse_graph(source);
   EXPECT_TRUE(graph.ok()) << (graph ? "" : to_string(graph.error()));
-  if (!graph) return {};
-  EXPECT_EQ(to_string(verify(*graph)), "");
-  auto canonical = canonicalize(*graph);
+  return graph ? fuse_and_check(*graph, std::move(dims)) : Program{};
+}
+
+Program fuse_and_check(const Graph& graph, DimBindings dims) {
+  EXPECT_EQ(to_string(verify(graph)), "");
+  auto canonical = canonicalize(graph);
   EXPECT_TRUE(canonical.ok());
   if (!canonical) return {};
   EXPECT_EQ(to_string(verify(*canonical)), "") << print(*canonical);
@@ -70,7 +73,7 @@ Program fuse_and_check(const std::string& source, DimBindings dims) {
   EXPECT_TRUE(program.ok()) << (program ? "" : to_string(program.error()));
   if (!program) return {};
   for (const AttentionSpec* spec : attentions(*program)) EXPECT_EQ(to_string(verify(*spec)), "") << print(*spec);
-  compare_with_oracle(*graph, *canonical, *program, std::move(dims));
+  compare_with_oracle(graph, *canonical, *program, std::move(dims));
   return std::move(*program);
 }
 

@@ -13,6 +13,8 @@ namespace tilewright::testing {
 /// `dims` does not give are 5. Integer parameters hold 0 … 6, bools are a fair coin, floats are N(0,1).
 Program fuse_and_check(const std::string& graph, DimBindings dims = {});
 
+Program fuse_and_check(const Graph& graph, DimBindings dims = {});
+
 std::vector<const AttentionSpec*> attentions(const Program& program);
 /// The attention of a program that must hold nothing else.
 const AttentionSpec& only_attention(const Program& program);
