@@ -68,21 +68,27 @@ std::string to_string(const Shape& shape) {
 
 std::string to_string(const TensorType& type) { return std::string(to_string(type.dtype)) + to_string(type.shape); }
 
+namespace {
+/// INT64_MIN counts as overflow, so that every coefficient can be negated.
+bool overflows(bool carried, int64_t value) { return carried || value == INT64_MIN; }
+}  // namespace
+
 std::optional<Dim> checked_add(const Dim& a, const Dim& b) {
   int64_t sum = 0;
-  if (__builtin_add_overflow(a.constant(), b.constant(), &sum)) return std::nullopt;
+  if (overflows(__builtin_add_overflow(a.constant(), b.constant(), &sum), sum)) return std::nullopt;
   for (const auto& [name, coefficient] : b.terms()) {
-    auto found = a.terms().find(name);
-    if (found != a.terms().end() && __builtin_add_overflow(found->second, coefficient, &sum)) return std::nullopt;
+    const auto found = a.terms().find(name);
+    if (found == a.terms().end()) continue;
+    if (overflows(__builtin_add_overflow(found->second, coefficient, &sum), sum)) return std::nullopt;
   }
   return a + b;
 }
 
 std::optional<Dim> checked_multiply(const Dim& a, int64_t factor) {
   int64_t scaled = 0;
-  if (__builtin_mul_overflow(a.constant(), factor, &scaled)) return std::nullopt;
+  if (overflows(__builtin_mul_overflow(a.constant(), factor, &scaled), scaled)) return std::nullopt;
   for (const auto& [name, coefficient] : a.terms())
-    if (__builtin_mul_overflow(coefficient, factor, &scaled)) return std::nullopt;
+    if (overflows(__builtin_mul_overflow(coefficient, factor, &scaled), scaled)) return std::nullopt;
   return a * factor;
 }
 

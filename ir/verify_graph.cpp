@@ -1,18 +1,12 @@
-#include <cctype>
 #include <map>
 #include <set>
 
 #include "ir/bind.h"
+#include "ir/lexer.h"
 #include "ir/verify.h"
 
 namespace tilewright {
 namespace {
-
-bool is_name(const std::string& name) {
-  for (const char c : name)
-    if (!std::isalnum(static_cast<unsigned char>(c)) && c != '_' && c != '.') return false;
-  return !name.empty();
-}
 
 class GraphVerifier {
  public:
