@@ -16,7 +16,6 @@ struct CompileRequest {
   CompileOptions options;
   bool want_texts = false;  ///< fills Compilation::texts
   bool link = true;         ///< false: for a target that is not this machine; the result does not run
-  bool attention = true;    ///< false: every op as a step of its own, the way frameworks without fusion run it
 };
 
 /// What the front half makes; `canonical_text` is the cache key of everything that follows.

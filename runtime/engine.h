@@ -58,6 +58,8 @@ struct CompileOptions {
   std::string dump_dir;         ///< overrides TILEWRIGHT_DUMP
   bool use_cache = true;
   bool verify_modules = false;  ///< LLVM verifier on every module
+  /// No fusion: every op is a step of its own with its value in memory. For comparison, never for use.
+  bool materialise = false;
 };
 
 struct RunOptions {
@@ -83,6 +85,9 @@ class Kernel {
   /// Workspace to give to `run` so that nothing is allocated, all fast paths included.
   Result<int64_t> workspace_bytes(const DimBindings& dims, int workers) const;
   Result<MemoryEstimate> memory_estimate(const DimBindings& dims, int workers, int64_t workspace_limit = -1) const;
+
+  /// Per step of program(), which of its StepReport::schedules runs at these dims (0 for loop steps).
+  Result<std::vector<size_t>> choices(const DimBindings& dims) const;
 
   const Graph& graph() const;       ///< as given
   const Program& program() const;

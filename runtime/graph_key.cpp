@@ -68,6 +68,7 @@ void serialise_key(const Graph& graph, const CompileOptions& options, std::strin
   writer.raw_value(options.require_fused);
   writer.raw_value(options.force_generic);
   writer.raw_value(options.verify_modules);
+  writer.raw_value(options.materialise);
   writer.text(options.dump_dir);
   writer.text(graph.name);
   for (const Node& node : graph.nodes) {

@@ -116,6 +116,16 @@ Result<MemoryEstimate> Kernel::memory_estimate(const DimBindings& bindings, int 
   return estimate;
 }
 
+Result<std::vector<size_t>> Kernel::choices(const DimBindings& bindings) const {
+  const auto dims = state_->compiled->signature.from_bindings(bindings);
+  if (!dims) return dims.error();
+  const MemoryPlan plan(*state_->compiled, *dims, 1, -1);
+  if (auto ok = plan.check(); !ok) return ok.error();
+  std::vector<size_t> out;
+  for (size_t i = 0; i < state_->compiled->steps.size(); ++i) out.push_back(plan.choice(i));
+  return out;
+}
+
 const Graph& Kernel::graph() const { return state_->graph; }
 const Program& Kernel::program() const { return state_->compiled->program; }
 const CompileStats& Kernel::stats() const { return state_->stats; }

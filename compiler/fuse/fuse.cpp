@@ -97,4 +97,16 @@ Result<Program> fuse(const Graph& canonical) {
   return program;
 }
 
+Result<Program> lower_unfused(const Graph& canonical) {
+  if (fusion::has_sugar(canonical)) {
+    auto expanded = canonicalize(canonical);
+    if (!expanded) return expanded.error();
+    return lower_unfused(*expanded);
+  }
+  fusion::GraphFacts facts(canonical);
+  auto program = fusion::ProgramBuilder(facts, {}).build();
+  if (program) program->graph_ops = fusion::count_ops(canonical);
+  return program;
+}
+
 }  // namespace tilewright

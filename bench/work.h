@@ -1,0 +1,23 @@
+// How much work an attention is: multiply-adds of the scores that the mask keeps, and bytes that must be read.
+#pragma once
+
+#include <span>
+
+#include "compiler/program.h"
+#include "ir/tensor_view.h"
+
+namespace tilewright::bench {
+
+struct Work {
+  double scores = 0;   ///< kept (b, h, q, kv)
+  double all = 0;      ///< B·H·Sq·Sk
+  double flops = 0;    ///< 2 · kept · (Dqk + Dv)
+};
+
+/// Of one fused step. Exact when the mask's kv range says everything; otherwise from sampled rows. `tensors` are the
+/// step's inputs by spec tensor; a mask that reads a tensor with null data counts as keeping all.
+Work count_work(const AttentionSpec& spec, const DimBindings& dims, std::span<const TensorView> tensors);
+/// Of all fused steps of a program whose masks read parameters only.
+Work count_work(const Program& program, const DimBindings& dims, std::span<const TensorView> inputs);
+
+}  // namespace tilewright::bench

@@ -1,0 +1,47 @@
+// What the commands share: exit codes, failures, reading graphs, dim options.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ir/graph.h"
+#include "runtime/engine.h"
+
+namespace tilewright::cli {
+
+using Json = nlohmann::ordered_json;
+
+enum ExitCode : int { kOk = 0, kWrongResult = 1, kBadInput = 2 };
+
+/// Prints the sentences on stderr (and, for --json, an object with "errors" on stdout); returns kBadInput.
+int fail(const Diagnostics& diagnostics, bool json, const std::string& file = {});
+int fail(const std::string& sentence, bool json);
+
+/// Reads and parses a graph file; "-" is stdin. The graph is verified, too.
+Result<Graph> read_graph(const std::string& path);
+Result<std::string> read_text(const std::string& path);
+
+/// "Sq=2048" → its parts. Errors: a sentence naming the option.
+Result<std::pair<std::string, std::string>> split_assignment(const std::string& option, const std::string& text);
+Result<int64_t> parse_integer(const std::string& what, const std::string& text);
+Result<DimBindings> parse_dims(const std::vector<std::string>& options);
+
+/// Names of dims that no option has bound get their default (B 1, others 512); returns what was added.
+DimBindings add_default_dims(const Graph& graph, DimBindings& dims);
+
+/// "1.5 MB", "12 KB", "0 B"; powers of 1024.
+std::string bytes_text(int64_t bytes);
+
+/// Every command adds itself: options, and a callback that stores its exit code.
+void add_verify(CLI::App& app, int& exit_code);
+void add_fuse(CLI::App& app, int& exit_code);
+void add_emit(CLI::App& app, int& exit_code);
+void add_run(CLI::App& app, int& exit_code);
+void add_bench(CLI::App& app, int& exit_code);
+void add_devices(CLI::App& app, int& exit_code);
+void add_demo(CLI::App& app, int& exit_code);
+
+}  // namespace tilewright::cli

@@ -1,0 +1,61 @@
+// tilewright devices: what this machine can run, and the targets `emit` knows.
+#include <fmt/format.h>
+
+#include "cli/cli.h"
+#include "codegen/cpu/target_features.h"
+#include "runtime/cpu_detect.h"
+#include "runtime/limits.h"
+#include "runtime/options.h"
+
+namespace tilewright::cli {
+namespace {
+
+struct Options {
+  bool json = false, measure = false;
+};
+
+int devices_command(const Options& options) {
+  const CpuTarget cpu = detect_cpu();
+  Json json = {{"device", "cpu"},
+               {"isa", to_string(cpu.isa)},
+               {"cores", cpu.cores},
+               {"l1_bytes", cpu.l1_bytes},
+               {"l2_bytes", cpu.l2_bytes},
+               {"l3_bytes", cpu.l3_bytes},
+               {"avx512_bf16", cpu.avx512_bf16},
+               {"avx512_fp16", cpu.avx512_fp16},
+               {"amx_bf16", cpu.amx_bf16},
+               {"llvm_features", target_features(cpu)}};
+  if (options.measure) {
+    const auto one = make_thread_pool(1);
+    json["fma_peak_gflops"] = {{"f32", measure_fma_peak(cpu.isa, DType::f32, *one, 0.2)},
+                               {"f64", measure_fma_peak(cpu.isa, DType::f64, *one, 0.2)}};
+  }
+  if (options.json) {
+    fmt::print("{}\n", json.dump(2));
+    return kOk;
+  }
+  fmt::print("cpu     {}, {} cores; caches per core: L1d {}, L2 {}; shared L3 {}\n", to_string(cpu.isa), cpu.cores,
+             bytes_text(cpu.l1_bytes), bytes_text(cpu.l2_bytes), bytes_text(cpu.l3_bytes));
+  fmt::print("        also there, not used yet: {}{}{}{}\n", cpu.avx512_bf16 ? "avx512_bf16 " : "",
+             cpu.avx512_fp16 ? "avx512_fp16 " : "", cpu.amx_bf16 ? "amx_bf16" : "",
+             cpu.avx512_bf16 || cpu.avx512_fp16 || cpu.amx_bf16 ? "" : "none");
+  if (environment().max_isa) fmt::print("        capped by TILEWRIGHT_MAX_ISA={}\n", to_string(*environment().max_isa));
+  if (options.measure)
+    fmt::print("        FMA peak of one thread, measured: f32 {:.0f} GFLOP/s, f64 {:.0f} GFLOP/s\n",
+               json["fma_peak_gflops"]["f32"].get<double>(), json["fma_peak_gflops"]["f64"].get<double>());
+  fmt::print("targets cpu-avx2, cpu-avx512, native (this CPU)\n");
+  return kOk;
+}
+
+}  // namespace
+
+void add_devices(CLI::App& app, int& exit_code) {
+  auto* command = app.add_subcommand("devices", "say what this machine can run");
+  auto options = std::make_shared<Options>();
+  command->add_flag("--json", options->json, "print JSON");
+  command->add_flag("--measure", options->measure, "measure the FMA peak, too");
+  command->callback([options, &exit_code] { exit_code = devices_command(*options); });
+}
+
+}  // namespace tilewright::cli

@@ -1,0 +1,82 @@
+// tilewright emit FILE --stage S --target T: the text of one stage of the compile. Runs nothing.
+#include <fmt/format.h>
+
+#include "cli/cli.h"
+#include "runtime/compile.h"
+#include "runtime/cpu_detect.h"
+
+namespace tilewright::cli {
+namespace {
+
+struct Options {
+  std::string file, stage = "ll", target = "native";
+  bool json = false, generic = false;
+};
+
+/// The start of the dump files of each stage.
+const std::map<std::string, std::string> kStages = {{"input", "00_"},    {"canonical", "01_"}, {"fused", "02_"},
+                                                    {"tile", "03_"},     {"schedule", "04_"},  {"ll", "06_"},
+                                                    {"emitted-ll", "05_"}, {"asm", "07_"}};
+
+Result<CpuTarget> target_of(const std::string& name) {
+  CpuTarget target = detect_cpu();
+  if (name == "native") return target;
+  for (const CpuIsa isa : {CpuIsa::avx2, CpuIsa::avx512}) {
+    if (name != "cpu-" + std::string(to_string(isa))) continue;
+    target.isa = isa;
+    return target;
+  }
+  return invalid("--target {} is not known; cpu-avx2, cpu-avx512 and native are", name);
+}
+
+int emit_command(const Options& options) {
+  const auto prefix = kStages.find(options.stage);
+  if (prefix == kStages.end())
+    return fail(fmt::format("--stage {} is not known; input, canonical, fused, tile, schedule, emitted-ll, ll and asm are",
+                            options.stage), options.json);
+  const auto target = target_of(options.target);
+  if (!target) return fail(target.error(), options.json);
+  const auto graph = read_graph(options.file);
+  if (!graph) return fail(graph.error(), options.json, options.file);
+  auto front = compile_front(*graph);
+  if (!front) return fail(front.error(), options.json, options.file);
+  CompileRequest request;
+  request.target = *target;
+  request.options.force_generic = options.generic;
+  request.want_texts = true;
+  request.link = false;
+  const auto compilation = compile_back(*graph, std::move(*front), request);
+  if (!compilation) return fail(compilation.error(), options.json, options.file);
+
+  std::vector<const StageText*> found;
+  for (const StageText& text : compilation->texts)
+    if (text.file.starts_with(prefix->second)) found.push_back(&text);
+  if (found.empty()) return fail(fmt::format("the graph has no stage {}: nothing in it is an attention", options.stage), options.json);
+  if (options.json) {
+    Json files = Json::array();
+    for (const StageText* text : found) files.push_back({{"file", text->file}, {"text", text->text}});
+    fmt::print("{}\n", Json{{"stage", options.stage}, {"target", options.target}, {"files", files}}.dump(2));
+    return kOk;
+  }
+  const char* comment = options.stage == "asm" ? "#" : options.stage.ends_with("ll") ? ";" : "//";
+  for (const StageText* text : found) {
+    if (found.size() > 1) fmt::print("{} {}\n", comment, text->file);
+    fmt::print("{}", text->text);
+  }
+  return kOk;
+}
+
+}  // namespace
+
+void add_emit(CLI::App& app, int& exit_code) {
+  auto* command = app.add_subcommand("emit", "print one stage of compiling a graph");
+  auto options = std::make_shared<Options>();
+  command->add_option("FILE", options->file, "graph file, - for stdin")->required();
+  command->add_option("--stage", options->stage, "input, canonical, fused, tile, schedule, emitted-ll, ll or asm");
+  command->add_option("--target", options->target, "cpu-avx2, cpu-avx512 or native");
+  command->add_flag("--generic", options->generic, "the generic template for everything");
+  command->add_flag("--json", options->json, "print JSON");
+  command->callback([options, &exit_code] { exit_code = emit_command(*options); });
+}
+
+}  // namespace tilewright::cli

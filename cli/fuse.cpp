@@ -1,0 +1,60 @@
+// tilewright fuse FILE: what becomes of a graph: attentions, steps of their own, and why.
+#include <fmt/format.h>
+
+#include "cli/cli.h"
+#include "compiler/passes.h"
+#include "ir/text.h"
+
+namespace tilewright::cli {
+namespace {
+
+struct Options {
+  std::string file;
+  bool json = false, require_fused = false, program = false;
+};
+
+int fuse_command(const Options& options) {
+  const auto graph = read_graph(options.file);
+  if (!graph) return fail(graph.error(), options.json, options.file);
+  const auto canonical = canonicalize(*graph);
+  if (!canonical) return fail(canonical.error(), options.json, options.file);
+  const auto program = fuse(*canonical);
+  if (!program) return fail(program.error(), options.json, options.file);
+
+  Diagnostics unfused;
+  Json steps = Json::array(), notes = Json::array();
+  std::string text;
+  for (const Step& step : program->steps) {
+    if (const auto* attention = std::get_if<AttentionStep>(&step.what)) {
+      steps.push_back({{"kind", "attention"}, {"name", attention->spec.name}, {"text", print(attention->spec)}});
+      text += print(attention->spec) + "\n";
+    } else {
+      const auto& loop = std::get<LoopStep>(step.what);
+      steps.push_back({{"kind", "loop"}, {"name", loop.name}});
+      text += fmt::format("// %{} runs as a loop over {}\n", loop.name, to_string(loop.extents));
+    }
+  }
+  for (const FusionNote& note : program->not_fused) {
+    notes.push_back({{"value", note.value}, {"line", note.line}, {"reason", note.reason}});
+    text += fmt::format("// not fused: {}\n", to_string(Diagnostic{ErrorKind::unsupported, note.reason, note.value, note.line}));
+    unfused.add({ErrorKind::unsupported, "does not fuse: " + note.reason, note.value, note.line});
+  }
+  if (options.require_fused && !unfused.empty()) return fail(unfused, options.json, options.file);
+  if (options.json) fmt::print("{}\n", Json{{"graph", graph->name}, {"steps", steps}, {"not_fused", notes}}.dump(2));
+  else fmt::print("{}", options.program ? print(*program) : text);
+  return kOk;
+}
+
+}  // namespace
+
+void add_fuse(CLI::App& app, int& exit_code) {
+  auto* command = app.add_subcommand("fuse", "print the fused form of a graph, and what did not fuse and why");
+  auto options = std::make_shared<Options>();
+  command->add_option("FILE", options->file, "graph file, - for stdin")->required();
+  command->add_flag("--json", options->json, "print JSON");
+  command->add_flag("--program", options->program, "print every step with its tensors");
+  command->add_flag("--require-fused", options->require_fused, "anything that does not fuse is an error");
+  command->callback([options, &exit_code] { exit_code = fuse_command(*options); });
+}
+
+}  // namespace tilewright::cli

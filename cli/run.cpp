@@ -1,0 +1,110 @@
+// tilewright run FILE: compile, run, measure and, on demand, prove right.
+#include <fmt/format.h>
+
+#include "cli/inputs.h"
+#include "cli/report.h"
+#include "runtime/npy.h"
+
+namespace tilewright::cli {
+namespace {
+
+struct Options {
+  std::string file, dump_dir;
+  std::vector<std::string> dims, inputs, outputs;
+  uint64_t seed = 1;
+  int64_t workspace_limit = -1;
+  int threads = 0, repeat = 0;
+  bool json = false, verify = false, require_fused = false, generic = false;
+};
+
+/// Position of each --output in the results.
+Result<std::vector<std::pair<size_t, std::string>>> find_outputs(const Graph& graph,
+                                                                 const std::vector<std::string>& options) {
+  std::vector<std::pair<size_t, std::string>> found;
+  for (const std::string& option : options) {
+    const auto parts = split_assignment("--output", option);
+    if (!parts) return parts.error();
+    size_t position = graph.results.size();
+    std::string names;
+    for (size_t i = 0; i < graph.results.size(); ++i) {
+      const std::string& name = graph[graph.results[i]].name;
+      names += (names.empty() ? "%" : ", %") + name;
+      if (name == parts->first) position = i;
+    }
+    if (position == graph.results.size())
+      return invalid("--output names %{}, which is no result; the graph returns {}", parts->first, names);
+    found.emplace_back(position, parts->second);
+  }
+  return found;
+}
+
+int run_command(const Options& options) {
+  const auto graph = read_graph(options.file);
+  if (!graph) return fail(graph.error(), options.json, options.file);
+  const auto files = find_outputs(*graph, options.outputs);
+  if (!files) return fail(files.error(), options.json);
+  const auto engine = Engine::create({options.threads, {}});
+  if (!engine) return fail(engine.error(), options.json);
+  const auto executor = engine->executor();
+  const auto inputs = gather_inputs(*graph, options.inputs, options.dims, options.seed, *executor);
+  if (!inputs) return fail(inputs.error(), options.json);
+
+  CompileOptions compile_options;
+  compile_options.require_fused = options.require_fused;
+  compile_options.force_generic = options.generic;
+  compile_options.dump_dir = options.dump_dir;
+  const auto kernel = engine->compile(*graph, compile_options);
+  if (!kernel) return fail(kernel.error(), options.json, options.file);
+  const auto outputs = bench::make_outputs(*kernel, inputs->dims);
+  if (!outputs) return fail(outputs.error(), options.json);
+
+  Report report;
+  report.file = options.file;
+  report.dims = inputs->dims;
+  report.defaulted = inputs->defaulted;
+  report.kernel = std::make_shared<Kernel>(*kernel);
+  RunOptions run_options;
+  run_options.workspace_limit = options.workspace_limit;
+  const std::vector<TensorView> in = bench::views(inputs->tensors), out = bench::views(*outputs);
+  const bench::TimingBudget budget =
+      options.repeat > 0 ? bench::TimingBudget{0, options.repeat, options.repeat} : bench::TimingBudget{0.5, 3, 200};
+  if (auto ok = measure(report, in, out, run_options, *executor, budget); !ok) return fail(ok.error(), options.json);
+  if (options.verify) {
+    AccuracyOptions accuracy;
+    accuracy.seed = options.seed;
+    accuracy.block_rows = block_rows(report);
+    report.verify_seconds = bench::seconds_of([] {});
+    auto verdict = verify_outputs(*graph, inputs->dims, in, out, accuracy);
+    if (!verdict) return fail(verdict.error(), options.json);
+    report.accuracy = std::move(*verdict);
+  }
+  for (const auto& [position, path] : *files)
+    if (auto ok = write_npy(path, out[position]); !ok) return fail(ok.error(), options.json);
+  if (options.json) fmt::print("{}\n", json(report).dump(2));
+  else fmt::print("{}", text(report));
+  return report.passed() ? kOk : kWrongResult;
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, int& exit_code) {
+  auto* command = app.add_subcommand("run", "compile a graph for this CPU, run it and measure it");
+  auto options = std::make_shared<Options>();
+  command->add_option("FILE", options->file, "graph file, - for stdin")->required();
+  command->add_option("--dim", options->dims, "NAME=SIZE of a named dim")->allow_extra_args(false);
+  command->add_option("--input", options->inputs, "NAME=FILE.npy for a parameter; others get made-up data")
+      ->allow_extra_args(false);
+  command->add_option("--output", options->outputs, "NAME=FILE.npy to write a result to")->allow_extra_args(false);
+  command->add_option("--seed", options->seed, "of the made-up data (1)");
+  command->add_flag("--verify", options->verify, "compare with the f64 reference; exit code 1 when wrong");
+  command->add_option("--threads", options->threads, "worker threads, 0 = all cores");
+  command->add_option("--dump", options->dump_dir, "write every stage of the compile below this folder");
+  command->add_flag("--require-fused", options->require_fused, "anything that does not fuse is an error");
+  command->add_option("--workspace-limit", options->workspace_limit, "bytes beyond inputs and outputs");
+  command->add_option("--repeat", options->repeat, "timed runs; 0 = about half a second");
+  command->add_flag("--generic", options->generic, "the generic template for everything");
+  command->add_flag("--json", options->json, "print JSON");
+  command->callback([options, &exit_code] { exit_code = run_command(*options); });
+}
+
+}  // namespace tilewright::cli

@@ -1,0 +1,40 @@
+// tilewright verify FILE: is this a graph? All complaints at once.
+#include <fmt/format.h>
+
+#include "cli/cli.h"
+
+namespace tilewright::cli {
+namespace {
+
+struct Options {
+  std::string file;
+  bool json = false;
+};
+
+int verify_command(const Options& options) {
+  const auto graph = read_graph(options.file);
+  if (!graph) return fail(graph.error(), options.json, options.file);
+  std::string signature;
+  Json params = Json::array();
+  for (const ValueId id : graph->params) {
+    signature += fmt::format("{}%{}: {}", signature.empty() ? "" : ", ", (*graph)[id].name, to_string(graph->type(id)));
+    params.push_back({{"name", (*graph)[id].name}, {"type", to_string(graph->type(id))}});
+  }
+  if (options.json)
+    fmt::print("{}\n", Json{{"graph", graph->name}, {"nodes", graph->nodes.size()}, {"params", params}}.dump(2));
+  else
+    fmt::print("{}: graph @{}({}) is well-formed, {} values\n", options.file, graph->name, signature, graph->nodes.size());
+  return kOk;
+}
+
+}  // namespace
+
+void add_verify(CLI::App& app, int& exit_code) {
+  auto* command = app.add_subcommand("verify", "check a graph file and print everything that is wrong with it");
+  auto options = std::make_shared<Options>();
+  command->add_option("FILE", options->file, "graph file, - for stdin")->required();
+  command->add_flag("--json", options->json, "print JSON");
+  command->callback([options, &exit_code] { exit_code = verify_command(*options); });
+}
+
+}  // namespace tilewright::cli

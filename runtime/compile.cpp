@@ -1,0 +1,265 @@
+#include "runtime/compile.h"
+
+#include <algorithm>
+#include <deque>
+
+#include "compiler/passes.h"
+#include "ir/text.h"
+#include "ir/verify.h"
+#include "runtime/compile_jobs.h"
+#include "runtime/stopwatch.h"
+
+namespace tilewright {
+namespace {
+
+/// A step with everything that was decided about it before any code is generated.
+struct PlannedStep {
+  std::optional<TileProgram> program;  // attention
+  CpuPlan plan;                        // attention
+  std::vector<size_t> jobs;
+};
+
+TensorSize tensor_size(const TensorType& type, std::span<const std::string> names) {
+  TensorSize size{size_of(type.dtype), {}};
+  for (const Dim& dim : type.shape) size.shape.emplace_back(dim, names);
+  return size;
+}
+
+/// Values that an unfused run would write to memory; views and leaves move nothing.
+std::vector<TensorSize> intermediates(const Graph& graph, const Signature& signature) {
+  std::vector<TensorSize> out;
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    const Node& node = graph.nodes[i];
+    const OpGroup group = info(node.op).group;
+    const bool is_result =
+        std::find(graph.results.begin(), graph.results.end(), static_cast<ValueId>(i)) != graph.results.end();
+    if (group == OpGroup::leaf || group == OpGroup::view || is_result || node.type.shape.empty()) continue;
+    out.push_back(tensor_size(node.type, signature.dims()));
+  }
+  return out;
+}
+
+int count_ops(const Graph& graph) {
+  return static_cast<int>(std::count_if(graph.nodes.begin(), graph.nodes.end(), [](const Node& node) {
+    return node.op != Op::param && node.op != Op::constant;
+  }));
+}
+
+/// ".1" when there are several of a kind, "" otherwise.
+std::string suffix(bool several, const std::string& what) { return several ? "." + what : ""; }
+
+class BackEnd {
+ public:
+  BackEnd(const Graph& graph, FrontEnd front, const CompileRequest& request)
+      : graph_(graph), front_(std::move(front)), request_(request) {}
+
+  Result<Compilation> compile() {
+    out_.compiled = std::make_shared<Compiled>(graph_);
+    CompileStats& stats = compiled().stats;
+    stats.stages = std::move(front_.stages);
+    text("00_input.graph", [&] { return print(graph_); });
+    text("01_canonical.graph", [&] { return front_.canonical_text; });
+
+    watch_.lap(ignored_, "");
+    auto program = request_.options.materialise ? lower_unfused(front_.canonical) : fuse(front_.canonical);
+    if (!program) return program.error();
+    compiled().program = std::move(*program);
+    watch_.lap(stats.stages, "fuse");
+    if (auto ok = note_fusion(); !ok) return ok.error();
+
+    plan_steps();
+    watch_.lap(stats.stages, "plan");
+    run_jobs(jobs_, request_);
+    if (auto ok = assemble(); !ok) return ok.error();
+    stats.total_ms = watch_.milliseconds() + front_ms_;
+    return std::move(out_);
+  }
+
+ private:
+  Compiled& compiled() { return *out_.compiled; }
+  template <class Make>
+  void text(const std::string& file, const Make& make) {
+    if (request_.want_texts) out_.texts.push_back({file, make()});
+  }
+
+  Result<Done> note_fusion() {
+    const Program& program = compiled().program;
+    CompileStats& stats = compiled().stats;
+    stats.graph_ops = count_ops(graph_);
+    stats.steps = static_cast<int>(program.steps.size());
+    stats.not_fused = program.not_fused;
+    for (const Step& step : program.steps)
+      stats.fused_attentions += std::holds_alternative<AttentionStep>(step.what) ? 1 : 0;
+    if (stats.steps != stats.fused_attentions || stats.steps != 1) text("02_fused.program", [&] { return print(program); });
+    if (!request_.options.require_fused) return Done{};
+    Diagnostics errors;
+    for (const FusionNote& note : program.not_fused)
+      errors.add({ErrorKind::unsupported, "does not fuse: " + note.reason, note.value, note.line});
+    if (errors.empty())
+      for (const Step& step : program.steps)
+        if (const auto* loop = std::get_if<LoopStep>(&step.what))
+          errors.add({ErrorKind::unsupported, "runs as a step of its own, outside any attention", loop->name, 0});
+    if (!errors.empty()) return errors;
+    return Done{};
+  }
+
+  void plan_steps() {
+    const auto& steps = compiled().program.steps;
+    planned_.resize(steps.size());
+    const bool several = compiled().stats.fused_attentions > 1;
+    for (size_t i = 0; i < steps.size(); ++i) {
+      PlannedStep& planned = planned_[i];
+      if (const auto* attention = std::get_if<AttentionStep>(&steps[i].what)) {
+        planned.program = build_tile_program(attention->spec);
+        planned.plan = plan_cpu(*planned.program, request_.target, {request_.options.force_generic});
+        const std::string number = suffix(several, std::to_string(i));
+        text("02_fused" + number + ".attention", [&] { return print(attention->spec); });
+        text("03_tile" + number + ".tile", [&] { return print(*planned.program); });
+        text("04_schedule" + number + ".txt", [&] { return describe(planned.plan, attention->spec); });
+      }
+    }
+    for (size_t i = 0; i < steps.size(); ++i) {
+      PlannedStep& planned = planned_[i];
+      const size_t choices = planned.program ? planned.plan.choices.size() : 1;
+      for (size_t choice = 0; choice < choices; ++choice) {
+        CompileJob job;
+        job.step = i;
+        job.choice = choice;
+        job.symbol_prefix = fmt::format("s{}c{}_", i, choice);
+        if (planned.program) {
+          job.program = &*planned.program;
+          job.schedule = planned.plan.choices[choice].schedule;
+        } else {
+          job.loop = &std::get<LoopStep>(steps[i].what);
+        }
+        planned.jobs.push_back(jobs_.size());
+        jobs_.push_back(std::move(job));
+      }
+    }
+  }
+
+  static std::string describe(const CpuPlan& plan, const AttentionSpec& spec) {
+    std::string out;
+    for (const CpuPlan::Choice& choice : plan.choices) {
+      out += fmt::format("{}\n  runs when {}\n", print(choice.schedule), condition(choice.use_when, spec.tensors));
+      for (const std::string& reason : choice.schedule.reasons) out += fmt::format("  because {}\n", reason);
+    }
+    for (const CpuPlan::Refusal& refusal : plan.refused)
+      out += fmt::format("{} refused: {}\n", to_string(refusal.kernel), refusal.reason);
+    return out;
+  }
+
+  static std::string condition(const Expr& expr, const std::vector<SpecTensor>& tensors) {
+    return expr.is_constant_true() ? "always" : print(expr, tensors);
+  }
+
+  Result<Done> assemble() {
+    const auto& names = compiled().signature.dims();
+    for (const ProgramTensor& tensor : compiled().program.tensors)
+      compiled().tensors.push_back(tensor_size(tensor.type, names));
+    compiled().intermediates = intermediates(graph_, compiled().signature);
+    const auto& steps = compiled().program.steps;
+    for (size_t i = 0; i < steps.size(); ++i) {
+      CompiledStep step;
+      step.tensors = steps[i].tensors;
+      const auto* attention = std::get_if<AttentionStep>(&steps[i].what);
+      const ArgsLayout layout = attention ? args_layout(attention->spec) : args_layout(std::get<LoopStep>(steps[i].what));
+      for (const std::string& dim : layout.dims) {
+        const auto found = std::find(names.begin(), names.end(), dim);
+        TW_CHECK(found != names.end());
+        step.dims.push_back(static_cast<size_t>(found - names.begin()));
+      }
+      step.meta_words = layout.size;
+      StepReport report;
+      report.fused = attention != nullptr;
+      report.name = attention ? attention->spec.name : std::get<LoopStep>(steps[i].what).name;
+      report.refused = planned_[i].plan.refused;
+      for (const size_t id : planned_[i].jobs)
+        if (auto ok = take_job(jobs_[id], step, report, attention); !ok) return ok;
+      compiled().steps.push_back(std::move(step));
+      compiled().stats.step_reports.push_back(std::move(report));
+    }
+    return Done{};
+  }
+
+  Result<Done> take_job(CompileJob& job, CompiledStep& step, StepReport& report, const AttentionStep* attention) {
+    if (!job.errors.empty()) return job.errors;
+    const auto& names = compiled().signature.dims();
+    const CpuPlan& plan = planned_[job.step].plan;
+    const Expr& use_when = attention ? plan.choices[job.choice].use_when : job.launch->use_when;
+    CompiledChoice choice;
+    choice.kernel = job.launch->schedule.kernel;
+    choice.use_when = LaunchExpr(use_when, names);
+    choice.workspace_bytes = LaunchExpr(job.launch->workspace_bytes, names);
+    choice.packed_bytes = LaunchExpr(job.launch->packed_bytes, names);
+    choice.scratch_bytes = job.launch->scratch_bytes;
+    choice.code = job.code;
+    for (const LaunchPhase& phase : job.launch->phases) {
+      CompiledPhase compiled_phase{nullptr, LaunchExpr(phase.items, names), phase.only_when_packed};
+      if (job.code) {
+        compiled_phase.function = job.code->find_as<KernelFunction>(phase.symbol);
+        TW_CHECK(compiled_phase.function != nullptr);
+      }
+      choice.phases.push_back(std::move(compiled_phase));
+    }
+    step.choices.push_back(std::move(choice));
+
+    if (attention) {
+      report.schedules.push_back(job.schedule);
+      report.use_when.push_back(condition(use_when, attention->spec.tensors));
+    }
+    report.scratch_bytes = std::max(report.scratch_bytes, job.launch->scratch_bytes);
+    report.code_bytes += job.code_bytes;
+    report.ir_instructions += job.ir_instructions;
+    for (const StageTime& stage : job.stages) Stopwatch::add(compiled().stats.stages, stage.stage, stage.milliseconds);
+    if (request_.want_texts) add_texts(job);
+    return Done{};
+  }
+
+  void add_texts(CompileJob& job) {
+    const bool several_choices = planned_[job.step].jobs.size() > 1;
+    const std::string number = suffix(planned_.size() > 1, std::to_string(job.step)) +
+                               suffix(several_choices, std::string(to_string(job.schedule.kernel)));
+    out_.texts.push_back({"05_emit" + number + ".ll", std::move(job.emitted_ir)});
+    out_.texts.push_back({"06_opt" + number + ".ll", std::move(job.final_ir)});
+    out_.texts.push_back({"07_machine" + number + ".s", std::move(job.assembly)});
+  }
+
+  const Graph& graph_;
+  FrontEnd front_;
+  const CompileRequest& request_;
+  double front_ms_ = sum(front_.stages);
+  Stopwatch watch_;
+  std::vector<StageTime> ignored_;
+  Compilation out_;
+  std::vector<PlannedStep> planned_;
+  std::vector<CompileJob> jobs_;
+
+  static double sum(const std::vector<StageTime>& stages) {
+    double total = 0;
+    for (const StageTime& stage : stages) total += stage.milliseconds;
+    return total;
+  }
+};
+
+}  // namespace
+
+Result<FrontEnd> compile_front(const Graph& graph) {
+  FrontEnd front;
+  Stopwatch watch;
+  if (Diagnostics errors = verify(graph); !errors.empty()) return errors;
+  watch.lap(front.stages, "verify");
+  auto canonical = canonicalize(graph);
+  if (!canonical) return canonical.error();
+  front.canonical = std::move(*canonical);
+  watch.lap(front.stages, "canonicalize");
+  front.canonical_text = print(front.canonical);
+  watch.lap(front.stages, "key");
+  return front;
+}
+
+Result<Compilation> compile_back(const Graph& graph, FrontEnd front, const CompileRequest& request) {
+  return BackEnd(graph, std::move(front), request).compile();
+}
+
+}  // namespace tilewright

@@ -1,0 +1,120 @@
+#include "runtime/engine.h"
+
+#include "codegen/cpu/target_features.h"
+#include "runtime/compile.h"
+#include "runtime/cpu_detect.h"
+#include "runtime/dump.h"
+#include "runtime/kernel.h"
+#include "runtime/kernel_cache.h"
+#include "runtime/options.h"
+
+namespace tilewright {
+namespace {
+
+constexpr size_t kKernelsByGraph = 512;      // keys of the graphs as given
+constexpr size_t kKernelsByCanonical = 256;  // compiled programs
+
+}  // namespace
+
+/// Two levels: the graph as given, serialised cheaply, finds its kernel in microseconds; differently spelled graphs of
+/// one canonical form share the compiled program.
+struct Engine::State {
+  struct KernelPair {
+    std::shared_ptr<const Kernel::State> first;  ///< for whoever compiled it
+    std::shared_ptr<const Kernel::State> hit;    ///< the same with the statistics of a hit
+  };
+  CpuTarget target;
+  std::shared_ptr<Executor> executor;
+  SharedCache<KernelPair> by_graph{kKernelsByGraph};
+  SharedCache<Compiled> by_canonical{kKernelsByCanonical};
+
+  using KernelPointer = std::shared_ptr<const Kernel::State>;
+  using CompiledPointer = std::shared_ptr<const Compiled>;
+
+  std::string canonical_key(const FrontEnd& front, const CompileOptions& options) const {
+    return fmt::format("{} {} {} {}{}{}{} {}\n{}", to_string(target.isa), target_features(target), target.l2_bytes,
+                       options.require_fused, options.force_generic, options.verify_modules,
+                       options.materialise, options.dump_dir,
+                       front.canonical_text);
+  }
+
+  Result<CompiledPointer> compile_and_dump(const Graph& graph, FrontEnd front, const CompileOptions& options) const {
+    const std::string hash = to_string(hash_key(canonical_key(front, options)));
+    const std::string& dump_dir = options.dump_dir.empty() ? environment().dump_dir : options.dump_dir;
+    const CompileRequest request{target, options, !dump_dir.empty()};
+    auto compilation = compile_back(graph, std::move(front), request);
+    if (!compilation) return compilation.error();
+    if (!dump_dir.empty()) {
+      auto folder = write_dump(dump_dir, *compilation, target, hash);
+      if (!folder) return folder.error();
+      compilation->compiled->dump_path = std::move(*folder);
+    }
+    return CompiledPointer(std::move(compilation->compiled));
+  }
+
+  Result<KernelPointer> compile(const Graph& graph, const CompileOptions& options) {
+    auto front = compile_front(graph);
+    if (!front) return front.error();
+    const std::vector<StageTime> front_stages = front->stages;
+    bool hit = false;
+    const auto make = [&] { return compile_and_dump(graph, std::move(*front), options); };
+    auto compiled = options.use_cache ? by_canonical.get(canonical_key(*front, options), hit, make) : make();
+    if (!compiled) return compiled.error();
+    auto state = std::make_shared<Kernel::State>();
+    state->graph = graph;
+    state->compiled = *compiled;
+    state->stats = (*compiled)->stats;
+    state->executor = executor;
+    state->buffers = std::make_shared<BufferPool>();
+    if (hit) mark_hit(state->stats, front_stages);
+    return KernelPointer(std::move(state));
+  }
+
+  Result<std::shared_ptr<const KernelPair>> compile_pair(const Graph& graph, const CompileOptions& options) {
+    auto first = compile(graph, options);
+    if (!first) return first.error();
+    auto hit = std::make_shared<Kernel::State>(**first);
+    mark_hit(hit->stats, {});
+    return std::make_shared<const KernelPair>(KernelPair{std::move(*first), std::move(hit)});
+  }
+
+  static void mark_hit(CompileStats& stats, const std::vector<StageTime>& stages) {
+    stats.cache_hit = true;
+    stats.stages = stages;
+    stats.total_ms = 0;
+    for (const StageTime& stage : stages) stats.total_ms += stage.milliseconds;
+  }
+};
+
+Result<Engine> Engine::create(const EngineOptions& options) {
+  const EnvironmentOptions& env = environment();
+  if (env.max_isa_unreadable) return invalid("TILEWRIGHT_MAX_ISA is neither avx2 nor avx512");
+  auto state = std::make_shared<State>();
+  state->target = detect_cpu();
+  if (options.max_isa && *options.max_isa < state->target.isa) state->target.isa = *options.max_isa;
+  if (state->target.isa == CpuIsa::baseline)
+    return unsupported("this CPU (or the cap on it) has no AVX2 with FMA and F16C, which kernels need at least");
+  if (options.threads < 0) return invalid("the engine is asked for {} threads; 0 means one per core", options.threads);
+  const int threads = options.threads > 0 ? options.threads : env.threads > 0 ? env.threads : state->target.cores;
+  state->executor = make_thread_pool(threads);
+  return Engine(std::move(state));
+}
+
+Result<Kernel> Engine::compile(const Graph& graph, const CompileOptions& options) const {
+  if (!options.use_cache) {
+    auto made = state_->compile(graph, options);
+    if (!made) return made.error();
+    return Kernel(std::move(*made));
+  }
+  thread_local std::string key;
+  serialise_key(graph, options, key);
+  bool hit = false;
+  auto found = state_->by_graph.get(key, hit, [&] { return state_->compile_pair(graph, options); });
+  if (!found) return found.error();
+  return Kernel(hit ? (*found)->hit : (*found)->first);
+}
+
+const CpuTarget& Engine::target() const { return state_->target; }
+std::shared_ptr<Executor> Engine::executor() const { return state_->executor; }
+
+}  // namespace tilewright

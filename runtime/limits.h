@@ -1,0 +1,24 @@
+// The machine's limits, measured: speeds are reported as shares of these, taken in the same run.
+#pragma once
+
+#include <span>
+
+#include "ir/dtype.h"
+#include "ir/target.h"
+#include "runtime/executor.h"
+
+namespace tilewright {
+
+/// GFLOP/s of fused multiply-adds on independent accumulators, all workers of `executor` together, over about
+/// `seconds`. dtype is f32 or f64; 0 when the ISA level is not there.
+double measure_fma_peak(CpuIsa isa, DType dtype, Executor& executor, double seconds);
+
+struct MemoryRange {
+  const void* data = nullptr;
+  int64_t bytes = 0;
+};
+/// Reads every byte once in wide loads, split over the workers; returns seconds. The floor of anything that must read
+/// these buffers.
+double time_read(std::span<const MemoryRange> ranges, Executor& executor);
+
+}  // namespace tilewright
