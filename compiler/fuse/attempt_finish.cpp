@@ -47,12 +47,15 @@ bool Attempt::depends_on(ValueId value, ValueId target) const {
 void Attempt::find_logsumexp() {
   if (weights_.softmax == kNoValue || !one_to_one_) return;
   const Node& softmax = graph_[weights_.softmax];
+  std::vector<ValueId> inputs{dots_[0].query.root, dots_[0].key.root, value_.root};
+  for (ValueId id : t_.tensors)
+    if (id != match_.output) inputs.push_back(id);
   for (ValueId user : facts_.users[GraphFacts::at(scores_)]) {
     const Node& lse = graph_[user];
     if (lse.op != Op::logsumexp || lse.attributes.axis != softmax.attributes.axis || lse.operands != softmax.operands)
       continue;
     bool cyclic = false;
-    for (ValueId input : t_.tensors) cyclic = cyclic || (input != match_.output && depends_on(input, user));
+    for (ValueId input : inputs) cyclic = cyclic || depends_on(input, user);
     if (cyclic) continue;
     Indices at = scores_at_;
     if (lse.attributes.keepdims)

@@ -184,6 +184,15 @@ TEST(Programs, SecondLogSumExpStillRuns) {
   EXPECT_EQ(attentions(program).size(), 1u);
 }
 
+TEST(Programs, LogSumExpThatTheValuesNeedIsComputedApart) {
+  const Program program = fuse_and_check(
+      "graph @g(%q: f32[6,8], %k: f32[6,8]) -> f32[6,1] {\n"
+      "  %s = matmul_nt %q, %k : f32[6,6]\n  %p = softmax %s, axis=1 : f32[6,6]\n"
+      "  %l = logsumexp %s, axis=1 : f32[6,1]\n  %o = matmul %p, %l : f32[6,1]\n  return %o\n}\n");
+  ASSERT_EQ(attentions(program).size(), 1u);
+  EXPECT_FALSE(attentions(program)[0]->logsumexp.has_value());
+}
+
 TEST(Programs, ResultsThatAreParametersOrRepeated) {
   const Program program = fuse_and_check(
       "graph @g(%a: f32[N], %b: i32[N,2]) -> (f32[N], f32[N], i32[2,N], f32[N]) {\n"
