@@ -99,8 +99,9 @@ ValueId expand_sugar(Rewriter& to, const Node& node, const std::vector<ValueId>&
     case Op::alibi: return expand_alibi(s, optional(1), optional(2));
     case Op::softcap: {
       if (node.attributes.cap == 0) return s.value;
-      const ValueId cap = to.constant(node.attributes.cap, s.dtype());
-      return to.pointwise(Op::mul, {to.pointwise(Op::tanh, {to.pointwise(Op::div, {s.value, cap})}), cap});
+      // A product with 1/cap: a division per score costs more than the rounding it saves.
+      const ValueId scaled = to.pointwise(Op::mul, {s.value, to.constant(1 / node.attributes.cap, s.dtype())});
+      return to.pointwise(Op::mul, {to.pointwise(Op::tanh, {scaled}), to.constant(node.attributes.cap, s.dtype())});
     }
     default: break;
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "compiler/fuse/merge_dots.h"
 #include "compiler/passes.h"
 
 namespace tilewright::fusion {
@@ -129,14 +130,17 @@ bool Attempt::read_scores() {
   const Fill fill = weights_.softmax == kNoValue ? Fill::zero : Fill::minus_infinity;
   const MaskedValue masked = reader_.read(scores_, scores_at_, fill);
   if (dots_.empty()) stop(scores_, "no product of queries and keys leads to these scores");
-  if (dots_.size() > 1)
-    stop(dots_[1].product, fmt::format("the scores sum several products (%{} and this one), and only one is supported",
-                                       graph_[dots_[0].product].name));
+  if (stopped()) return false;
+  const auto value = merge_dots(t_.pool, masked.value, dots_.size());
+  if (!value)
+    stop(dots_.back().product, fmt::format("the scores use several products (%{} and this one) in another way than as "
+                                           "a sum under one scale",
+                                           graph_[dots_[0].product].name));
   if (stopped()) return false;
   AxisExtents extents{{{Axis::q, spec_.q_len}, {Axis::kv, spec_.kv_len}}};
   if (const auto batch = product(spec_.batch)) extents.known.emplace_back(Axis::b, *batch);
   if (const auto heads = product(spec_.heads)) extents.known.emplace_back(Axis::h, *heads);
-  spec_.score = simplify(extract(t_.pool, t_.cast(masked.value, spec_.accumulate)), extents);
+  spec_.score = simplify(extract(t_.pool, t_.cast(*value, spec_.accumulate)), extents);
   const ExprId always = t_.pool.constant_int(1, DType::boolean);
   spec_.keep = simplify(extract(t_.pool, masked.keep.value_or(always)), extents);
   return true;
@@ -145,7 +149,7 @@ bool Attempt::read_scores() {
 std::optional<ExprId> Attempt::read_dot(ValueId id, const Indices& at) {
   const Node& product = graph_[id];
   for (const Dot& known : dots_)
-    if (known.product == id && known.at == at) return scaled_score(product, known);
+    if (known.product == id && known.at == at) return known.score;
   const ExprId row = at[at.size() - 2], column = at.back();
   const uint32_t on_row = depends(t_.pool, row), on_column = depends(t_.pool, column);
   const uint32_t q = bit(Axis::q), kv = bit(Axis::kv);
@@ -181,12 +185,13 @@ std::optional<ExprId> Attempt::read_dot(ValueId id, const Indices& at) {
   trace({});
   // Q and K of a spec share a dtype; one that was cast to meet the other is read after its cast.
   if (graph_.type(dot.query.root).dtype != graph_.type(dot.key.root).dtype) trace({false, true});
+  dot.score = scaled_score(product, dot, dots_.size());
   dots_.push_back(std::move(dot));
-  return scaled_score(product, dots_.back());
+  return dots_.back().score;
 }
 
-ExprId Attempt::scaled_score(const Node& product, const Dot& dot) {
-  ExprId s = t_.pool.score(spec_.accumulate);
+ExprId Attempt::scaled_score(const Node& product, const Dot& dot, size_t term) {
+  ExprId s = partial_score(t_.pool, term, spec_.accumulate);
   for (const DotOperand* operand : {&dot.query, &dot.key})
     for (const Factor& factor : operand->factors)
       s = t_.pool.op(factor.divides ? Op::div : Op::mul, spec_.accumulate,
@@ -218,7 +223,9 @@ bool Attempt::read_value() {
 }
 
 void Attempt::set_head_group() {
-  const int64_t group = common_head_group(t_.pool, {&dots_[0].key.at, &value_.at});
+  std::vector<const Indices*> accesses{&value_.at};
+  for (const Dot& dot : dots_) accesses.push_back(&dot.key.at);
+  const int64_t group = common_head_group(t_.pool, accesses);
   const auto heads = product(spec_.heads);
   keys_depend_on_heads_ = group != 0;
   spec_.head_group = 1;

@@ -21,6 +21,7 @@ class Attempt {
     Indices at;
     DotOperand query, key;
     int64_t head_dim = 0;
+    ExprId score{-1};  ///< with its factors, as the score's reader saw it
   };
 
   void set_axes(size_t head_axes);
@@ -32,7 +33,7 @@ class Attempt {
   bool find_scores();  ///< walks from the product to the softmax
   bool read_scores();  ///< fills value_, keep_ and dot_
   std::optional<ExprId> read_dot(ValueId product, const Indices& at);
-  ExprId scaled_score(const Node& product, const Dot& dot);
+  ExprId scaled_score(const Node& product, const Dot& dot, size_t term);
   bool read_value();  ///< V
   void set_head_group();
   void read_sink();

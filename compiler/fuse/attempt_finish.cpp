@@ -47,7 +47,8 @@ bool Attempt::depends_on(ValueId value, ValueId target) const {
 void Attempt::find_logsumexp() {
   if (weights_.softmax == kNoValue || !one_to_one_) return;
   const Node& softmax = graph_[weights_.softmax];
-  std::vector<ValueId> inputs{dots_[0].query.root, dots_[0].key.root, value_.root};
+  std::vector<ValueId> inputs{value_.root};
+  for (const Dot& dot : dots_) inputs.insert(inputs.end(), {dot.query.root, dot.key.root});
   for (ValueId id : t_.tensors)
     if (id != match_.output) inputs.push_back(id);
   for (ValueId user : facts_.users[GraphFacts::at(scores_)]) {
@@ -70,8 +71,10 @@ void Attempt::find_logsumexp() {
 }
 
 AttentionMatch Attempt::finish() {
-  const Dot& dot = dots_[0];
-  spec_.dots = {{access(dot.query.root, dot.query.at), access(dot.key.root, dot.key.at), dot.head_dim}};
+  for (const Dot& dot : dots_) {
+    spec_.dots.push_back({access(dot.query.root, dot.query.at), access(dot.key.root, dot.key.at), dot.head_dim});
+    match_.products.push_back(dot.product);
+  }
   spec_.value = access(value_.root, value_.at);
 
   // Tensors in the order people expect: q, k, v, what the expressions load, results.
@@ -88,7 +91,10 @@ AttentionMatch Attempt::finish() {
     for (const ExprNode& node : expr.nodes())
       if (node.tensor >= 0) place(node.tensor);
   };
-  for (int tensor : {spec_.dots[0].query.tensor, spec_.dots[0].key.tensor, spec_.value.tensor}) place(tensor);
+  std::vector<Access*> accesses;
+  for (DotTerm& dot : spec_.dots) accesses.insert(accesses.end(), {&dot.query, &dot.key});
+  accesses.push_back(&spec_.value);
+  for (const Access* a : accesses) place(a->tensor);
   place_loads(spec_.score);
   place_loads(spec_.keep);
   if (spec_.sink) place_loads(*spec_.sink);
@@ -97,13 +103,12 @@ AttentionMatch Attempt::finish() {
   if (spec_.logsumexp) place(spec_.logsumexp->tensor);
   for (size_t i = inputs; i < spec_.tensors.size(); ++i) spec_.tensors[i].output = true;
 
-  for (Access* a : {&spec_.dots[0].query, &spec_.dots[0].key, &spec_.value, &spec_.output})
-    a->tensor = moved[static_cast<size_t>(a->tensor)];
-  if (spec_.logsumexp) spec_.logsumexp->tensor = moved[static_cast<size_t>(spec_.logsumexp->tensor)];
+  accesses.push_back(&spec_.output);
+  if (spec_.logsumexp) accesses.push_back(&*spec_.logsumexp);
+  for (Access* a : accesses) a->tensor = moved[static_cast<size_t>(a->tensor)];
   spec_.score = with_tensors(spec_.score, moved);
   spec_.keep = with_tensors(spec_.keep, moved);
   if (spec_.sink) spec_.sink = with_tensors(*spec_.sink, moved);
-  match_.products = {dot.product};
   match_.spec = std::move(spec_);
   return std::move(match_);
 }

@@ -41,7 +41,9 @@ class Search {
     std::stable_sort(notes_.begin(), notes_.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
     std::vector<FusionNote> out;
     for (auto& [id, note] : notes_) {
-      const auto same = [&note = note](const FusionNote& n) { return n.value == note.value && n.reason == note.reason; };
+      const auto same = [&note = note](const FusionNote& n) {
+        return n.value == note.value && n.reason == note.reason;
+      };
       if (std::none_of(out.begin(), out.end(), same)) out.push_back(std::move(note));
     }
     return out;

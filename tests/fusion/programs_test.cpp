@@ -61,13 +61,27 @@ TEST(Unfused, SoftmaxOfAParameter) {
       "s", "no product of queries and keys");
 }
 
-TEST(Unfused, SeveralProducts) {
-  expect_one_note(kHead +
-                      ", %r: f32[B,4,Sq,6], %c: f32[B,4,Sk,6]) -> f32[B,4,Sq,8] {\n"
-                      "  %a = matmul_nt %q, %k : f32[B,4,Sq,Sk]\n  %b = matmul_nt %r, %c : f32[B,4,Sq,Sk]\n"
-                      "  %s = add %a, %b : f32[B,4,Sq,Sk]\n  %p = softmax %s, axis=3 : f32[B,4,Sq,Sk]\n"
-                      "  %o = matmul %p, %v : f32[B,4,Sq,8]\n  return %o\n}\n",
-                  "b", "several products (%a and this one)");
+std::string two_products(const std::string& scores) {
+  return kHead +
+         ", %r: f32[B,4,Sq,6], %c: f32[B,1,Sk,6]) -> f32[B,4,Sq,8] {\n"
+         "  %a = matmul_nt %q, %k : f32[B,4,Sq,Sk]\n  %b = matmul_nt %r, %c : f32[B,4,Sq,Sk]\n" +
+         scores + "  %p = softmax %s, axis=3 : f32[B,4,Sq,Sk]\n  %o = matmul %p, %v : f32[B,4,Sq,8]\n  return %o\n}\n";
+}
+
+TEST(Programs, SumOfTwoProducts) {
+  for (const char* scores : {"  %t = add %a, %b : f32[B,4,Sq,Sk]\n  %s = mul %t, 0.3 : f32[B,4,Sq,Sk]\n",
+                             "  %x = mul %a, 0.3 : f32[B,4,Sq,Sk]\n  %y = mul %b, 0.3 : f32[B,4,Sq,Sk]\n"
+                             "  %s = add %y, %x : f32[B,4,Sq,Sk]\n"}) {
+    const Program program = fuse_and_check(two_products(scores));
+    const AttentionSpec& spec = only_attention(program);
+    ASSERT_EQ(spec.dots.size(), 2u);
+    EXPECT_EQ(text(spec, spec.score), "mul(s, 0.3)");
+  }
+}
+
+TEST(Unfused, SeveralProductsThatAreNoPlainSum) {
+  expect_one_note(two_products("  %x = tanh %b : f32[B,4,Sq,Sk]\n  %s = add %a, %x : f32[B,4,Sq,Sk]\n"), "b",
+                  "several products (%a and this one)");
 }
 
 TEST(Unfused, HeadDims) {
