@@ -1,0 +1,151 @@
+// Interpreter = generic = fast, on random graphs: every spelling of attention, every ISA of this machine.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdio>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "ir/accuracy.h"
+#include "ir/text.h"
+#include "runtime/engine.h"
+#include "tests/support/random_graph.h"
+
+namespace tilewright::testing {
+namespace {
+
+constexpr uint64_t kCases = 2200;
+constexpr uint64_t kFirstSeed = 1;
+constexpr double kFusedShare = 0.9;
+constexpr int kTimesEach = 50;
+
+struct Way {
+  std::string name;
+  Engine engine;
+  CompileOptions options;
+};
+
+std::vector<Way> ways() {
+  std::vector<Way> list;
+  for (CpuIsa isa : {CpuIsa::avx512, CpuIsa::avx2}) {
+    auto engine = Engine::create({.threads = 1, .max_isa = isa});
+    if (!engine || engine->target().isa != isa) continue;  // said at the end of the run
+    for (bool generic : {false, true}) {
+      CompileOptions options;
+      options.force_generic = generic;
+      options.verify_modules = true;
+      options.use_cache = false;
+      list.push_back({std::string(to_string(isa)) + (generic ? " generic" : " fast"), *engine, options});
+    }
+  }
+  return list;
+}
+
+struct Tally {
+  std::mutex lock;
+  std::map<std::string, std::pair<int, int>> spellings;  // seen, fused
+  std::map<std::string, int> templates;
+  std::vector<std::string> failures;
+};
+
+// One sentence per way that went wrong; empty when all agree with the oracle.
+std::vector<std::string> run_case(const RandomCase& c, const std::vector<Way>& all, Tally& tally) {
+  std::vector<std::string> failures;
+  const auto fail = [&](const std::string& what) { failures.push_back(fmt::format("seed {}: {}", c.seed, what)); };
+  std::mt19937_64 random(c.seed);
+  const auto layout = [&] { return static_cast<Layout>(random() % 4); };
+
+  std::vector<TestTensor> inputs;
+  std::vector<TensorView> input_views;
+  for (size_t i = 0; i < c.graph.params.size(); ++i) {
+    const TensorType& type = c.graph.type(c.graph.params[i]);
+    inputs.emplace_back(type.dtype, concrete_shape(type, c.dims), layout(), random);
+    fill(inputs.back(), c.fills[i], random);
+    input_views.push_back(inputs.back().view());
+  }
+  auto judge = OutputJudge::create(c.graph, c.dims, input_views);
+  if (!judge) return {fmt::format("seed {}: {}", c.seed, to_string(judge.error()))};
+  // Fast runs on every ISA, generic on one of them by turns.
+  for (size_t w = 0; w < all.size(); ++w) {
+    if (all[w].options.force_generic && all.size() > 2 && (w / 2 + c.seed) % 2 == 1) continue;
+    auto kernel = all[w].engine.compile(c.graph, all[w].options);
+    if (!kernel) {
+      fail(all[w].name + ": " + to_string(kernel.error()));
+      continue;
+    }
+    if (w == 0) {
+      const bool fused = kernel->stats().not_fused.empty() && kernel->stats().fused_attentions == 1;
+      const std::lock_guard guard(tally.lock);
+      for (const std::string& spelling : c.spellings) {
+        ++tally.spellings[spelling].first;
+        tally.spellings[spelling].second += fused;
+      }
+      for (const StepReport& step : kernel->stats().step_reports)
+        for (const CpuSchedule& schedule : step.schedules)
+          ++tally.templates[step.fused ? std::string(to_string(schedule.kernel)) : "loop"];
+    }
+    std::vector<TestTensor> outputs;
+    std::vector<TensorView> output_views;
+    for (ValueId result : c.graph.results) {
+      const TensorType& type = c.graph.type(result);
+      outputs.emplace_back(type.dtype, concrete_shape(type, c.dims), layout(), random);
+      output_views.push_back(outputs.back().view());
+    }
+    RunOptions run;
+    if (random() % 3 == 0) run.workspace_limit = 0;  // K and V packed on the fly
+    if (auto done = kernel->run(input_views, output_views, run); !done) {
+      fail(all[w].name + ": " + to_string(done.error()));
+      continue;
+    }
+    for (const TestTensor& output : outputs)
+      if (!output.gaps_intact()) fail(all[w].name + ": wrote outside its output");
+    auto reports = judge->judge(output_views);
+    if (!reports) {
+      fail(all[w].name + ": " + to_string(reports.error()));
+      continue;
+    }
+    for (const AccuracyReport& report : *reports)
+      if (!report.pass) fail(all[w].name + ": " + report.failure + " (" + to_string(report) + ")");
+  }
+  return failures;
+}
+
+TEST(RandomGraphs, InterpreterGenericAndFastAgree) {
+  const std::vector<Way> all = ways();
+  ASSERT_FALSE(all.empty());
+  Tally tally;
+  std::atomic<uint64_t> next{0};
+  const auto work = [&] {
+    for (uint64_t i = next++; i < kCases; i = next++) {
+      const RandomCase c = random_attention(kFirstSeed + i);
+      auto failures = run_case(c, all, tally);
+      if (failures.empty()) continue;
+      const std::lock_guard guard(tally.lock);
+      if (tally.failures.size() < 20) {
+        failures.front() += "\n" + print(c.graph);
+        for (const auto& [name, size] : c.dims) failures.front() += fmt::format("{} = {}  ", name, size);
+      }
+      tally.failures.insert(tally.failures.end(), failures.begin(), failures.end());
+    }
+  };
+  std::vector<std::thread> threads;
+  for (unsigned i = 0; i < std::max(1u, std::thread::hardware_concurrency()); ++i) threads.emplace_back(work);
+  for (std::thread& thread : threads) thread.join();
+
+  std::printf("%lu random graphs;", static_cast<unsigned long>(kCases));
+  for (const Way& way : all) std::printf(" %s;", way.name.c_str());
+  std::printf("\n");
+  for (const auto& [name, count] : tally.templates) std::printf("  template %-10s %5d\n", name.c_str(), count);
+  for (const auto& [spelling, count] : tally.spellings) {
+    const double share = static_cast<double>(count.second) / count.first;
+    std::printf("  %-40s %5d graphs, %5.1f %% fused\n", spelling.c_str(), count.first, 100 * share);
+    EXPECT_GE(count.first, kTimesEach) << spelling;
+    EXPECT_GE(share, kFusedShare) << spelling;
+  }
+  for (size_t i = 0; i < std::min<size_t>(tally.failures.size(), 20); ++i) ADD_FAILURE() << tally.failures[i];
+  EXPECT_TRUE(tally.failures.empty()) << tally.failures.size() << " failures in all";
+}
+
+}  // namespace
+}  // namespace tilewright::testing
