@@ -84,6 +84,7 @@ class Kernel {
   Result<DimBindings> bind(std::span<const TensorView> inputs) const;
   /// Workspace to give to `run` so that nothing is allocated, all fast paths included.
   Result<int64_t> workspace_bytes(const DimBindings& dims, int workers) const;
+  /// Under a limit that is too small for `run`, the least that it needs.
   Result<MemoryEstimate> memory_estimate(const DimBindings& dims, int workers, int64_t workspace_limit = -1) const;
 
   /// Per step of program(), which of its StepReport::schedules runs at these dims (0 for loop steps).

@@ -102,7 +102,7 @@ Result<MemoryEstimate> Kernel::memory_estimate(const DimBindings& bindings, int 
   const auto dims = compiled.signature.from_bindings(bindings);
   if (!dims) return dims.error();
   const MemoryPlan plan(compiled, *dims, workers, workspace_limit);
-  if (auto ok = plan.check(); !ok) return ok.error();
+  if (auto ok = plan.check_sizes(); !ok) return ok.error();
   MemoryEstimate estimate;
   const auto add = [&](const TensorSize& tensor, int64_t& sum) {
     int64_t bytes = 0;

@@ -85,8 +85,13 @@ void MemoryPlan::place_temporaries(const Compiled& compiled, std::span<const int
   }
 }
 
-Result<Done> MemoryPlan::check() const {
+Result<Done> MemoryPlan::check_sizes() const {
   if (overflow_) return invalid("the memory between the steps overflows 64 bits at these sizes");
+  return Done{};
+}
+
+Result<Done> MemoryPlan::check() const {
+  if (auto sizes = check_sizes(); !sizes) return sizes;
   if (limit_ >= 0 && total_ > limit_)
     return invalid("the workspace limit is {} bytes, but {} are needed: {} for temporaries and states, {} for the "
                    "scratch of {} workers",

@@ -15,6 +15,8 @@ class MemoryPlan {
 
   /// Why the program cannot run within the limit or at these sizes; nullptr-like empty Result otherwise.
   Result<Done> check() const;
+  /// The same without the limit.
+  Result<Done> check_sizes() const;
 
   int64_t total() const { return total_; }
   int64_t scratch_total() const { return scratch_stride_ * workers_; }
