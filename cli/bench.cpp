@@ -1,5 +1,4 @@
 #include "cli/cli.h"
 namespace tilewright::cli {
 void add_bench(CLI::App&, int&) {}
-void add_demo(CLI::App&, int&) {}
 }  // namespace tilewright::cli

@@ -11,11 +11,12 @@
 
 namespace tilewright::cli {
 
-/// The same graph with every value in memory, timed in the same run.
+/// The same graph with every value in memory, timed in the same run at the same dims.
 struct Materialised {
   double seconds = 0;
-  double flops_ratio = 1;  ///< work at its dims / work of the run
-  std::string reduced;     ///< which dims had to be smaller and why, empty when none
+  double fused_seconds = 0;
+  std::string reduced;  ///< which dims had to be smaller and why, empty when none
+  double speed_up() const { return seconds / fused_seconds; }
 };
 
 struct Report {
@@ -29,10 +30,13 @@ struct Report {
   bench::Series seconds, peak_gflops;  ///< measured in turn
   std::vector<AccuracyReport> accuracy;
   double verify_seconds = 0;
+  Diagnostics failure;
+  std::string dump;  ///< folder, when it is not the kernel's own
   std::optional<Materialised> materialised;
 
   bool passed() const;
   double gflops() const;
+  const std::string& dump_path() const { return dump.empty() ? kernel->dump_path() : dump; }
 };
 
 /// Runs kernel and peak in turn within the budget and fills seconds, peak_gflops, work, memory, choices.
