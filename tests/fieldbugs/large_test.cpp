@@ -1,0 +1,167 @@
+// Field bugs of size: R1, R2, R3 (int32 offsets), R18 (long sequences) and the exact tier of semantics 19.
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <cmath>
+
+#include "tests/support/kernel_check.h"
+
+namespace tilewright {
+namespace {
+
+using testing::AttentionGraph;
+using testing::KernelCheck;
+
+const Dim kSq = Dim::named("Sq"), kSk = Dim::named("Sk");
+
+/// Address space without memory behind it until it is touched; reads give zeros.
+class SparseMemory {
+ public:
+  explicit SparseMemory(int64_t bytes) : bytes_(static_cast<size_t>(bytes)) {
+    data_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (data_ == MAP_FAILED) data_ = nullptr;
+  }
+  SparseMemory(const SparseMemory&) = delete;
+  ~SparseMemory() {
+    if (data_) munmap(data_, bytes_);
+  }
+  float* floats() const { return static_cast<float*>(data_); }
+
+ private:
+  size_t bytes_;
+  void* data_;
+};
+
+AttentionGraph windowed() {
+  AttentionGraph graph;
+  graph.dqk = graph.dv = 32;
+  graph.modify = [](GraphBuilder& g, ValueId s) { return g.mask_window(s, 100, 0, CausalAlign::bottom_right); };
+  return graph;
+}
+
+TEST(R1, OffsetsPastTwoToTheThirtyOne) {
+  // Two heads of 2^26 keys x 32: head 1 begins at element 2^31. The window lets only the last keys be seen, so that a
+  // problem of 200 keys has the same answer.
+  constexpr int64_t kKeys = int64_t{1} << 26, kTail = 200, kDim = 32;
+  SparseMemory k(2 * kKeys * kDim * 4), v(2 * kKeys * kDim * 4);
+  if (!k.floats() || !v.floats()) GTEST_SKIP() << "no 32 GiB of address space";
+  for (int64_t sq : {1, 40}) {
+    KernelCheck small(windowed().build(), {{"B", 1}, {"Sq", sq}, {"Sk", kTail}});
+    std::vector<TensorView> inputs{small.input("q").view()};
+    for (auto& [name, memory] : {std::pair<const char*, SparseMemory*>{"k", &k}, {"v", &v}}) {
+      for (int64_t i = 0; i < small.input(name).size(); ++i) {
+        const int64_t head = i / (kTail * kDim), row = i / kDim % kTail;
+        memory->floats()[(head * kKeys + kKeys - kTail + row) * kDim + i % kDim] =
+            static_cast<float>(small.input(name).get(i));
+      }
+      inputs.push_back(TensorView::contiguous(memory->floats(), DType::f32, {1, 2, kKeys, kDim}));
+    }
+    for (const testing::KernelVariant& variant : testing::kernel_variants()) {
+      SCOPED_TRACE(fmt::format("{} Sq {}", variant.text(), sq));
+      CompileOptions options;
+      options.force_generic = variant.force_generic;
+      auto kernel = testing::engine_for(variant.isa).compile(windowed().build(), options);
+      ASSERT_TRUE(kernel.ok()) << to_string(kernel.error());
+      std::vector<float> out(static_cast<size_t>(2 * sq * kDim), NAN);
+      const TensorView outputs[] = {TensorView::contiguous(out.data(), DType::f32, {1, 2, sq, kDim})};
+      RunOptions run;
+      run.workspace_limit = 256 << 20;
+      auto done = kernel->run(inputs, outputs, run);
+      ASSERT_TRUE(done.ok()) << to_string(done.error());
+      small.expect_outputs(outputs);
+    }
+  }
+}
+
+TEST(R2, HugeStridesOverSmallData) {
+  constexpr int64_t kStride = (int64_t{1} << 26) + 3, kRows = 40;
+  AttentionGraph graph;
+  KernelCheck check(graph.build(), {{"B", 1}, {"Sq", kRows}, {"Sk", kRows}});
+  std::vector<std::unique_ptr<SparseMemory>> memory;
+  for (const char* name : {"q", "k", "v", "o"}) {
+    memory.push_back(std::make_unique<SparseMemory>(kRows * kStride * 4));
+    if (!memory.back()->floats()) GTEST_SKIP() << "no 44 GiB of address space";
+    TensorView view = TensorView::contiguous(memory.back()->floats(), DType::f32, {1, 2, kRows, 16});
+    view.strides = {0, 16, kStride, 1};
+    if (std::string_view(name) == "o") {
+      check.own_outputs = {view};
+      continue;
+    }
+    for (int64_t i = 0; i < check.input(name).size(); ++i)
+      memory.back()->floats()[i / 16 / kRows * 16 + i / 16 % kRows * kStride + i % 16] =
+          static_cast<float>(check.input(name).get(i));
+    check.replace(name, view);
+  }
+  check.run();
+}
+
+/// keep = ((kv · a + q · b) >> shift) mod 3 != 0 in the given integer width.
+AttentionGraph with_arithmetic(DType dtype, int64_t a, int64_t b, int64_t shift) {
+  AttentionGraph graph;
+  graph.modify = [=](GraphBuilder& g, ValueId s) {
+    const auto integer = [&](int64_t value) { return g.constant_int(value, dtype); };
+    const ValueId kv = g.binary(Op::mul, g.index(3, {1, 1, 1, kSk}, dtype), integer(a));
+    const ValueId q = g.binary(Op::mul, g.index(2, {1, 1, kSq, 1}, dtype), integer(b));
+    const ValueId hash = g.binary(Op::mod, g.binary(Op::shr, g.binary(Op::add, kv, q), integer(shift)), integer(3));
+    const ValueId bias = g.binary(Op::mul, g.cast(hash, DType::f32), g.constant(0.25, DType::f32));
+    return g.select(g.binary(Op::ne, hash, integer(0)), g.binary(Op::add, s, bias), g.constant(-HUGE_VAL, DType::f32));
+  };
+  return graph;
+}
+
+TEST(R3, ScoreAndMaskArithmeticIsSixtyFourBits) {
+  const AttentionGraph graph = with_arithmetic(DType::i64, 3000000019, 50000000017, 29);
+  KernelCheck check(graph.build(), {{"B", 1}, {"Sq", 70}, {"Sk", 140}});
+  check.run();
+  check.expect_caught(with_arithmetic(DType::i64, static_cast<int32_t>(3000000019), 50000000017, 29).build());
+}
+
+TEST(R3, DeclaredThirtyTwoBitsWrap) {
+  KernelCheck check(with_arithmetic(DType::i32, 70000001, 90000001, 27).build(), {{"B", 1}, {"Sq", 70}, {"Sk", 140}});
+  check.run();
+  check.expect_caught(with_arithmetic(DType::i64, 70000001, 90000001, 27).build());
+}
+
+TEST(R18, LongSequencesWithMasks) {
+  AttentionGraph graph;
+  graph.heads = graph.kv_heads = 1;
+  graph.lse = true;
+  graph.modify = [](GraphBuilder& g, ValueId s) {
+    s = g.mask_causal(s, CausalAlign::bottom_right);
+    const ValueId keep = g.param("keep", {DType::boolean, {1, 1, 1, kSk}});
+    return g.select(keep, s, g.constant(-HUGE_VAL, DType::f32));
+  };
+  for (int64_t sq : {2, 40}) {
+    KernelCheck check(graph.build(), {{"B", 1}, {"Sq", sq}, {"Sk", 131072 + 17}}, testing::Layout::contiguous);
+    check.run();
+  }
+}
+
+TEST(ExactTier, ZeroQueriesAndIntegerValuesGiveTheMeanToTheBit) {
+  AttentionGraph graph;
+  graph.heads = graph.kv_heads = 1;
+  graph.modify = [](GraphBuilder& g, ValueId s) {
+    return g.select(g.param("keep", {DType::boolean, {kSk}}), s, g.constant(-HUGE_VAL, DType::f32));
+  };
+  for (int64_t kept : {1, 64, 1024, 65536})
+    for (int64_t sq : {1, 33}) {
+      const int64_t keys = kept + 1000;
+      KernelCheck check(graph.build(), {{"B", 1}, {"Sq", sq}, {"Sk", keys}}, testing::Layout::contiguous);
+      for (int64_t i = 0; i < check.input("q").size(); ++i) check.input("q").set(i, 0);
+      for (int64_t i = 0; i < check.input("v").size(); ++i)
+        check.input("v").set(i, static_cast<double>(i * 7 % 17 - 8));
+      for (int64_t i = 0; i < keys; ++i) check.input("keep").set(i, i >= 300 && i < 300 + kept);
+      for (const testing::KernelVariant& variant : testing::kernel_variants()) {
+        check.variants = {variant};
+        check.run();
+        for (int64_t d = 0; d < 16; ++d) {
+          double sum = 0;
+          for (int64_t i = 300; i < 300 + kept; ++i) sum += check.input("v").get(i * 16 + d);
+          EXPECT_EQ(check.outputs[0].get((sq - 1) * 16 + d), sum / static_cast<double>(kept)) << variant.text();
+        }
+      }
+    }
+}
+
+}  // namespace
+}  // namespace tilewright
