@@ -33,7 +33,7 @@ struct Access {
   friend bool operator==(const Access&, const Access&) = default;
 };
 
-/// One term of the score's dot product; MLA has two. Only one is lowered today.
+/// One term of the score's dot product; MLA has two (the generic template takes several).
 struct DotTerm {
   Access query;
   Access key;
