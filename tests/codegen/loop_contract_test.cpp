@@ -1,0 +1,153 @@
+// The unfused matrix product against plain loops.
+#include <cmath>
+#include <limits>
+
+#include "tests/codegen/loop_support.h"
+
+namespace tilewright::testing {
+namespace {
+
+struct Product {
+  DType in = DType::f32, out = DType::f32;
+  bool nt = false;
+  std::string lead_a, lead_b, lead;  ///< "2,1," for the leading axes
+  Index shape_a, shape_b;            ///< their sizes
+};
+
+// Dims M, N and K are run-time values, so one kernel serves every size.
+LoopRunner runner(const Product& p, const CpuTarget& target) {
+  const std::string a(to_string(p.in)), c(to_string(p.out));
+  const std::string type = c + "[" + p.lead + "M,N]";
+  return LoopRunner("graph @f(%a: " + a + "[" + p.lead_a + "M,K], %b: " + a + "[" + p.lead_b + (p.nt ? "N,K" : "K,N") +
+                        "]) -> " + type + " {\n  %c = " + (p.nt ? "matmul_nt" : "matmul") + " %a, %b : " + type +
+                        "\n  return %c\n}\n",
+                    target);
+}
+
+void check(LoopRunner& loop, const Product& p, int64_t m, int64_t n, int64_t k, Layout layout,
+           std::mt19937_64& random) {
+  Index shape_a = p.shape_a, shape_b = p.shape_b;
+  shape_a.insert(shape_a.end(), {m, k});
+  shape_b.insert(shape_b.end(), {p.nt ? n : k, p.nt ? k : n});
+  const auto a = random_tensor(p.in, shape_a, layout, random), b = random_tensor(p.in, shape_b, layout, random);
+  const auto c = loop.run({a, b}, layout, random);
+  const double sums = (p.in == DType::f64 || p.out == DType::f64 ? 0x1p-52 : 0x1p-23) * static_cast<double>(k + 8);
+  expect_tensor(
+      c[0], sums + rounding(p.out), fmt::format("{}x{}x{} {}", m, n, k, to_string(p.in)), [&](const Index& i) {
+        const auto index = [&](const Index& lead, int64_t x, int64_t y) {
+          Index result;
+          for (size_t axis = 0; axis < lead.size(); ++axis)
+            result.push_back(lead[axis] == 1 ? 0 : i[i.size() - 2 - lead.size() + axis]);
+          result.insert(result.end(), {x, y});
+          return result;
+        };
+        const int64_t row = i[i.size() - 2], column = i.back();
+        double sum = 0;
+        for (int64_t j = 0; j < k; ++j)
+          sum +=
+              at(a, index(p.shape_a, row, j)) * at(b, p.nt ? index(p.shape_b, column, j) : index(p.shape_b, j, column));
+        return sum;
+      });
+}
+
+TEST(LoopContract, OddSizesAndStrides) {
+  std::mt19937_64 random(1);
+  for (const CpuTarget& target : runnable_targets())
+    for (bool nt : {false, true}) {
+      const Product p{.nt = nt};
+      LoopRunner loop = runner(p, target);
+      const int64_t sizes[][3] = {{1, 1, 1},     {5, 7, 3},     {6, 64, 256}, {193, 65, 257}, {400, 3, 5},
+                                  {2, 130, 600}, {191, 17, 33}, {0, 4, 4},    {4, 0, 4}};
+      for (const auto& [m, n, k] : sizes) check(loop, p, m, n, k, kLayouts[random() % 4], random);
+    }
+}
+
+TEST(LoopContract, NothingToSumGivesZeros) {
+  std::mt19937_64 random(2);
+  for (const CpuTarget& target : runnable_targets()) {
+    const Product p{};
+    LoopRunner loop = runner(p, target);
+    check(loop, p, 200, 70, 0, Layout::gapped, random);
+  }
+}
+
+TEST(LoopContract, EveryType) {
+  std::mt19937_64 random(3);
+  const std::pair<DType, DType> types[] = {{DType::f64, DType::f64},  {DType::f32, DType::f64},
+                                           {DType::bf16, DType::f32}, {DType::bf16, DType::bf16},
+                                           {DType::f16, DType::f16},  {DType::f16, DType::f32}};
+  for (const CpuTarget& target : runnable_targets())
+    for (const auto& [in, out] : types)
+      for (bool nt : {false, true}) {
+        const Product p{.in = in, .out = out, .nt = nt};
+        LoopRunner loop = runner(p, target);
+        check(loop, p, 7, 37, 19, Layout::contiguous, random);
+        check(loop, p, 13, 9, 300, Layout::reversed, random);
+      }
+}
+
+TEST(LoopContract, LeadingAxesBroadcast) {
+  std::mt19937_64 random(4);
+  const Product shapes[] = {
+      {.lead_a = "2,3,", .lead_b = "2,3,", .lead = "2,3,", .shape_a = {2, 3}, .shape_b = {2, 3}},
+      {.lead_a = "2,1,", .lead_b = "1,3,", .lead = "2,3,", .shape_a = {2, 1}, .shape_b = {1, 3}},
+      {.lead_a = "3,", .lead_b = "2,3,", .lead = "2,3,", .shape_a = {3}, .shape_b = {2, 3}},
+      {.lead_a = "2,3,", .lead_b = "", .lead = "2,3,", .shape_a = {2, 3}, .shape_b = {}},
+  };
+  for (const CpuTarget& target : runnable_targets())
+    for (Product p : shapes)
+      for (bool nt : {false, true}) {
+        p.nt = nt;
+        LoopRunner loop = runner(p, target);
+        check(loop, p, 5, 6, 7, Layout::gapped, random);
+        check(loop, p, 1, 20, 9, Layout::permuted, random);
+      }
+}
+
+// Transposes, slices and casts reach the product through its expressions: no copy is made.
+TEST(LoopContract, ReadsThroughViews) {
+  std::mt19937_64 random(5);
+  for (const CpuTarget& target : runnable_targets()) {
+    LoopRunner loop(R"(graph @f(%x: bf16[B,S,3,8], %w: bf16[N,8,3]) -> f32[B,3,S,N] {
+  %t = transpose %x, perm=[0,2,1,3]      : bf16[B,3,S,8]
+  %a = slice %t, axis=3, begin=1, end=7  : bf16[B,3,S,6]
+  %f = cast %a                           : f32[B,3,S,6]
+  %v = transpose %w, perm=[2,1,0]        : bf16[3,8,N]
+  %u = slice %v, axis=1, begin=2, end=8  : bf16[3,6,N]
+  %g = cast %u                           : f32[3,6,N]
+  %c = matmul %f, %g                     : f32[B,3,S,N]
+  return %c
+})",
+                    target, true);
+    EXPECT_EQ(loop.program().steps.size(), 1u);
+    for (Layout layout : kLayouts) {
+      const auto x = random_tensor(DType::bf16, {2, 11, 3, 8}, layout, random);
+      const auto w = random_tensor(DType::bf16, {37, 8, 3}, layout, random);
+      const auto c = loop.run({x, w}, layout, random);
+      expect_tensor(c[0], 1e-6, "views", [&](const Index& i) {
+        double sum = 0;
+        for (int64_t k = 0; k < 6; ++k) sum += at(x, {i[0], i[2], i[1], k + 1}) * at(w, {i[3], k + 2, i[1]});
+        return sum;
+      });
+    }
+  }
+}
+
+TEST(LoopContract, NanStaysInItsRowAndColumn) {
+  std::mt19937_64 random(6);
+  for (const CpuTarget& target : runnable_targets()) {
+    const Product p{};
+    LoopRunner loop = runner(p, target);
+    auto a = random_tensor(DType::f32, {9, 5}, Layout::contiguous, random);
+    auto b = random_tensor(DType::f32, {5, 70}, Layout::contiguous, random);
+    a.set(3 * 5 + 4, std::numeric_limits<double>::quiet_NaN());
+    b.set(2 * 70 + 69, std::numeric_limits<double>::infinity());
+    const auto c = loop.run({a, b}, Layout::contiguous, random);
+    for_each_index({9, 70}, [&](const Index& i) {
+      EXPECT_EQ(std::isfinite(at(c[0], i)), i[0] != 3 && i[1] != 69) << i[0] << " " << i[1];
+    });
+  }
+}
+
+}  // namespace
+}  // namespace tilewright::testing

@@ -1,0 +1,174 @@
+// Runs graphs whose steps are all loops: every step generated, verified, linked and called by hand, its tensors
+// guarded.
+#pragma once
+
+#include <immintrin.h>
+
+#include "compiler/passes.h"
+#include "ir/interp.h"
+#include "ir/text.h"
+#include "ir/verify.h"
+#include "tests/codegen/jit_support.h"
+#include "tests/support/random_graph.h"
+
+namespace tilewright::testing {
+
+using Index = std::vector<int64_t>;
+
+inline int64_t flat(const Index& shape, const Index& index) {
+  int64_t position = 0;
+  for (size_t axis = 0; axis < shape.size(); ++axis) position = position * shape[axis] + index[axis];
+  return position;
+}
+inline double at(const TestTensor& tensor, const Index& index) { return tensor.get(flat(tensor.shape(), index)); }
+
+template <class Body>
+void for_each_index(const Index& shape, const Body& body) {
+  int64_t count = 1;
+  for (int64_t extent : shape) count *= extent;
+  Index index(shape.size());
+  for (int64_t position = 0; position < count; ++position) {
+    int64_t rest = position;
+    for (size_t axis = shape.size(); axis-- > 0; rest /= shape[axis]) index[axis] = rest % shape[axis];
+    body(index);
+  }
+}
+
+/// Whole numbers for integers, coins for bools, N(0,1) for floats.
+inline TestTensor random_tensor(DType dtype, const Index& shape, Layout layout, std::mt19937_64& random) {
+  TestTensor tensor(dtype, shape, layout, random);
+  std::normal_distribution<double> gauss;
+  for (int64_t i = 0; i < tensor.size(); ++i) {
+    if (dtype == DType::boolean)
+      tensor.set(i, static_cast<double>(random() % 2));
+    else
+      tensor.set(i, is_float(dtype) ? gauss(random) : static_cast<double>(random() % 200) - 100);
+  }
+  return tensor;
+}
+
+class LoopRunner {
+ public:
+  /// `fused` lets pointwise work and views flow into the steps that read them; otherwise every op is a step.
+  LoopRunner(const std::string& text, const CpuTarget& target, bool fused = false) {
+    auto graph = parse_graph(text);
+    if (!graph || !verify(*graph).empty()) {
+      ADD_FAILURE() << (graph ? to_string(verify(*graph)) : to_string(graph.error())) << "\n" << text;
+      return;
+    }
+    graph_ = *graph;
+    auto canonical = canonicalize(*graph);
+    auto program = !canonical ? canonical.error() : fused ? fuse(*canonical) : lower_unfused(*canonical);
+    if (!program) {
+      ADD_FAILURE() << to_string(program.error());
+      return;
+    }
+    program_ = *program;
+    for (const Step& step : program_.steps) link(step, target);
+  }
+
+  /// Results in return order, laid out as `layout` says, poisoned before and checked for stray writes after.
+  std::vector<TestTensor> run(const std::vector<TestTensor>& inputs, Layout layout, std::mt19937_64& random) {
+    std::vector<TensorView> views;
+    std::vector<TensorType> types;
+    std::vector<std::string> names;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      views.push_back(inputs[i].view());
+      types.push_back(graph_.type(graph_.params[i]));
+      names.push_back(graph_[graph_.params[i]].name);
+    }
+    auto dims = bind_dims(types, names, views);
+    if (!dims) {
+      ADD_FAILURE() << to_string(dims.error());
+      return {};
+    }
+    std::vector<TestTensor> tensors, results(graph_.results.size());
+    for (const ProgramTensor& t : program_.tensors) {
+      if (t.role == TensorRole::param) {
+        tensors.push_back(inputs[static_cast<size_t>(t.position)]);
+        continue;
+      }
+      const Layout how = t.role == TensorRole::result ? layout : Layout::contiguous;
+      tensors.emplace_back(t.type.dtype, concrete_shape(t.type, *dims), how, random);
+      if (t.role == TensorRole::result) results[static_cast<size_t>(t.position)] = tensors.back();
+    }
+    for (size_t s = 0; s < program_.steps.size(); ++s) call(s, tensors, *dims);
+    for (const TestTensor& tensor : tensors) EXPECT_TRUE(tensor.gaps_intact());
+    return results;
+  }
+
+  const std::vector<LaunchInfo>& launches() const { return launches_; }
+  const Program& program() const { return program_; }
+
+ private:
+  void link(const Step& step, const CpuTarget& target) {
+    CpuKernelSource source = generate_loop(std::get<LoopStep>(step.what), target, "loop");
+    launches_.push_back(std::move(source.launch));
+    auto object = compile_module(std::move(source.module), target, {.verify = true});
+    auto code = object ? JitCode::load(object->bytes) : Result<std::shared_ptr<const JitCode>>(object.error());
+    if (!code) ADD_FAILURE() << to_string(code.error());
+    code_.push_back(code ? *code : nullptr);
+  }
+
+  void call(size_t s, const std::vector<TestTensor>& tensors, const DimBindings& dims) {
+    const auto& step = std::get<LoopStep>(program_.steps[s].what);
+    const LaunchInfo& launch = launches_[s];
+    const ArgsLayout layout = args_layout(step);
+    std::vector<int64_t> meta(static_cast<size_t>(layout.size));
+    for (size_t i = 0; i < layout.dims.size(); ++i) meta[i] = dims.find(layout.dims[i])->second;
+    std::vector<void*> pointers;
+    for (size_t t = 0; t < step.tensors.size(); ++t) {
+      const TensorView& view = tensors[static_cast<size_t>(program_.steps[s].tensors[t])].view();
+      pointers.push_back(view.data);
+      std::copy_n(view.shape.begin(), view.rank, meta.begin() + layout.shape_offset[t]);
+      std::copy_n(view.strides.begin(), view.rank, meta.begin() + layout.stride_offset[t]);
+    }
+    std::mt19937_64 random(0);
+    const TestTensor scratch(DType::i8, {(launch.scratch_bytes + 63) / 64 * 64}, Layout::contiguous, random);
+    const KernelArgs args = {pointers.data(), meta.data(), nullptr, nullptr};
+    const std::vector<int64_t> axes(12, 0);
+    const unsigned saved = _mm_getcsr();
+    _mm_setcsr(saved | 0x8040);  // as the runtime runs kernels: subnormals are zero
+    for (const LaunchPhase& phase : launch.phases) {
+      const int64_t items = evaluate_int(phase.items, dims, {}, axes);
+      const auto run = code_[s]->find_as<KernelFunction>(phase.symbol);
+      for (int64_t piece = 0; piece < 3; ++piece)
+        run(&args, items * piece / 3, items * (piece + 1) / 3, scratch.view().data);
+    }
+    _mm_setcsr(saved);
+  }
+
+  Graph graph_;
+  Program program_;
+  std::vector<LaunchInfo> launches_;
+  std::vector<std::shared_ptr<const JitCode>> code_;
+};
+
+/// Half a unit in the last place of 1, for results that are rounded once.
+inline double rounding(DType dtype) {
+  switch (dtype) {
+    case DType::f64: return 0x1p-53;
+    case DType::f32: return 0x1p-24;
+    case DType::f16: return 0x1p-11;
+    case DType::bf16: return 0x1p-8;
+    default: return 0;
+  }
+}
+
+/// Every element against want(index), within tolerance · (1 + |want|); NaN and infinities exactly.
+template <class Want>
+void expect_tensor(const TestTensor& got, double tolerance, const std::string& what, const Want& want) {
+  int failures = 0;
+  for_each_index(got.shape(), [&](const Index& index) {
+    const double x = at(got, index), y = want(index);
+    const bool same = std::isnan(y) ? std::isnan(x) : x == y || std::abs(x - y) <= tolerance * (1 + std::abs(y));
+    if (same || ++failures > 3) return;
+    std::string where;
+    for (int64_t i : index) where += std::to_string(i) + " ";
+    ADD_FAILURE() << what << " at " << where << ": got " << x << ", want " << y;
+  });
+}
+
+constexpr std::array kLayouts = {Layout::contiguous, Layout::permuted, Layout::gapped, Layout::reversed};
+
+}  // namespace tilewright::testing
