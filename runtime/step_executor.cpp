@@ -9,6 +9,9 @@
 namespace tilewright {
 namespace {
 
+/// What an empty tensor points to; strides 0 make every element this one. Read only.
+alignas(64) constexpr std::byte kZeros[64] = {};
+
 /// One phase being worked on. Workers claim shrinking runs of items: long ones first for few claims and for locality,
 /// single ones at the end, so that uneven items (causal masks) leave nobody idle.
 struct PhaseRun {
@@ -49,9 +52,11 @@ void run_step(const CompiledStep& step, const CompiledChoice& choice, std::span<
   for (const size_t dim : step.dims) meta[word++] = dims[dim];
   for (size_t i = 0; i < tensors.size(); ++i) {
     const TensorView& view = tensors[i];
-    pointers[i] = view.data;
+    // A load from a table without elements is clamped to index 0 and must give 0 (docs/ir.md, load).
+    const bool empty = view.element_count() == 0;
+    pointers[i] = empty ? const_cast<std::byte*>(kZeros) : view.data;
     for (int axis = 0; axis < view.rank; ++axis) meta[word++] = view.shape[axis];
-    for (int axis = 0; axis < view.rank; ++axis) meta[word++] = view.strides[axis];
+    for (int axis = 0; axis < view.rank; ++axis) meta[word++] = empty ? 0 : view.strides[axis];
   }
   TW_CHECK(word == meta.size());
 
