@@ -69,6 +69,11 @@ TEST(R1, OffsetsPastTwoToTheThirtyOne) {
       auto done = kernel->run(inputs, outputs, run);
       ASSERT_TRUE(done.ok()) << to_string(done.error());
       small.expect_outputs(outputs);
+      // The fault: the head's offset of 2^31 elements, doubled to bytes in 32 bits, is lost.
+      std::vector<TensorView> wrapped = inputs;
+      wrapped[1].strides[1] = 0;
+      ASSERT_TRUE(kernel->run(wrapped, outputs, run).ok());
+      EXPECT_FALSE(small.accepts(outputs));
     }
   }
 }
@@ -93,6 +98,10 @@ TEST(R2, HugeStridesOverSmallData) {
     check.replace(name, view);
   }
   check.run();
+  TensorView near = check.own_outputs[0];
+  near.data = memory[1]->floats();
+  near.strides[2] = static_cast<int32_t>(kStride * 64);  // a stride that lost its upper bits
+  check.expect_misreading_caught("k", near);
 }
 
 /// keep = ((kv · a + q · b) >> shift) mod 3 != 0 in the given integer width.

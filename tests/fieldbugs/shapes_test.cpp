@@ -118,6 +118,8 @@ TEST(R12, StrideZeroAndTransposedV) {
   q.strides[2] = 0;
   check.replace("q", q);
   check.run();
+  TensorView contiguous = TensorView::contiguous(memory.data(), DType::f32, {2, 2, 83, 16});
+  check.expect_misreading_caught("v", contiguous);
 }
 
 /// The fault of a wrong head-dim tail: the last component does not enter the dot product.

@@ -123,13 +123,28 @@ void KernelCheck::expect_outputs(std::span<const TensorView> found) {
   for (const AccuracyReport& report : *reports) EXPECT_TRUE(report.pass) << report.failure;
 }
 
-void KernelCheck::expect_caught(const Graph& planted) {
-  if (variants.empty() || !run_variant(planted, variants.front())) return;
-  auto reports = judge(output_views());
-  ASSERT_TRUE(reports.ok());
+bool KernelCheck::accepts(std::span<const TensorView> found) {
+  auto reports = judge(found);
+  EXPECT_TRUE(reports.ok());
   bool pass = true;
   for (const AccuracyReport& report : *reports) pass &= report.pass;
-  EXPECT_FALSE(pass) << "the planted fault went unseen";
+  return pass;
+}
+
+void KernelCheck::expect_caught(const Graph& planted) {
+  if (variants.empty() || !run_variant(planted, variants.front())) return;
+  EXPECT_FALSE(accepts(output_views())) << "the planted fault went unseen";
+}
+
+void KernelCheck::expect_misreading_caught(const std::string& name, const TensorView& misread) {
+  TensorView& view = views_[position(name)];
+  const TensorView right = view;
+  view = misread;
+  const bool ran = !variants.empty() && run_variant(graph_, variants.front());
+  view = right;
+  if (ran) {
+    EXPECT_FALSE(accepts(output_views())) << "the planted fault went unseen";
+  }
 }
 
 Graph AttentionGraph::build() const {

@@ -35,8 +35,11 @@ class KernelCheck {
   /// Runs the kernel of `planted`, a graph with the fault in it, and expects the judge to reject its outputs.
   void expect_caught(const Graph& planted);
 
+  /// Runs the kernel on a view that misreads the parameter's memory, and expects the judge to reject the outputs.
+  void expect_misreading_caught(const std::string& name, const TensorView& misread);
   /// Judges outputs that came from elsewhere against this check's inputs.
   void expect_outputs(std::span<const TensorView> found);
+  bool accepts(std::span<const TensorView> found);
 
   AccuracyOptions accuracy;
   RunOptions run_options;
