@@ -90,19 +90,46 @@ Work count_work(const AttentionSpec& spec, const DimBindings& dims, std::span<co
   return work;
 }
 
+double count_visited(const AttentionSpec& spec, const DimBindings& dims, std::span<const TensorView> tensors,
+                     int64_t rows, int64_t keys) {
+  const int64_t heads = product_of(spec.batch, dims) * product_of(spec.heads, dims);
+  const int64_t q_len = spec.q_len.evaluate(dims).value_or(0), kv_len = spec.kv_len.evaluate(dims).value_or(0);
+  std::array<int64_t, 12> axes{};
+  const auto set = [&](Axis axis, int64_t value) { axes[static_cast<size_t>(axis)] = value; };
+  const auto value = [&](const Expr& expr) { return evaluate_int(expr, dims, tensors, axes); };
+  int64_t visited = 0;
+  for (int64_t q = 0; q < q_len; q += rows) {
+    const int64_t last = std::min(q + rows, q_len) - 1;
+    set(Axis::q_lo, q);
+    set(Axis::q_hi, last);
+    const int64_t begin = std::clamp<int64_t>(value(spec.kv_range.begin), 0, kv_len) / keys * keys;
+    const int64_t end = std::clamp<int64_t>(value(spec.kv_range.end), 0, kv_len);
+    for (int64_t kv = begin; kv < end; kv += keys) {
+      set(Axis::kv_lo, kv);
+      set(Axis::kv_hi, std::min(kv + keys, kv_len) - 1);
+      if (!value(spec.kv_range.skip)) visited += (last - q + 1) * (std::min(kv + keys, kv_len) - kv);
+    }
+  }
+  return static_cast<double>(visited) * static_cast<double>(heads);
+}
+
+std::vector<TensorView> step_tensors(const Program& program, const Step& step, std::span<const TensorView> inputs) {
+  std::vector<TensorView> tensors;
+  for (const int id : step.tensors) {
+    const ProgramTensor& tensor = program.tensors[static_cast<size_t>(id)];
+    TensorView none;
+    none.rank = static_cast<int>(tensor.type.rank());
+    tensors.push_back(tensor.role == TensorRole::param ? inputs[static_cast<size_t>(tensor.position)] : none);
+  }
+  return tensors;
+}
+
 Work count_work(const Program& program, const DimBindings& dims, std::span<const TensorView> inputs) {
   Work sum;
   for (const Step& step : program.steps) {
     const auto* attention = std::get_if<AttentionStep>(&step.what);
     if (!attention) continue;
-    std::vector<TensorView> tensors;
-    for (const int id : step.tensors) {
-      const ProgramTensor& tensor = program.tensors[static_cast<size_t>(id)];
-      TensorView none;
-      none.rank = static_cast<int>(tensor.type.rank());
-      tensors.push_back(tensor.role == TensorRole::param ? inputs[static_cast<size_t>(tensor.position)] : none);
-    }
-    const Work work = count_work(attention->spec, dims, tensors);
+    const Work work = count_work(attention->spec, dims, step_tensors(program, step, inputs));
     sum.scores += work.scores;
     sum.all += work.all;
     sum.flops += work.flops;

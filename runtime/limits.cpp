@@ -4,7 +4,7 @@
 #include <hwy/highway.h>
 
 #include <atomic>
-#include <chrono>
+#include <ctime>
 
 #include "runtime/float_environment.h"
 #include "runtime/limits.h"
@@ -70,10 +70,7 @@ namespace tilewright {
 HWY_EXPORT(read_bytes);
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using Chains = double (*)(int64_t);
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 Chains chains_of(CpuIsa isa, bool wide) {
   const int64_t supported = hwy::SupportedTargets();
@@ -84,7 +81,13 @@ Chains chains_of(CpuIsa isa, bool wide) {
 
 }  // namespace
 
-double measure_fma_peak(CpuIsa isa, DType dtype, Executor& executor, double seconds) {
+double now(TimeOf clock) {
+  timespec time{};
+  clock_gettime(clock == TimeOf::wall ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+double measure_fma_peak(CpuIsa isa, DType dtype, Executor& executor, double seconds, TimeOf clock) {
   const Chains chains = chains_of(isa, dtype == DType::f64);
   if (!chains) return 0;
   std::atomic<double> rate{0};
@@ -93,10 +96,10 @@ double measure_fma_peak(CpuIsa isa, DType dtype, Executor& executor, double seco
     int64_t rounds = 20000;
     chains(rounds);
     double flops = 0;
-    const auto start = Clock::now();
+    const double start = now(clock);
     do flops += chains(rounds);
-    while (seconds_since(start) < seconds);
-    const double own = flops / seconds_since(start) * 1e-9;
+    while (now(clock) - start < seconds);
+    const double own = flops / (now(clock) - start) * 1e-9;
     double sum = rate.load();
     while (!rate.compare_exchange_weak(sum, sum + own)) {
     }
@@ -104,9 +107,9 @@ double measure_fma_peak(CpuIsa isa, DType dtype, Executor& executor, double seco
   return rate.load();
 }
 
-double time_read(std::span<const MemoryRange> ranges, Executor& executor) {
+double time_read(std::span<const MemoryRange> ranges, Executor& executor, TimeOf clock) {
   const int workers = executor.workers();
-  const auto start = Clock::now();
+  const double start = now(clock);
   const auto task = [&](int worker) {
     uint64_t sum = 0;
     for (const MemoryRange& range : ranges) {
@@ -118,7 +121,7 @@ double time_read(std::span<const MemoryRange> ranges, Executor& executor) {
     (void)keep;
   };
   executor.run(task);
-  return seconds_since(start);
+  return now(clock) - start;
 }
 
 }  // namespace tilewright

@@ -9,9 +9,17 @@
 
 namespace tilewright {
 
+/// What time is: the wall's, or that which the measuring thread spent on a core. With one worker the two agree on an
+/// idle machine, and the latter leaves out what other processes take.
+enum class TimeOf : uint8_t { wall, thread };
+
+/// Seconds on the calling thread's clock, from an arbitrary start.
+double now(TimeOf clock);
+
 /// GFLOP/s of fused multiply-adds on independent accumulators, all workers of `executor` together, over about
 /// `seconds`. dtype is f32 or f64; 0 when the ISA level is not there.
-double measure_fma_peak(CpuIsa isa, DType dtype, Executor& executor, double seconds);
+double measure_fma_peak(CpuIsa isa, DType dtype, Executor& executor, double seconds,
+                        TimeOf clock = TimeOf::wall);
 
 struct MemoryRange {
   const void* data = nullptr;
@@ -19,6 +27,6 @@ struct MemoryRange {
 };
 /// Reads every byte once in wide loads, split over the workers; returns seconds. The floor of anything that must read
 /// these buffers.
-double time_read(std::span<const MemoryRange> ranges, Executor& executor);
+double time_read(std::span<const MemoryRange> ranges, Executor& executor, TimeOf clock = TimeOf::wall);
 
 }  // namespace tilewright
