@@ -7,6 +7,9 @@
 namespace tilewright::cpu {
 namespace {
 
+// Far enough for memory to answer, near enough that the lines still are in L1 when their turn comes.
+constexpr int64_t kPrefetchBytes = 4 << 10;
+
 int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
 DecodeOperand operand(const AttentionSpec& spec, const Access& access, int64_t dim, int64_t lanes) {
@@ -33,6 +36,12 @@ DecodeLayout::DecodeLayout(const AttentionSpec& spec, const CpuSchedule& schedul
   value = operand(spec, spec.value, spec.value_dim, lanes);
   query_stride = round_up(key.dim, lanes);
   value_stride = round_up(value.dim, lanes);
+
+  const auto ahead = [](const DecodeOperand& x) {
+    return std::max<int64_t>(4, kPrefetchBytes / (x.dim * size_of(x.dtype)));
+  };
+  key_ahead = ahead(key);
+  value_ahead = ahead(value);
 
   int64_t at = 0;
   auto place = [&](int64_t elements) {

@@ -26,7 +26,8 @@ struct DecodeLayout {
   int64_t block_kv, split_kv;
   int64_t output_vectors;  ///< value vectors of a register tile
   DecodeOperand key, value;
-  int64_t query_stride;  ///< elements of a packed query row, a multiple of lanes
+  int64_t query_stride;            ///< elements of a packed query row, a multiple of lanes
+  int64_t key_ahead, value_ahead;  ///< keys from the one being read to the one being prefetched
 
   /// A row's partial state in the workspace: value sums, then m and l.
   int64_t value_stride;

@@ -8,16 +8,41 @@ namespace tilewright::cpu {
 using llvm::Type;
 using llvm::Value;
 
+namespace {
+/// Values are taken in runs of this many keys, so that all columns of a run are read while it is in L1.
+constexpr int64_t kRun = 16;
+}  // namespace
+
+Value* DecodeTiles::whole_rows(Value* rows) {
+  return l_.row_tile == 1 ? b_.i64(0) : b_.ir.CreateAnd(rows, b_.i64(-l_.row_tile));
+}
+
 void DecodeTiles::for_row_tiles(Value* rows, const std::function<void(Value*, int64_t)>& body) {
-  Value* whole = l_.row_tile == 1 ? b_.i64(0) : b_.ir.CreateAnd(rows, b_.i64(-l_.row_tile));
+  Value* whole = whole_rows(rows);
   if (l_.row_tile > 1) b_.loop(b_.i64(0), whole, l_.row_tile, [&](Value* row) { body(row, l_.row_tile); });
   if (l_.single_rows) b_.loop(whole, rows, 1, [&](Value* row) { body(row, 1); });
 }
 
-/// Asks for a line that is needed one block later, so that memory stays busy while this block is computed on.
+/// Line number step · count + i of the `count` rows that start at row `ahead`: along the rows where they divide into
+/// such steps, so that memory sees one run; else the step's line of row i.
+void DecodeTiles::prefetch_key_line(const DecodeBlock& keys, Value* ahead, Value* vector, int64_t i, int64_t count) {
+  const int64_t line = 64 / size_of(l_.key.dtype), lines = l_.key.dim / line;
+  Value* step = b_.ir.CreateUDiv(b_.mul(vector, b_.i64(l_.lanes)), b_.i64(line));
+  Value* row = b_.add(ahead, b_.i64(i));
+  Value* column = step;
+  if (lines > 0 && lines % count == 0) {
+    Value* first = b_.mul(step, b_.i64(count));
+    Value* down = b_.ir.CreateUDiv(first, b_.i64(lines));
+    row = b_.add(ahead, down);
+    column = b_.add(b_.sub(first, b_.mul(down, b_.i64(lines))), b_.i64(i));
+  }
+  prefetch(b_.element_pointer(l_.key.dtype, keys.base, b_.add(b_.mul(row, keys.stride), b_.mul(column, b_.i64(line)))));
+}
+
+/// Memory stays busy while the lines asked for earlier are computed on.
 void DecodeTiles::prefetch(Value* pointer) {
   auto* function = llvm::Intrinsic::getDeclaration(&b_.module(), llvm::Intrinsic::prefetch, {b_.pointer_type()});
-  b_.ir.CreateCall(function, {pointer, b_.ir.getInt32(0), b_.ir.getInt32(2), b_.ir.getInt32(1)});
+  b_.ir.CreateCall(function, {pointer, b_.ir.getInt32(0), b_.ir.getInt32(3), b_.ir.getInt32(1)});
 }
 
 Values DecodeTiles::read(const DecodeOperand& operand, Value* pointer, Value* first, bool tail) {
@@ -86,12 +111,12 @@ void DecodeTiles::score_rows(const DecodeBlock& keys, Value* first_key, Value* r
 Value* DecodeTiles::dots(const DecodeBlock& keys, Value* key, int64_t count, Value* query, int64_t rows) {
   const DecodeOperand& k = l_.key;
   Value* last = b_.sub(keys.count, b_.i64(1));
-  Values pointers, ahead;
+  Values pointers;
   for (int64_t i = 0; i < count; ++i) {
     Value* index = b_.min(i ? b_.add(key, b_.i64(i)) : key, last);
     pointers.push_back(b_.element_pointer(k.dtype, keys.base, b_.mul(index, keys.stride)));
   }
-  Value* distance = b_.mul(keys.stride, b_.i64(l_.block_kv));
+  Value* ahead = b_.add(key, b_.i64(l_.key_ahead));
   const auto tile = static_cast<size_t>(l_.lanes);
   auto accumulate = [&](Values sums, Value* vector, bool tail) {
     const size_t parts = k.pairs && !tail ? 2 : 1;
@@ -104,9 +129,7 @@ Value* DecodeTiles::dots(const DecodeBlock& keys, Value* key, int64_t count, Val
       }
     for (int64_t i = 0; i < count; ++i) {
       const Values x = read(k, pointers[static_cast<size_t>(i)], vector, tail);
-      if (!tail)
-        prefetch(b_.element_pointer(k.dtype, pointers[static_cast<size_t>(i)],
-                                    b_.add(distance, b_.mul(vector, b_.i64(l_.lanes)))));
+      if (!tail) prefetch_key_line(keys, ahead, vector, i, count);
       for (size_t part = 0; part < parts; ++part)
         for (int64_t r = 0; r < rows; ++r) {
           Value*& sum = sums[static_cast<size_t>(r * count + i)];
@@ -120,87 +143,80 @@ Value* DecodeTiles::dots(const DecodeBlock& keys, Value* key, int64_t count, Val
     sums = b_.loop_nonempty(b_.i64(0), b_.i64(k.vectors), k.pairs ? 2 : 1, sums,
                             [&](Value* vector, const Values& carried) { return accumulate(carried, vector, false); });
   if (k.tail) sums = accumulate(sums, b_.i64(k.vectors), true);
-  return horizontal_sums(sums);
+  return fold(sums);
 }
 
-/// As many vectors as lanes: lane i of the result is the sum of vector i, in one fixed tree.
-Value* DecodeTiles::horizontal_sums(Values v) {
-  const int64_t lanes = l_.lanes, per_block = 16 / l_.element;  // a block is 128 bits
-  auto halve = [&](const std::vector<int>& low, const std::vector<int>& high) {
-    Values next;
-    for (size_t i = 0; i < v.size(); i += 2)
-      next.push_back(b_.ir.CreateFAdd(b_.ir.CreateShuffleVector(v[i], v[i + 1], low),
-                                      b_.ir.CreateShuffleVector(v[i], v[i + 1], high)));
-    v = std::move(next);
-  };
-  const auto size = static_cast<size_t>(lanes);
-  // Within blocks: interleave the low halves and the high halves in units of 1, then 2 elements.
-  for (int64_t unit = 1; unit < per_block; unit *= 2) {
-    std::vector<int> low(size), high(size);
-    for (int64_t i = 0; i < lanes; ++i) {
-      const int64_t block = i / per_block * per_block, within = i % per_block;
-      const int64_t from = block + within / (2 * unit) * unit + within % unit + (within / unit % 2 ? lanes : 0);
-      low[static_cast<size_t>(i)] = static_cast<int>(from);
-      high[static_cast<size_t>(i)] = static_cast<int>(from + per_block / 2);
+/// Sums within blocks of `width` lanes, as many vectors as that: lane i of each block of the result is the block's sum
+/// of vector i, in one fixed tree. Every step folds one bit of the lane number.
+Value* DecodeTiles::fold(Values v) {
+  const auto lanes = static_cast<size_t>(l_.lanes);
+  for (size_t half = lanes / 2; half >= 1; half /= 2) {
+    std::vector<int> own(lanes), other(lanes);
+    for (size_t i = 0; i < lanes; ++i) {
+      const size_t from = i & half ? lanes : 0;
+      own[i] = static_cast<int>(from + i);
+      other[i] = static_cast<int>(from + (i ^ half));
     }
-    halve(low, high);
-  }
-  // Across blocks: even blocks of both plus odd blocks of both.
-  for (int64_t blocks = lanes / per_block; v.size() > 1;) {
-    std::vector<int> even(size), odd(size);
-    for (int64_t i = 0; i < lanes; ++i) {
-      const int64_t block = i / per_block, within = i % per_block;
-      const int64_t source = block < blocks / 2 ? 2 * block : 2 * (block - blocks / 2) + blocks;
-      even[static_cast<size_t>(i)] = static_cast<int>(source * per_block + within);
-      odd[static_cast<size_t>(i)] = static_cast<int>((source + 1) * per_block + within);
+    Values folded;
+    for (size_t i = 0; i < half; ++i) {
+      Value *a = v[i], *b = v[i + half];
+      folded.push_back(b_.ir.CreateFAdd(b_.ir.CreateShuffleVector(a, b, own), b_.ir.CreateShuffleVector(a, b, other)));
     }
-    halve(even, odd);
+    v = std::move(folded);
   }
   return v[0];
 }
 
 void DecodeTiles::outputs(const DecodeBlock& values, Value* rows, Value* sums) {
-  for_row_tiles(rows, [&](Value* row, int64_t count) {
-    output_rows(values, row, count, at(sums, b_.mul(row, b_.i64(l_.record()))));
+  b_.loop_nonempty(b_.i64(0), values.count, kRun, {}, [&](Value* begin, const Values&) {
+    const KeyRun run{values, begin, b_.min(b_.add(begin, b_.i64(kRun)), values.count)};
+    for_row_tiles(rows, [&](Value* row, int64_t count) {
+      output_rows(run, row, count, at(sums, b_.mul(row, b_.i64(l_.record()))));
+    });
+    return Values{};
   });
 }
 
-void DecodeTiles::output_rows(const DecodeBlock& values, Value* row, int64_t rows, Value* sums) {
+void DecodeTiles::output_rows(const KeyRun& run, Value* row, int64_t rows, Value* sums) {
   const int64_t step = rows == 1 ? 2 * l_.output_vectors : l_.output_vectors;
   const int64_t whole = l_.value.vectors / step * step, rest = l_.value.vectors - whole;
   if (whole > 0)
     b_.loop_nonempty(b_.i64(0), b_.i64(whole), step, {}, [&](Value* first, const Values&) {
-      output_chunk(values, row, rows, sums, first, step, false);
+      output_chunk(run, row, rows, sums, first, step, false);
       return Values{};
     });
-  if (rest > 0) output_chunk(values, row, rows, sums, b_.i64(whole), rest, false);
-  if (l_.value.tail) output_chunk(values, row, rows, sums, b_.i64(l_.value.vectors), 1, true);
+  if (rest > 0) output_chunk(run, row, rows, sums, b_.i64(whole), rest, false);
+  if (l_.value.tail) output_chunk(run, row, rows, sums, b_.i64(l_.value.vectors), 1, true);
 }
 
-void DecodeTiles::output_chunk(const DecodeBlock& values, Value* row, int64_t rows, Value* sums, Value* first_vector,
+void DecodeTiles::output_chunk(const KeyRun& run, Value* row, int64_t rows, Value* sums, Value* first_vector,
                                int64_t vectors, bool tail) {
   const DecodeOperand& v = l_.value;
   const int64_t parts = v.pairs && !tail ? 2 : 1;
+  Value* stride = run.values.stride;
   Value* weights = at(scratch(l_.scores_at), b_.mul(row, b_.i64(l_.block_kv)));
   auto slot = [&](int64_t r, int64_t i) {
     return at(sums, b_.add(b_.mul(b_.add(first_vector, b_.i64(i)), b_.i64(l_.lanes)), b_.i64(r * l_.record())));
   };
   Values carried;
+  Value* is_first = b_.ir.CreateICmpEQ(run.begin, b_.i64(0));
   for (int64_t r = 0; r < rows; ++r) {
-    Value* factor = b_.splat(b_.load(l_.dtype, at(scratch(l_.factor_at), b_.add(row, b_.i64(r)))), l_.lanes);
+    Value* factor = b_.load(l_.dtype, at(scratch(l_.factor_at), b_.add(row, b_.i64(r))));
+    factor = b_.splat(b_.ir.CreateSelect(is_first, factor, b_.constant(l_.dtype, 1)), l_.lanes);
     for (int64_t i = 0; i < vectors; ++i)
       carried.push_back(b_.ir.CreateFMul(b_.load_vector(l_.dtype, slot(r, i), l_.lanes), factor));
   }
-  Value* distance = b_.mul(values.stride, b_.i64(l_.block_kv));
-  carried = b_.loop_nonempty(b_.i64(0), values.count, 1, carried, [&](Value* key, Values next) {
-    Value* pointer = b_.element_pointer(v.dtype, values.base, b_.mul(key, values.stride));
+  Value* base = b_.element_pointer(v.dtype, run.values.base, b_.mul(first_vector, b_.i64(l_.lanes)));
+  Value* ahead = b_.mul(stride, b_.i64(l_.value_ahead));
+  carried = b_.loop_nonempty(run.begin, run.end, 1, carried, [&](Value* key, Values next) {
+    Value* pointer = b_.element_pointer(v.dtype, base, b_.mul(key, stride));
+    Value* later = b_.element_pointer(v.dtype, pointer, ahead);
     Values weight;
     for (int64_t r = 0; r < rows; ++r)
       weight.push_back(b_.splat(b_.load(l_.dtype, at(weights, b_.add(key, b_.i64(r * l_.block_kv)))), l_.lanes));
     for (int64_t i = 0; i < vectors; i += parts) {
-      Value* vector = b_.add(first_vector, b_.i64(i));
-      const Values x = read(v, pointer, vector, tail);
-      if (!tail) prefetch(b_.element_pointer(v.dtype, pointer, b_.add(distance, b_.mul(vector, b_.i64(l_.lanes)))));
+      const Values x = read(v, pointer, b_.i64(i), tail);
+      if (!tail) prefetch(b_.element_pointer(v.dtype, later, b_.i64(i * l_.lanes)));
       for (int64_t part = 0; part < parts; ++part)
         for (int64_t r = 0; r < rows; ++r) {
           Value*& sum = next[static_cast<size_t>(r * vectors + i + part)];

@@ -33,11 +33,18 @@ class DecodeTiles {
  private:
   void score_rows(const DecodeBlock& keys, llvm::Value* first_key, llvm::Value* row, int64_t rows);
   llvm::Value* dots(const DecodeBlock& keys, llvm::Value* key, int64_t count, llvm::Value* query, int64_t rows);
-  llvm::Value* horizontal_sums(Values vectors);
-  void output_rows(const DecodeBlock& values, llvm::Value* row, int64_t rows, llvm::Value* sums);
-  void output_chunk(const DecodeBlock& values, llvm::Value* row, int64_t rows, llvm::Value* sums,
-                    llvm::Value* first_vector, int64_t vectors, bool tail);
+  llvm::Value* fold(Values vectors);
+  /// A run of keys inside a block.
+  struct KeyRun {
+    const DecodeBlock& values;
+    llvm::Value *begin, *end;
+  };
+  void output_rows(const KeyRun& run, llvm::Value* row, int64_t rows, llvm::Value* sums);
+  void output_chunk(const KeyRun& run, llvm::Value* row, int64_t rows, llvm::Value* sums, llvm::Value* first_vector,
+                    int64_t vectors, bool tail);
   void for_row_tiles(llvm::Value* rows, const std::function<void(llvm::Value* row, int64_t count)>& body);
+  void prefetch_key_line(const DecodeBlock& keys, llvm::Value* ahead, llvm::Value* vector, int64_t i, int64_t count);
+  llvm::Value* whole_rows(llvm::Value* rows);
   void prefetch(llvm::Value* pointer);
 
   LlvmBuilder& b_;
