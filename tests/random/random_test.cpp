@@ -66,9 +66,9 @@ std::vector<std::string> run_case(const RandomCase& c, const std::vector<Way>& a
   }
   auto judge = OutputJudge::create(c.graph, c.dims, input_views);
   if (!judge) return {fmt::format("seed {}: {}", c.seed, to_string(judge.error()))};
-  // Fast runs on every ISA, generic on one of them by turns.
+  // Fast runs on every ISA, generic on one of them in two of three cases.
   for (size_t w = 0; w < all.size(); ++w) {
-    if (all[w].options.force_generic && all.size() > 2 && (w / 2 + c.seed) % 2 == 1) continue;
+    if (all[w].options.force_generic && all.size() > 2 && (w / 2 + c.seed) % 3 != 0) continue;
     auto kernel = all[w].engine.compile(c.graph, all[w].options);
     if (!kernel) {
       fail(all[w].name + ": " + to_string(kernel.error()));

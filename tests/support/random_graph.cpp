@@ -47,7 +47,7 @@ class Generator {
     batch_ = p.named_or_constant("B", p.chance(0.04) ? 0 : 1 + p.below(2));
     const int64_t longest = p.chance(0.2) ? 150 : 40;
     const int64_t q = p.chance(0.03) ? 0 : p.chance(0.15) ? 1 : 1 + p.below(longest);
-    q_len_ = p.named_or_constant("Sq", q);
+    q_len_ = p.named_or_constant("Sq", q, 0.6);  // a named Sq compiles two kernels
     const bool same = p.chance(0.3);
     kv_len_ = same ? q_len_ : p.named_or_constant("Sk", p.chance(0.03) ? 0 : 1 + p.below(longest + 30));
     frame_.accumulate = accumulate_;

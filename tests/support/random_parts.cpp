@@ -16,8 +16,8 @@ Shape ScoreFrame::shape() const {
   return full;
 }
 
-Dim RandomParts::named_or_constant(const std::string& name, int64_t size) {
-  if (chance(0.2)) return size;
+Dim RandomParts::named_or_constant(const std::string& name, int64_t size, double constant) {
+  if (chance(constant)) return size;
   dims[name] = size;
   return Dim::named(name);
 }

@@ -30,8 +30,8 @@ class RandomParts {
 
   int64_t below(int64_t n) { return static_cast<int64_t>(random_() % static_cast<uint64_t>(n)); }
   bool chance(double probability) { return std::uniform_real_distribution<>()(random_) < probability; }
-  /// A named dim bound to `size`, or the constant itself.
-  Dim named_or_constant(const std::string& name, int64_t size);
+  /// A named dim bound to `size`, or the constant itself with probability `constant`.
+  Dim named_or_constant(const std::string& name, int64_t size, double constant = 0.2);
   /// Draws one of the spellings, records "what: choice", returns its position.
   int pick(const std::string& what, std::initializer_list<const char*> choices);
   ValueId param(const std::string& name, TensorType type, Fill how);
