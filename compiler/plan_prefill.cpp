@@ -1,18 +1,34 @@
 // When the fast prefill template runs, and its tile sizes.
 #include <algorithm>
+#include <span>
 
 #include "compiler/plan_rules.h"
 
 namespace tilewright {
 namespace {
 
-struct Tile {
+struct Block {
   int64_t head_dim;  ///< up to this, the larger of Dqk and Dv
   int64_t block_q, block_kv, strip_rows;
 };
-// Measured best for f32 on 48 KB L1 and 2 MB L2; the loops below shrink them for less.
-constexpr Tile kTiles[] = {
-    {32, 96, 512, 12}, {64, 96, 256, 12}, {128, 384, 128, 24}, {256, 384, 64, 24}, {512, 192, 64, 24}};
+// Measured best for f32 on 48 KB L1 and 2 MB L2; the loops below shrink them for less. See docs/performance-log.md.
+constexpr Block kBlocks[] = {
+    {32, 192, 512, 12}, {128, 192, 256, 12}, {256, 192, 128, 24}, {512, 192, 64, 24}};
+
+/// Micro-kernel shapes that fill the registers, best first.
+struct Tile {
+  int64_t mr, nv;
+};
+constexpr Tile kTiles32[] = {{6, 4}, {4, 5}, {8, 3}, {3, 7}};  // of 32 registers: mr·nv sums, nv of B, 1 of A
+constexpr Tile kTiles16[] = {{6, 2}, {4, 3}};                   // of 16
+
+/// The first shape that pads the value dim least: one shape serves both products.
+Tile best_tile(std::span<const Tile> tiles, int64_t value_vectors) {
+  const auto padded = [&](const Tile& tile) { return (value_vectors + tile.nv - 1) / tile.nv * tile.nv; };
+  if (value_vectors <= 2) return tiles[0];  // narrow outputs have a shape of their own
+  return *std::min_element(tiles.begin(), tiles.end(),
+                           [&](const Tile& a, const Tile& b) { return padded(a) < padded(b); });
+}
 
 int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -32,20 +48,23 @@ CpuSchedule schedule_prefill(const TileProgram& program, const CpuTarget& target
   s.kernel = CpuTemplate::prefill;
   s.isa = target.isa;
   s.lanes = accumulator_lanes(program, target);
-  s.mr = 6;
-  s.nv = target.isa == CpuIsa::avx512 ? 4 : 2;
-  s.reasons.push_back(fmt::format("a {}x{} micro-kernel keeps its sums in {} of {} vector registers", s.mr, s.nv,
-                                  s.mr * s.nv, target.vector_registers()));
+  s.k_unroll = 2;
+  const int64_t value_vectors = (dv + s.lanes - 1) / s.lanes;
+  const Tile tile = target.isa == CpuIsa::avx512 ? best_tile(kTiles32, value_vectors) : best_tile(kTiles16, value_vectors);
+  s.mr = tile.mr;
+  s.nv = tile.nv;
+  s.reasons.push_back(fmt::format("a {}x{} micro-kernel keeps its sums in {} of {} vector registers and fits Dv {}", s.mr,
+                                  s.nv, s.mr * s.nv, target.vector_registers(), dv));
 
-  const Tile* tile = std::find_if(std::begin(kTiles), std::end(kTiles) - 1,
-                                  [&](const Tile& t) { return std::max(dqk, dv) <= t.head_dim; });
-  s.strip_rows = tile->strip_rows;
-  s.block_kv = std::max(s.nr(), tile->block_kv * 4 / element / s.nr() * s.nr());
+  const Block* block = std::find_if(std::begin(kBlocks), std::end(kBlocks) - 1,
+                                    [&](const Block& t) { return std::max(dqk, dv) <= t.head_dim; });
+  s.strip_rows = round_up(block->strip_rows, s.mr);
+  s.block_kv = std::max(s.nr(), block->block_kv * 4 / element / s.nr() * s.nr());
   while (s.block_kv > s.nr() && s.strip_rows * s.block_kv * element > target.l1_bytes / 2) s.block_kv -= s.nr();
   s.reasons.push_back(fmt::format("a strip of {} rows by {} scores takes {} KB of the {} KB L1", s.strip_rows,
                                   s.block_kv, s.strip_rows * s.block_kv * element >> 10, target.l1_bytes >> 10));
 
-  s.block_q = tile->block_q;
+  s.block_q = block->block_q;
   const auto working_set = [&] { return (s.block_q + s.block_kv) * (dqk + dv) * element; };
   while (s.block_q > 2 * s.strip_rows && working_set() > target.l2_bytes / 2)
     s.block_q = round_up(s.block_q / 2, s.strip_rows);

@@ -33,7 +33,8 @@ PrefillLayout::PrefillLayout(const AttentionSpec& spec, const CpuSchedule& sched
   strip_rows = round_up(schedule.strip_rows, std::lcm(score_tile.mr, output_tile.mr));
   block_q = round_up(schedule.block_q, strip_rows);
   block_kv = round_up(schedule.block_kv, panel);
-  padded_head_dim = std::max(k_unroll, round_up(head_dim, k_unroll));
+  // Packing moves 16 bytes of a key at once, the product k_unroll elements.
+  padded_head_dim = round_up(std::max<int64_t>(head_dim, 1), std::lcm(k_unroll, 16 / element));
   padded_value_dim = round_up(value_vectors, output_tile.nv) * lanes;
   stage_width = padded_head_dim;
   TW_CHECK(lanes * row_step % k_unroll == 0 || lanes % k_unroll == 0);

@@ -1,4 +1,25 @@
+// The fast prefill template: flash attention over packed K and V, one work item = block_q query rows of one (b, h).
+//
+// Phase 1, pack (left out when KernelArgs::packed is null; the main phase then packs each block into its own scratch):
+// K and V of every (b, kv head) become blocks of block_kv keys: K panels [panel][d][keys of a panel], then V rows [key][dv],
+// widened to the accumulation type, zero padded, hidden keys zero.
+//
+// Phase 2, main. Per item: Q rows times the score's leading scale (log2 e included), O = 0, l = 0, m = -inf; then
+//
+//                      block_kv keys                     for each kv block of the item's range, ascending:
+//               |<--------------------->|                  skip it when no row keeps any of it
+//         ______ _______________________                   for each strip of strip_rows rows:
+//        | Q    |S tile, strip_rows × bkv|  <- L1            columns = the strip's own kv range, whole panels of K
+//   bq   |      |_______________________|                    S = Q·K^T            (TileProduct)
+//   rows |      |                                             row pass: score, mask, m, P = exp2(S - m), l, α
+//        |______|  O [bq][dv]              <- L2             O = α·O + P·V        (TileProduct)
+//                                                         then O / l, LSE, narrowed and strided stores.
+//
+// Memory: the strip's S, one K panel and one column tile of V live in L1; Q, O, m, l of the item and the K/V block in
+// L2. Registers: see microkernel.h. Scratch does not depend on sequence lengths.
+// Only the products and the row pass are compiled for speed; everything else here runs once per strip or less.
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <numbers>
 #include <optional>
@@ -14,13 +35,12 @@ namespace tilewright::cpu {
 namespace {
 using llvm::Value;
 
-bool is_false(const Expr& expr) {
+bool is_zero(const Expr& expr) {
   const ExprNode& root = expr.root_node();
   return root.kind == ExprKind::constant && root.literal.integer == 0;
 }
 
-/// Block tests that read tables cost too much for every strip.
-bool scans_memory(const Expr& expr) {
+bool reads_tables(const Expr& expr) {
   return std::any_of(expr.nodes().begin(), expr.nodes().end(), [](const ExprNode& node) {
     return node.kind == ExprKind::load_min || node.kind == ExprKind::load_max || node.kind == ExprKind::load;
   });
@@ -39,6 +59,8 @@ class PrefillEmitter {
         packer_(builder, spec_, args_layout_, layout) {
     if (layout.output_tile.mr != layout.score_tile.mr || layout.output_tile.nv != layout.score_tile.nv)
       outputs_.emplace(builder, layout.dtype, layout.lanes, layout.output_tile, layout.k_unroll, "product_o");
+    emit_test_function(kSkip, spec_.kv_range.skip);
+    emit_test_function(kFull, spec_.kv_range.full);
   }
 
   void pack_kernel(const std::string& symbol);
@@ -56,11 +78,14 @@ class PrefillEmitter {
   };
   Bounds bounds(const Item& item, Value* row, Value* rows);
   void set_rows(ExprEmitter& emitter, const Item& item, Value* first, Value* rows);
-  Value* block_test(ExprEmitter& emitter, const Item& item, Value* row, Value* rows, Value* kv, Value* end);
+  /// i1: kv_range.skip or .full of rows [row, row + rows) and keys [kv, end).
+  enum Test { kSkip, kFull };
+  Value* block_test(Test which, const Item& item, Value* row, Value* rows, Value* kv, Value* end);
+  void emit_test_function(Test which, const Expr& test);
 
   void item(ArgsReader& args, const Item& item, Value* kv_head);
   /// Rows [row, row + rows) of an item against keys [kv, end) of a packed block; `full` is the whole item's block test,
-  /// null when each strip makes its own.
+  /// null where a strip's own test is cheap.
   void strip(const Item& item, Value* row, Value* rows, Value* kv, Value* end, Value* block, Value* full);
   /// State of one row; factor is what O is still to be multiplied by, once a sink joined.
   struct Normalised {
@@ -82,8 +107,9 @@ class PrefillEmitter {
 
   // Of the main kernel; without a mask none of the emitters is there.
   Value* kv_len_ = nullptr;
-  std::optional<ExprEmitter> begin_, end_, skip_, full_;
-  bool full_by_block_ = false;
+  std::optional<ExprEmitter> begin_, end_, tests_[2];
+  /// Tests that read tables: made for an item first, and for its strips only where that leaves them open.
+  llvm::Function* test_functions_[2] = {};
 };
 
 /// Items are (b, kv head, block of block_kv keys).
@@ -117,16 +143,14 @@ void PrefillEmitter::main_kernel(const std::string& symbol) {
   ItemDecoder decoder(b_, args, spec_, layout_.block_q);
   Value* kv_heads = b_.ir.CreateUDiv(decoder.heads(), b_.i64(spec_.head_group));
   kv_len_ = args.dim(spec_.kv_len);
+  const bool masked = !spec_.keep.is_constant_true();
   auto start = [&](std::optional<ExprEmitter>& emitter, const Expr& expr) {
-    emitter.emplace(b_, args, spec_.tensors, expr, 1, Axis::kv);
+    if (masked && !is_zero(expr)) emitter.emplace(b_, args, spec_.tensors, expr, 1, Axis::kv);
   };
-  if (!spec_.keep.is_constant_true()) {
-    start(begin_, spec_.kv_range.begin);
-    start(end_, spec_.kv_range.end);
-    start(full_, spec_.kv_range.full);
-    if (!is_false(spec_.kv_range.skip)) start(skip_, spec_.kv_range.skip);
-  }
-  full_by_block_ = full_ && scans_memory(spec_.kv_range.full);
+  start(begin_, spec_.kv_range.begin);
+  start(end_, spec_.kv_range.end);
+  if (!test_functions_[kSkip]) start(tests_[kSkip], spec_.kv_range.skip);
+  if (!test_functions_[kFull]) start(tests_[kFull], spec_.kv_range.full);
   b_.loop(b_.argument(1), b_.argument(2), 1, [&](Value* index) {
     Value* head = b_.ir.CreateUDiv(index, decoder.q_blocks());
     Value* first = b_.mul(head, decoder.q_blocks());
@@ -173,14 +197,14 @@ void PrefillEmitter::item(ArgsReader& args, const Item& item, Value* kv_head) {
             return Values{here};
           },
           [&] { return Values{at(packed, b_.mul(number, b_.i64(l.packed_block())))}; })[0];
-      Value* full = full_by_block_ ? block_test(*full_, item, b_.i64(0), rows, kv, end) : nullptr;
+      Value* full = test_functions_[kFull] ? block_test(kFull, item, b_.i64(0), rows, kv, end) : nullptr;
       b_.loop_nonempty(b_.i64(0), rows, l.strip_rows, {}, [&](Value* row, const Values&) {
         strip(item, row, b_.min(b_.sub(rows, row), b_.i64(l.strip_rows)), kv, end, block, full);
         return Values{};
       });
     };
-    if (skip_)
-      b_.when(b_.ir.CreateNot(block_test(*skip_, item, b_.i64(0), rows, kv, end)), visit);
+    if (tests_[kSkip] || test_functions_[kSkip])
+      b_.when(b_.ir.CreateNot(block_test(kSkip, item, b_.i64(0), rows, kv, end)), visit);
     else
       visit();
   });
@@ -204,12 +228,31 @@ void PrefillEmitter::set_rows(ExprEmitter& emitter, const Item& item, Value* fir
   emitter.set_axis(Axis::q_hi, b_.sub(b_.add(first, rows), b_.i64(1)));
 }
 
-Value* PrefillEmitter::block_test(ExprEmitter& emitter, const Item& item, Value* row, Value* rows, Value* kv,
-                                  Value* end) {
-  set_rows(emitter, item, b_.add(item.q_begin, row), rows);
-  emitter.set_axis(Axis::kv_lo, kv);
-  emitter.set_axis(Axis::kv_hi, b_.sub(end, b_.i64(1)));
-  return emitter.emit();
+Value* PrefillEmitter::block_test(Test which, const Item& item, Value* row, Value* rows, Value* kv, Value* end) {
+  Value *first = b_.add(item.q_begin, row), *last_key = b_.sub(end, b_.i64(1));
+  if (llvm::Function* function = test_functions_[which]) {
+    Value* last = b_.sub(b_.add(first, rows), b_.i64(1));
+    return b_.ir.CreateCall(function, {b_.argument(0), item.b, item.h, first, last, kv, last_key});
+  }
+  if (!tests_[which]) return b_.ir.getFalse();
+  set_rows(*tests_[which], item, first, rows);
+  tests_[which]->set_axis(Axis::kv_lo, kv);
+  tests_[which]->set_axis(Axis::kv_hi, last_key);
+  return tests_[which]->emit();
+}
+
+/// i1 test(args, b, h, q_lo, q_hi, kv_lo, kv_hi)
+void PrefillEmitter::emit_test_function(Test which, const Expr& test) {
+  if (spec_.keep.is_constant_true() || !reads_tables(test)) return;
+  llvm::Type* i = b_.i64_type();
+  test_functions_[which] = b_.begin_internal(which == kSkip ? "skip" : "full", b_.ir.getInt1Ty(),
+                                             {b_.pointer_type(), i, i, i, i, i, i});
+  ArgsReader args(b_, args_layout_);
+  ExprEmitter emitter(b_, args, spec_.tensors, test, 1, Axis::kv);
+  unsigned n = 0;
+  for (Axis axis : {Axis::b, Axis::h, Axis::q_lo, Axis::q_hi, Axis::kv_lo, Axis::kv_hi})
+    emitter.set_axis(axis, b_.argument(++n));
+  b_.ir.CreateRet(emitter.emit());
 }
 
 void PrefillEmitter::strip(const Item& item, Value* row, Value* rows, Value* kv, Value* end, Value* block,
@@ -222,7 +265,15 @@ void PrefillEmitter::strip(const Item& item, Value* row, Value* rows, Value* kv,
     skipped = b_.mul(b_.ir.CreateUDiv(b_.max(b_.sub(own.begin, kv), b_.i64(0)), b_.i64(l.panel)), b_.i64(l.panel));
   Value* first = b_.add(kv, skipped);
   Value* last = b_.min(own.end, end);
-  b_.when(b_.ir.CreateICmpSLT(first, last), [&] {
+  Value* visited = b_.ir.CreateICmpSLT(first, last);
+  auto unless_full = [&](Value* otherwise, const std::function<Value*()>& test) {
+    return b_.branch(full, [&] { return Values{otherwise}; }, [&] { return Values{test()}; })[0];
+  };
+  if (test_functions_[kSkip] && full)
+    visited = unless_full(visited, [&] {
+      return b_.ir.CreateAnd(visited, b_.ir.CreateNot(block_test(kSkip, item, row, rows, kv, end)));
+    });
+  b_.when(visited, [&] {
     auto row_pointer = [&](int64_t region, int64_t per_row) {
       return at(scratch(region), b_.mul(row, b_.i64(per_row)));
     };
@@ -237,7 +288,9 @@ void PrefillEmitter::strip(const Item& item, Value* row, Value* rows, Value* kv,
     Value* whole = b_.ir.getFalse();
     if (!rows_.plain()) {
       whole = b_.ir.CreateICmpEQ(b_.ir.CreateAnd(columns, b_.i64(step - 1)), b_.i64(0));
-      if (full_) whole = b_.ir.CreateAnd(whole, full ? full : block_test(*full_, item, row, rows, first, last));
+      auto own_test = [&] { return block_test(kFull, item, row, rows, first, last); };
+      if (!spec_.keep.is_constant_true())
+        whole = b_.ir.CreateAnd(whole, full ? unless_full(full, own_test) : own_test());
     }
     const StripState state{item.b,
                            item.h,
