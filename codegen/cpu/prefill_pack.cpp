@@ -26,7 +26,6 @@ llvm::Function* PrefillPacker::copy_row(DType from) {
   const DType to = layout_.dtype;
   llvm::Function* function = b_.begin_internal("copy_" + std::string(to_string(from)), b_.ir.getVoidTy(),
                                                {p, p, i, i, i, b_.value_type(to)});
-  b_.mark_cold();
   Value *dst = b_.argument(0), *src = b_.argument(1), *stride = b_.argument(2), *count = b_.argument(3);
   const int64_t lanes = layout_.lanes;
   auto convert = [&](Value* raw) {
