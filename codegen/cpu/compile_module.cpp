@@ -29,25 +29,65 @@ void initialize_native_target() {
   });
 }
 
-/// One TargetMachine per thread and feature set: creating one costs more than a small compile, and sharing one
-/// between threads is a data race.
-llvm::TargetMachine* target_machine(const CpuTarget& target, const std::string& triple) {
-  thread_local std::map<std::string, std::unique_ptr<llvm::TargetMachine>> machines;
-  const std::string cpu = target_cpu_name(target), features = target_features(target);
-  auto& machine = machines[cpu + " " + features];
-  if (!machine) {
+using Machine = std::unique_ptr<llvm::TargetMachine>;
+
+/// TargetMachines that no compile is using. Making one costs as much as compiling a small function, and two threads may
+/// not share one; a pool serves short-lived compile threads, too, which thread-local ones would not.
+class MachinePool {
+ public:
+  static MachinePool& instance() {
+    static auto* pool = new MachinePool;  // never destroyed: threads may compile until the process ends
+    return *pool;
+  }
+  Machine take(const std::string& key) {
+    const std::lock_guard lock(mutex_);
+    auto& idle = idle_[key];
+    if (idle.empty()) return nullptr;
+    Machine machine = std::move(idle.back());
+    idle.pop_back();
+    return machine;
+  }
+  void give_back(const std::string& key, Machine machine) {
+    const std::lock_guard lock(mutex_);
+    idle_[key].push_back(std::move(machine));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, std::vector<Machine>> idle_;
+};
+
+/// A TargetMachine for the duration of one compile; null when LLVM has no such target.
+class BorrowedMachine {
+ public:
+  BorrowedMachine(const CpuTarget& target, const std::string& triple) {
+    const std::string cpu = target_cpu_name(target), features = target_features(target);
+    key_ = cpu + " " + features;
+    machine_ = MachinePool::instance().take(key_);
+    if (machine_) return;
     initialize_native_target();
     std::string error;
     const llvm::Target* found = llvm::TargetRegistry::lookupTarget(triple, error);
-    if (!found) return nullptr;
+    if (!found) return;
     llvm::TargetOptions options;
     options.EnableFastISel = false;
     options.AllowFPOpFusion = llvm::FPOpFusion::Standard;  // `contract` flags decide, never the machine
-    machine.reset(found->createTargetMachine(triple, cpu, features, options, llvm::Reloc::PIC_, llvm::CodeModel::Small,
-                                             llvm::CodeGenOptLevel::Default, /*JIT=*/true));
+    machine_.reset(found->createTargetMachine(triple, cpu, features, options, llvm::Reloc::PIC_, llvm::CodeModel::Small,
+                                              llvm::CodeGenOptLevel::Default, /*JIT=*/true));
   }
-  return machine.get();
-}
+  ~BorrowedMachine() {
+    if (machine_) MachinePool::instance().give_back(key_, std::move(machine_));
+  }
+  BorrowedMachine(const BorrowedMachine&) = delete;
+  BorrowedMachine& operator=(const BorrowedMachine&) = delete;
+  llvm::TargetMachine* operator->() const { return machine_.get(); }
+  llvm::TargetMachine& operator*() const { return *machine_; }
+  explicit operator bool() const { return machine_ != nullptr; }
+
+ private:
+  std::string key_;
+  Machine machine_;
+};
 
 /// Optimisations that find nothing to do in code that templates have already laid out, by the names LLVM prints.
 /// Together they cost a third of a compile. A name that another LLVM release does not know changes nothing.
@@ -104,7 +144,7 @@ bool emit(llvm::TargetMachine& machine, llvm::Module& module, llvm::CodeGenFileT
 
 Result<ObjectCode> compile_module(CpuModule source, const CpuTarget& target, const EmitOptions& options) {
   llvm::Module& module = *source.state().module;
-  llvm::TargetMachine* machine = target_machine(target, module.getTargetTriple());
+  const BorrowedMachine machine(target, module.getTargetTriple());
   if (!machine) return unsupported("LLVM has no code generator for {}", module.getTargetTriple());
   TW_CHECK(machine->createDataLayout() == module.getDataLayout());
 
