@@ -1,0 +1,178 @@
+// The command line as a user meets it: exit codes, sentences, JSON, files.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+struct Outcome {
+  int code = -1;
+  std::string out, err;
+};
+
+class Cli : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::path(::testing::TempDir()) /
+              ("tilewright_cli_" + std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  std::string write(const std::string& name, const std::string& text) const {
+    std::ofstream(folder_ / name, std::ios::binary) << text;
+    return (folder_ / name).string();
+  }
+  static std::string read(const fs::path& path) {
+    std::ostringstream text;
+    text << std::ifstream(path, std::ios::binary).rdbuf();
+    return text.str();
+  }
+  Outcome run(const std::string& arguments) const {
+    const std::string out = (folder_ / "stdout").string(), err = (folder_ / "stderr").string();
+    const int status = std::system((std::string(TILEWRIGHT_CLI) + " " + arguments + " >" + out + " 2>" + err).c_str());
+    return {WEXITSTATUS(status), read(out), read(err)};
+  }
+  /// An f32 NumPy file of zeros.
+  std::string npy(const std::string& name, const std::string& shape, size_t count) const {
+    std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': " + shape + ", }";
+    header += std::string(63 - (10 + header.size()) % 64, ' ') + "\n";
+    std::string text = "\x93NUMPY";
+    text += {'\x01', '\0', static_cast<char>(header.size() & 255), static_cast<char>(header.size() >> 8)};
+    return write(name, text + header + std::string(4 * count, '\0'));
+  }
+
+  fs::path folder_;
+  const std::string graph_ = write_graph();
+
+ private:
+  static std::string write_graph() { return TILEWRIGHT_SOURCE_DIR "/examples/variants/02_causal.attn"; }
+};
+
+TEST_F(Cli, VerifyTellsGoodFromBad) {
+  EXPECT_EQ(run("verify " + graph_).code, 0);
+  const std::string bad = write("bad.attn", "graph @g(%q: f32[B,8]) -> f32[B,8] {\n  %o = frobnicate %q : f32[B,8]\n  return %o\n}\n");
+  const Outcome outcome = run("verify " + bad);
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_NE(outcome.err.find("line 2"), std::string::npos) << outcome.err;
+  EXPECT_NE(outcome.err.find("frobnicate"), std::string::npos) << outcome.err;
+  EXPECT_EQ(outcome.out, "");
+  const Outcome json = run("verify --json " + bad);
+  EXPECT_EQ(json.code, 2);
+  EXPECT_EQ(Json::parse(json.out)["errors"].size(), 1u);
+  EXPECT_EQ(run("verify " + folder_.string() + "/nowhere.attn").code, 2);
+}
+
+TEST_F(Cli, BadCommandLinesAreCodeTwo) {
+  EXPECT_EQ(run("").code, 2);
+  EXPECT_EQ(run("launder").code, 2);
+  EXPECT_EQ(run("run").code, 2);
+  EXPECT_EQ(run("--help").code, 0);
+  EXPECT_EQ(run("emit " + graph_ + " --stage sass").err.substr(0, 35), "tilewright: --stage sass is not kno");
+  EXPECT_EQ(run("emit " + graph_ + " --target gpu").code, 2);
+}
+
+TEST_F(Cli, RunVerifies) {
+  const Outcome outcome = run("run " + graph_ + " --dim Sq=70 --dim Sk=90 --verify --repeat 1 --json");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const Json json = Json::parse(outcome.out);
+  EXPECT_EQ(json["dims"]["Sq"], 70);
+  EXPECT_EQ(json["default_dims"]["B"], 1);
+  EXPECT_EQ(json["fused_attentions"], 1);
+  EXPECT_TRUE(json["verified"][0]["pass"]);
+  const Outcome text = run("run " + graph_ + " --verify --repeat 1 --threads 1");
+  EXPECT_EQ(text.code, 0);
+  for (const char* word : {"fused", "template", "compile", "verified", "run", "memory"})
+    EXPECT_NE(text.out.find(word), std::string::npos) << word;
+}
+
+TEST_F(Cli, RunReadsAndWritesNumPy) {
+  const std::string q = npy("q.npy", "(1, 8, 5, 64)", 8 * 5 * 64), k = npy("k.npy", "(1, 8, 9, 64)", 8 * 9 * 64);
+  const std::string o = (folder_ / "o.npy").string();
+  const Outcome outcome = run("run " + graph_ + " --input q=" + q + " --input k=" + k + " --output o=" + o + " --repeat 1 --json");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(Json::parse(outcome.out)["dims"]["Sk"], 9);
+  const std::string written = read(o);
+  EXPECT_NE(written.find("(1, 8, 5, 64)"), std::string::npos);
+  EXPECT_EQ(written.size() % 64, 0u);
+  const std::string other = (folder_ / "o2.npy").string();
+  EXPECT_EQ(run("run " + graph_ + " --input q=" + q + " --input k=" + k + " --output o=" + other + " --repeat 1 --generic").code, 0);
+}
+
+TEST_F(Cli, BadInputsAreOneSentenceAndNothingIsWritten) {
+  const std::string q = npy("q.npy", "(1, 8, 5, 64)", 8 * 5 * 64), o = (folder_ / "o.npy").string();
+  const std::string cut = write("cut.npy", read(q).substr(0, 200)), flat = npy("flat.npy", "(8, 5, 64)", 8 * 5 * 64);
+  const std::string odd = npy("odd.npy", "(2, 8, 5, 64)", 2 * 8 * 5 * 64);
+  const std::string start = "run " + graph_ + " --output o=" + o + " --input q=";
+  const auto says = [&](const std::string& command, const std::string& sentence) {
+    const Outcome outcome = run(command);
+    EXPECT_EQ(outcome.code, 2) << command;
+    EXPECT_NE(outcome.err.find(sentence), std::string::npos) << outcome.err;
+    EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+    EXPECT_FALSE(fs::exists(o));
+  };
+  says(start + cut, "is truncated");
+  says(start + flat, "rank 3, expected 4");
+  says(start + q + " --dim Sq=6", "axis 2 of its file has size 5, expected Sq (Sq = 6 from --dim)");
+  says(start + q + " --input k=" + odd, "axis 0 of its file has size 2, expected B (B = 1 from %q)");
+  says(start + q + " --input z=" + q, "names %z, which is no parameter");
+  says(start + "nowhere.npy", "cannot read nowhere.npy");
+  says("run " + graph_ + " --dim Sq=-1", "dim Sq has the negative size -1");
+  says("run " + graph_ + " --dim Sq=1 --dim Sq=2", "dim Sq is given two sizes, 1 and 2");
+  says("run " + graph_ + " --dim Sq=99999999999999999999", "overflows 64 bits");
+  says("run " + graph_ + " --dim Sq=4611686018427387904", "overflows 64 bits");
+  says("run " + graph_ + " --dim X=4", "names X, which is no dim");
+  says("run " + graph_ + " --output nope=" + o, "names %nope, which is no result");
+  says("run " + graph_ + " --workspace-limit 10", "the workspace limit is 10 bytes");
+}
+
+TEST_F(Cli, EmitPrintsEveryStage) {
+  const auto emit = [&](const std::string& options) {
+    const Outcome outcome = run("emit " + graph_ + " " + options);
+    EXPECT_EQ(outcome.code, 0) << options << outcome.err;
+    return outcome.out;
+  };
+  EXPECT_NE(emit("--stage input").find("mask_causal"), std::string::npos);
+  EXPECT_EQ(emit("--stage canonical").find("mask_causal"), std::string::npos);
+  EXPECT_NE(emit("--stage fused").find("attention @causal"), std::string::npos);
+  EXPECT_NE(emit("--stage schedule --target cpu-avx2").find("avx2"), std::string::npos);
+  EXPECT_NE(emit("--stage ll --target cpu-avx512").find("define"), std::string::npos);
+  EXPECT_NE(emit("--stage asm --target cpu-avx512").find("zmm"), std::string::npos);
+  EXPECT_EQ(emit("--stage asm --target cpu-avx2").find("zmm"), std::string::npos);
+  EXPECT_EQ(Json::parse(emit("--stage tile --json"))["files"].size(), 1u);
+}
+
+TEST_F(Cli, FuseSaysWhatDidNot) {
+  EXPECT_NE(run("fuse " + graph_).out.find("attention @causal"), std::string::npos);
+  EXPECT_TRUE(Json::parse(run("fuse --json " + graph_).out)["not_fused"].empty());
+  const std::string plain = write("plain.attn", "graph @g(%x: f32[B,8]) -> f32[B,8] {\n  %p = softmax %x, axis=1 : f32[B,8]\n  return %p\n}\n");
+  EXPECT_EQ(run("fuse " + plain).code, 0);
+  const Outcome strict = run("run " + plain + " --require-fused");
+  EXPECT_EQ(strict.code, 2);
+  EXPECT_NE(strict.err.find("%p"), std::string::npos) << strict.err;
+  EXPECT_EQ(run("run " + plain + " --verify --repeat 1").code, 0);
+}
+
+TEST_F(Cli, DumpAndDevices) {
+  const Outcome dumped = run("run " + graph_ + " --repeat 1 --json --dump " + (folder_ / "dump").string());
+  ASSERT_EQ(dumped.code, 0) << dumped.err;
+  const fs::path kernel = Json::parse(dumped.out)["dump"].get<std::string>();
+  const Json manifest = Json::parse(read(kernel / "manifest.json"));
+  EXPECT_EQ(manifest["fused_attentions"], 1);
+  EXPECT_GT(manifest["kernels"][0]["code_bytes"], 0);
+  EXPECT_EQ(run("verify " + (kernel / "01_canonical.graph").string()).code, 0);
+  EXPECT_TRUE(Json::parse(run("devices --json").out).contains("isa"));
+}
+
+TEST_F(Cli, BenchRefusesUnknownRows) { EXPECT_EQ(run("bench --filter nothing-like-it").code, 2); }
+
+}  // namespace

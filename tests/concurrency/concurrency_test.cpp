@@ -1,0 +1,134 @@
+// Concurrent compiles and runs; ./dev tsan runs this under ThreadSanitizer.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <thread>
+
+#include "ir/text.h"
+#include "runtime/engine.h"
+
+namespace tilewright {
+namespace {
+
+Graph causal(int head_dim) {
+  std::string text = R"(
+graph @causal(%q: f32[B,4,Sq,D], %k: f32[B,2,Sk,D], %v: f32[B,2,Sk,D]) -> f32[B,4,Sq,D] {
+  %kh = repeat_heads %k, times=2           : f32[B,4,Sk,D]
+  %vh = repeat_heads %v, times=2           : f32[B,4,Sk,D]
+  %s  = matmul_nt %q, %kh                  : f32[B,4,Sq,Sk]
+  %a  = mul %s, 0.25                       : f32[B,4,Sq,Sk]
+  %e  = mask_causal %a, align=bottom_right : f32[B,4,Sq,Sk]
+  %p  = softmax %e, axis=3                 : f32[B,4,Sq,Sk]
+  %o  = matmul %p, %vh                     : f32[B,4,Sq,D]
+  return %o
+})";
+  for (size_t at = text.find(",D]"); at != std::string::npos; at = text.find(",D]"))
+    text.replace(at, 3, "," + std::to_string(head_dim) + "]");
+  auto graph = parse_graph(text);
+  EXPECT_TRUE(graph) << (graph ? "" : to_string(graph.error()));
+  return *graph;
+}
+
+struct Arguments {
+  std::vector<float> q, k, v, o;
+  std::vector<TensorView> in, out;
+  Arguments(int64_t sq, int64_t sk, int64_t d) {
+    const auto fill = [](std::vector<float>& values, int64_t count) {
+      values.resize(static_cast<size_t>(count));
+      for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(std::sin(1.3 * static_cast<double>(i)));
+    };
+    fill(q, 4 * sq * d);
+    fill(k, 2 * sk * d);
+    fill(v, 2 * sk * d);
+    fill(o, 4 * sq * d);
+    in = {TensorView::contiguous(q.data(), DType::f32, {1, 4, sq, d}),
+          TensorView::contiguous(k.data(), DType::f32, {1, 2, sk, d}),
+          TensorView::contiguous(v.data(), DType::f32, {1, 2, sk, d})};
+    out = {TensorView::contiguous(o.data(), DType::f32, {1, 4, sq, d})};
+  }
+  Arguments(const Arguments&) = delete;
+};
+
+constexpr int kThreads = 4;
+
+void in_threads(const std::function<void(int)>& task) {
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kThreads; ++i) threads.emplace_back(task, i);
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST(Concurrency, OneCompilePerKey) {
+  const auto engine = Engine::create({2, {}});
+  ASSERT_TRUE(engine);
+  const Graph graphs[] = {causal(8), causal(16)};
+  std::atomic<int> compiled{0};
+  std::vector<std::shared_ptr<Kernel>> kernels(kThreads);
+  in_threads([&](int i) {
+    auto kernel = engine->compile(graphs[i % 2]);
+    if (!kernel) return;
+    compiled += kernel->stats().cache_hit ? 0 : 1;
+    kernels[static_cast<size_t>(i)] = std::make_shared<Kernel>(*kernel);
+  });
+  EXPECT_EQ(compiled, 2);
+  for (const auto& kernel : kernels) ASSERT_TRUE(kernel);
+  EXPECT_EQ(&kernels[0]->program(), &kernels[2]->program());
+}
+
+TEST(Concurrency, OneKernelRunsInManyThreads) {
+  const auto engine = Engine::create({2, {}});
+  ASSERT_TRUE(engine);
+  const auto kernel = engine->compile(causal(16));
+  ASSERT_TRUE(kernel) << to_string(kernel.error());
+  for (const int64_t sq : {1, 40}) {
+    Arguments expected(sq, 60, 16);
+    ASSERT_TRUE(kernel->run(expected.in, expected.out));
+    std::atomic<int> wrong{0};
+    in_threads([&](int) {
+      for (int repeat = 0; repeat < 5; ++repeat) {
+        Arguments own(sq, 60, 16);
+        if (!kernel->run(own.in, own.out).ok() || own.o != expected.o) ++wrong;
+      }
+    });
+    EXPECT_EQ(wrong, 0);
+  }
+}
+
+TEST(Concurrency, CompileWhileOthersRun) {
+  const auto engine = Engine::create({2, {}});
+  ASSERT_TRUE(engine);
+  std::atomic<int> failures{0};
+  in_threads([&](int i) {
+    for (int repeat = 0; repeat < 2; ++repeat) {
+      CompileOptions options;
+      options.use_cache = repeat == 0;
+      const int head_dim = 8 + 8 * (i % 2);
+      const auto kernel = engine->compile(causal(head_dim), options);
+      Arguments own(20, 30, head_dim);
+      if (!kernel || !kernel->run(own.in, own.out).ok()) ++failures;
+    }
+  });
+  EXPECT_EQ(failures, 0);
+}
+
+TEST(Concurrency, SameBitsAtAnyThreadCount) {
+  const auto engine = Engine::create({1, {}});
+  ASSERT_TRUE(engine);
+  const auto kernel = engine->compile(causal(16));
+  ASSERT_TRUE(kernel);
+  for (const int64_t sq : {1, 3, 100}) {
+    Arguments one(sq, 3000, 16);
+    ASSERT_TRUE(kernel->run(one.in, one.out));
+    for (const int threads : {2, 3, 7}) {
+      Arguments many(sq, 3000, 16);
+      RunOptions options;
+      options.executor = make_thread_pool(threads);
+      ASSERT_TRUE(kernel->run(many.in, many.out, options));
+      EXPECT_EQ(std::memcmp(one.o.data(), many.o.data(), one.o.size() * sizeof(float)), 0) << sq << " " << threads;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tilewright

@@ -1,0 +1,310 @@
+#include "runtime/engine.h"
+
+#include <gtest/gtest.h>
+#include <xmmintrin.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <new>
+#include <set>
+#include <sstream>
+
+#include "ir/accuracy.h"
+#include "ir/text.h"
+#include "runtime/kernel_cache.h"
+
+namespace {
+thread_local bool counting = false;
+thread_local int allocations = 0;
+}  // namespace
+
+// GCC sees malloc behind inlined news and free behind inlined deletes and takes them for a mismatch.
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+void* operator new(size_t size) {
+  if (counting) ++allocations;
+  if (void* memory = std::malloc(size ? size : 1)) return memory;
+  throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+
+namespace tilewright {
+namespace {
+
+constexpr const char* kCausal = R"(
+graph @causal(%q: f32[B,4,Sq,16], %k: f32[B,2,Sk,16], %v: f32[B,2,Sk,16]) -> f32[B,4,Sq,16] {
+  %kh = repeat_heads %k, times=2           : f32[B,4,Sk,16]
+  %vh = repeat_heads %v, times=2           : f32[B,4,Sk,16]
+  %s  = matmul_nt %q, %kh                  : f32[B,4,Sq,Sk]
+  %a  = mul %s, 0.25                       : f32[B,4,Sq,Sk]
+  %e  = mask_causal %a, align=bottom_right : f32[B,4,Sq,Sk]
+  %p  = softmax %e, axis=3                 : f32[B,4,Sq,Sk]
+  %o  = matmul %p, %vh                     : f32[B,4,Sq,16]
+  return %o
+})";
+
+Graph graph_of(const std::string& text) {
+  auto graph = parse_graph(text);
+  EXPECT_TRUE(graph) << (graph ? "" : to_string(graph.error()));
+  return *graph;
+}
+
+const Engine& engine() {
+  static const Engine kEngine = *Engine::create({2, {}});
+  return kEngine;
+}
+
+Kernel compile(const Graph& graph, const CompileOptions& options = {}) {
+  auto kernel = engine().compile(graph, options);
+  EXPECT_TRUE(kernel) << (kernel ? "" : to_string(kernel.error()));
+  return *kernel;
+}
+
+struct Arguments {
+  std::vector<float> q, k, v, o;
+  std::vector<TensorView> in, out;
+  DimBindings dims;
+
+  Arguments(int64_t b, int64_t sq, int64_t sk) : dims{{"B", b}, {"Sq", sq}, {"Sk", sk}} {
+    const auto fill = [](std::vector<float>& values, int64_t count, double phase) {
+      values.resize(static_cast<size_t>(count));
+      for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(std::sin(phase + 1.7 * static_cast<double>(i)));
+    };
+    fill(q, b * 4 * sq * 16, 0.1);
+    fill(k, b * 2 * sk * 16, 0.2);
+    fill(v, b * 2 * sk * 16, 0.3);
+    fill(o, b * 4 * sq * 16, 0.4);
+    in = {TensorView::contiguous(q.data(), DType::f32, {b, 4, sq, 16}),
+          TensorView::contiguous(k.data(), DType::f32, {b, 2, sk, 16}),
+          TensorView::contiguous(v.data(), DType::f32, {b, 2, sk, 16})};
+    out = {TensorView::contiguous(o.data(), DType::f32, {b, 4, sq, 16})};
+  }
+  Arguments(const Arguments&) = delete;
+};
+
+std::string run(const Kernel& kernel, const Arguments& arguments, const RunOptions& options = {}) {
+  const auto ok = kernel.run(arguments.in, arguments.out, options);
+  return ok ? "" : to_string(ok.error());
+}
+
+void expect_right(const Graph& graph, const Arguments& arguments) {
+  const auto reports = verify_outputs(graph, arguments.dims, arguments.in, arguments.out);
+  ASSERT_TRUE(reports);
+  for (const AccuracyReport& report : *reports) EXPECT_TRUE(report.pass) << report.failure;
+}
+
+TEST(Engine, RunsAndIsRight) {
+  const Graph graph = graph_of(kCausal);
+  for (const bool generic : {false, true}) {
+    CompileOptions options;
+    options.force_generic = generic;
+    const Kernel kernel = compile(graph, options);
+    EXPECT_EQ(kernel.stats().fused_attentions, 1);
+    for (const auto& [sq, sk] : {std::pair<int64_t, int64_t>{1, 70}, {33, 47}, {130, 130}}) {
+      Arguments arguments(2, sq, sk);
+      ASSERT_EQ(run(kernel, arguments), "");
+      expect_right(graph, arguments);
+    }
+  }
+}
+
+TEST(Engine, MaterialisedMeansTheSame) {
+  const Graph graph = graph_of(kCausal);
+  CompileOptions options;
+  options.materialise = true;
+  const Kernel kernel = compile(graph, options);
+  EXPECT_EQ(kernel.stats().fused_attentions, 0);
+  Arguments arguments(1, 20, 31);
+  ASSERT_EQ(run(kernel, arguments), "");
+  expect_right(graph, arguments);
+}
+
+TEST(Engine, EmptySizes) {
+  const Kernel kernel = compile(graph_of(kCausal));
+  for (const auto& [b, sq, sk] : {std::array<int64_t, 3>{0, 5, 5}, {2, 0, 5}, {2, 5, 0}, {0, 0, 0}}) {
+    Arguments arguments(b, sq, sk);
+    ASSERT_EQ(run(kernel, arguments), "");
+    for (const float value : arguments.o) EXPECT_EQ(value, 0.0f);
+  }
+}
+
+TEST(Engine, ErrorsLeaveOutputsAlone) {
+  const Kernel kernel = compile(graph_of(kCausal));
+  Arguments arguments(1, 4, 6);
+  const std::vector<float> before = arguments.o;
+  arguments.in[2].shape[2] = 7;
+  EXPECT_EQ(run(kernel, arguments), "%v: axis 2 has size 7, expected Sk = 6 (Sk = 6 from axis 2 of %k)");
+  arguments.in[2].shape[2] = 6;
+  arguments.out[0].data = arguments.q.data();
+  EXPECT_EQ(run(kernel, arguments),
+            "%o: the output overlaps the input %q in memory, which only an inout parameter may");
+  EXPECT_EQ(arguments.o, before);
+}
+
+TEST(Engine, GivenWorkspaceMeansNoAllocation) {
+  const Kernel kernel = compile(graph_of(kCausal));
+  for (const int64_t sq : {1, 50}) {
+    Arguments arguments(2, sq, 90);
+    const int workers = engine().executor()->workers();
+    const auto bytes = kernel.workspace_bytes(arguments.dims, workers);
+    ASSERT_TRUE(bytes);
+    std::vector<char> memory(static_cast<size_t>(*bytes) + 64);
+    RunOptions options;
+    options.workspace = reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64);
+    options.workspace_bytes = *bytes;
+    allocations = 0;
+    counting = true;
+    const bool ok = kernel.run(arguments.in, arguments.out, options).ok();
+    counting = false;
+    EXPECT_TRUE(ok);
+    EXPECT_EQ(allocations, 0);
+    expect_right(kernel.graph(), arguments);
+  }
+}
+
+TEST(Engine, EstimateIsWhatRunsNeed) {
+  const Kernel kernel = compile(graph_of(kCausal));
+  Arguments arguments(1, 100, 200);
+  const int workers = engine().executor()->workers();
+  const auto full = kernel.memory_estimate(arguments.dims, workers);
+  ASSERT_TRUE(full);
+  EXPECT_EQ(full->outputs, 4 * 100 * 16 * 4);
+  EXPECT_EQ(*kernel.workspace_bytes(arguments.dims, workers), full->scratch + full->workspace);
+  EXPECT_GE(full->unfused, 4 * (4 * 100 * 200 * 4));
+  // Without room for packed K and V it still runs, and says what it takes.
+  const auto least = kernel.memory_estimate(arguments.dims, workers, full->scratch + full->workspace - 1);
+  ASSERT_TRUE(least);
+  const int64_t needed = least->scratch + least->workspace;
+  EXPECT_LT(needed, full->scratch + full->workspace);
+  RunOptions options;
+  options.workspace_limit = needed;
+  EXPECT_EQ(run(kernel, arguments, options), "");
+  expect_right(kernel.graph(), arguments);
+  options.workspace_limit = needed - 1;
+  EXPECT_EQ(run(kernel, arguments, options),
+            fmt::format("the workspace limit is {} bytes, but {} are needed: {} for temporaries and states, {} for the "
+                        "scratch of {} workers", needed - 1, needed, least->workspace, least->scratch, workers));
+  std::vector<char> memory(64);
+  options.workspace = memory.data() + (reinterpret_cast<uintptr_t>(memory.data()) % 64 == 0 ? 8 : 0);
+  options.workspace_bytes = int64_t{1} << 40;
+  EXPECT_EQ(run(kernel, arguments, options), "the workspace is not 64-byte aligned");
+}
+
+TEST(Engine, KernelsOutliveTheEngine) {
+  auto own = Engine::create({2, {}});
+  ASSERT_TRUE(own);
+  auto kernel = own->compile(graph_of(kCausal));
+  ASSERT_TRUE(kernel);
+  own = invalid("gone");
+  Arguments arguments(1, 40, 40);
+  ASSERT_EQ(run(*kernel, arguments), "");
+  expect_right(kernel->graph(), arguments);
+}
+
+TEST(Engine, CacheHits) {
+  const auto own = Engine::create({1, {}});
+  ASSERT_TRUE(own);
+  const Graph graph = graph_of(kCausal);
+  const auto first = own->compile(graph), second = own->compile(graph);
+  ASSERT_TRUE(first && second);
+  EXPECT_FALSE(first->stats().cache_hit);
+  EXPECT_TRUE(second->stats().cache_hit);
+  EXPECT_GT(first->stats().total_ms, 0);
+  EXPECT_EQ(&first->program(), &second->program());
+  // The same canonical form by another way: the redundant cast goes.
+  std::string text = kCausal;
+  text.replace(text.find("%p  = softmax %e"), 0, "%dead = add %a, 1 : f32[B,4,Sq,Sk]\n  ");
+  const auto third = own->compile(graph_of(text));
+  ASSERT_TRUE(third) << to_string(third.error());
+  EXPECT_TRUE(third->stats().cache_hit);
+  EXPECT_EQ(&first->program(), &third->program());
+  CompileOptions generic;
+  generic.force_generic = true;
+  const auto fourth = own->compile(graph, generic);
+  ASSERT_TRUE(fourth);
+  EXPECT_FALSE(fourth->stats().cache_hit);
+}
+
+TEST(Engine, RequireFusedNamesTheValue) {
+  CompileOptions options;
+  options.require_fused = true;
+  const auto kernel = engine().compile(graph_of(R"(
+graph @tail(%x: f32[B,8]) -> f32[B,8] {
+  %y = mul %x, 2.0 : f32[B,8]
+  return %y
+})"), options);
+  ASSERT_FALSE(kernel);
+  EXPECT_NE(to_string(kernel.error()).find("%y"), std::string::npos) << to_string(kernel.error());
+}
+
+TEST(Engine, DumpsEveryStage) {
+  const std::string folder = ::testing::TempDir() + "/tilewright_dump_test";
+  std::filesystem::remove_all(folder);
+  CompileOptions options;
+  options.dump_dir = folder;
+  const Kernel kernel = compile(graph_of(kCausal), options);
+  ASSERT_FALSE(kernel.dump_path().empty());
+  std::set<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(kernel.dump_path())) names.insert(entry.path().filename());
+  for (const char* name : {"00_input.graph", "01_canonical.graph", "02_fused.attention", "03_tile.tile",
+                           "04_schedule.txt", "manifest.json"})
+    EXPECT_TRUE(names.contains(name)) << name;
+  for (const char* stage : {"05_emit", "06_opt", "07_machine"})
+    EXPECT_TRUE(std::any_of(names.begin(), names.end(), [&](const std::string& name) { return name.starts_with(stage); }));
+  const auto read = [&](const char* name) {
+    std::ostringstream text;
+    text << std::ifstream(kernel.dump_path() + "/" + name).rdbuf();
+    return text.str();
+  };
+  EXPECT_TRUE(parse_graph(read("00_input.graph")));
+  EXPECT_TRUE(parse_graph(read("01_canonical.graph")));
+  EXPECT_TRUE(parse_attention(read("02_fused.attention")));
+  std::filesystem::remove_all(folder);
+}
+
+TEST(Engine, CallersExecutorAndFloatStateAreRespected) {
+  struct Counting final : Executor {
+    int calls = 0;
+    int workers() const override { return 3; }
+    void run(const std::function<void(int)>& task) override {
+      ++calls;
+      for (int worker : {2, 0, 1}) task(worker);
+    }
+  };
+  const auto executor = std::make_shared<Counting>();
+  const Kernel kernel = compile(graph_of(kCausal));
+  Arguments arguments(2, 60, 60);
+  RunOptions options;
+  options.executor = executor;
+  const unsigned before = _mm_getcsr();
+  ASSERT_EQ(run(kernel, arguments, options), "");
+  EXPECT_EQ(_mm_getcsr() & ~0x3Fu, before & ~0x3Fu);
+  EXPECT_GT(executor->calls, 0);
+  expect_right(kernel.graph(), arguments);
+}
+
+TEST(SharedCache, EvictsWhatWasUsedLongestAgo) {
+  SharedCache<int> cache(2);
+  int made = 0;
+  const auto get = [&](const std::string& key) {
+    bool hit = false;
+    const auto value = cache.get(key, hit, [&]() -> Result<std::shared_ptr<const int>> {
+      ++made;
+      return std::make_shared<const int>(made);
+    });
+    return hit && value.ok();
+  };
+  EXPECT_FALSE(get("a"));
+  EXPECT_FALSE(get("b"));
+  EXPECT_TRUE(get("a"));
+  EXPECT_FALSE(get("c"));
+  EXPECT_TRUE(get("a"));
+  EXPECT_FALSE(get("b"));
+  bool hit = false;
+  EXPECT_FALSE(cache.get("bad", hit, []() -> Result<std::shared_ptr<const int>> { return invalid("no"); }));
+  EXPECT_FALSE(get("bad"));
+}
+
+}  // namespace
+}  // namespace tilewright
