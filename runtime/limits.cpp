@@ -20,7 +20,10 @@ HWY_NOINLINE double fma_chains(int64_t rounds) {
   const hn::ScalableTag<T> d;
   auto factor = hn::Set(d, static_cast<T>(0.999));
   auto term = hn::Set(d, static_cast<T>(0.001));
-  auto a = hn::Iota(d, 0), b = a, c = a, e = a, f = a, g = a, h = a, i = a, j = a, k = a, l = a, m = a;
+  // Every chain starts elsewhere: chains that are equal are one chain to the compiler.
+  const auto start = [d](int chain) { return hn::Iota(d, static_cast<T>(chain)); };
+  auto a = start(0), b = start(1), c = start(2), e = start(3), f = start(4), g = start(5), h = start(6), i = start(7),
+       j = start(8), k = start(9), l = start(10), m = start(11);
   for (int64_t round = 0; round < rounds; ++round) {
     a = hn::MulAdd(a, factor, term);
     b = hn::MulAdd(b, factor, term);
