@@ -33,7 +33,7 @@ CpuSchedule schedule_decode(const TileProgram& program, const CpuTarget& target)
   s.strip_rows = s.block_q;
   s.mr = std::min<int64_t>(s.block_q, 4);
   s.nv = 1;
-  s.block_kv = 128;
+  s.block_kv = 256;
   s.reasons.push_back(fmt::format("at most {} query rows share one KV head, whose K and V are read once", s.block_q));
 
   // A power of two that does not depend on kv_len or on the number of workers, so that results do not (semantics 20).

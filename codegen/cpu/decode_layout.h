@@ -26,8 +26,9 @@ struct DecodeLayout {
   int64_t block_kv, split_kv;
   int64_t output_vectors;  ///< value vectors of a register tile
   DecodeOperand key, value;
-  int64_t query_stride;            ///< elements of a packed query row, a multiple of lanes
-  int64_t key_ahead, value_ahead;  ///< keys from the one being read to the one being prefetched
+  int64_t query_stride;  ///< elements of a packed query row, a multiple of lanes
+  /// Keys from the one being read to the one being prefetched into L1 and into L2.
+  int64_t key_near, key_far, value_near, value_far;
 
   /// A row's partial state in the workspace: value sums, then m and l.
   int64_t value_stride;

@@ -36,13 +36,16 @@ void DecodeTiles::prefetch_key_line(const DecodeBlock& keys, Value* ahead, Value
     row = b_.add(ahead, down);
     column = b_.add(b_.sub(first, b_.mul(down, b_.i64(lines))), b_.i64(i));
   }
-  prefetch(b_.element_pointer(l_.key.dtype, keys.base, b_.add(b_.mul(row, keys.stride), b_.mul(column, b_.i64(line)))));
+  Value* line_at =
+      b_.element_pointer(l_.key.dtype, keys.base, b_.add(b_.mul(row, keys.stride), b_.mul(column, b_.i64(line))));
+  prefetch(line_at, b_.element_pointer(l_.key.dtype, line_at, b_.mul(keys.stride, b_.i64(l_.key_far - l_.key_near))));
 }
 
 /// Memory stays busy while the lines asked for earlier are computed on.
-void DecodeTiles::prefetch(Value* pointer) {
+void DecodeTiles::prefetch(Value* near, Value* far) {
   auto* function = llvm::Intrinsic::getDeclaration(&b_.module(), llvm::Intrinsic::prefetch, {b_.pointer_type()});
-  b_.ir.CreateCall(function, {pointer, b_.ir.getInt32(0), b_.ir.getInt32(3), b_.ir.getInt32(1)});
+  b_.ir.CreateCall(function, {near, b_.ir.getInt32(0), b_.ir.getInt32(3), b_.ir.getInt32(1)});
+  b_.ir.CreateCall(function, {far, b_.ir.getInt32(0), b_.ir.getInt32(2), b_.ir.getInt32(1)});
 }
 
 Values DecodeTiles::read(const DecodeOperand& operand, Value* pointer, Value* first, bool tail) {
@@ -116,7 +119,7 @@ Value* DecodeTiles::dots(const DecodeBlock& keys, Value* key, int64_t count, Val
     Value* index = b_.min(i ? b_.add(key, b_.i64(i)) : key, last);
     pointers.push_back(b_.element_pointer(k.dtype, keys.base, b_.mul(index, keys.stride)));
   }
-  Value* ahead = b_.add(key, b_.i64(l_.key_ahead));
+  Value* ahead = b_.add(key, b_.i64(l_.key_near));
   const auto tile = static_cast<size_t>(l_.lanes);
   auto accumulate = [&](Values sums, Value* vector, bool tail) {
     const size_t parts = k.pairs && !tail ? 2 : 1;
@@ -207,16 +210,20 @@ void DecodeTiles::output_chunk(const KeyRun& run, Value* row, int64_t rows, Valu
       carried.push_back(b_.ir.CreateFMul(b_.load_vector(l_.dtype, slot(r, i), l_.lanes), factor));
   }
   Value* base = b_.element_pointer(v.dtype, run.values.base, b_.mul(first_vector, b_.i64(l_.lanes)));
-  Value* ahead = b_.mul(stride, b_.i64(l_.value_ahead));
+  Value* near = b_.mul(stride, b_.i64(l_.value_near));
+  Value* far = b_.mul(stride, b_.i64(l_.value_far));
   carried = b_.loop_nonempty(run.begin, run.end, 1, carried, [&](Value* key, Values next) {
     Value* pointer = b_.element_pointer(v.dtype, base, b_.mul(key, stride));
-    Value* later = b_.element_pointer(v.dtype, pointer, ahead);
+    Value* soon = b_.element_pointer(v.dtype, pointer, near);
+    Value* later = b_.element_pointer(v.dtype, pointer, far);
     Values weight;
     for (int64_t r = 0; r < rows; ++r)
       weight.push_back(b_.splat(b_.load(l_.dtype, at(weights, b_.add(key, b_.i64(r * l_.block_kv)))), l_.lanes));
     for (int64_t i = 0; i < vectors; i += parts) {
       const Values x = read(v, pointer, b_.i64(i), tail);
-      if (!tail) prefetch(b_.element_pointer(v.dtype, later, b_.i64(i * l_.lanes)));
+      if (!tail)
+        prefetch(b_.element_pointer(v.dtype, soon, b_.i64(i * l_.lanes)),
+                 b_.element_pointer(v.dtype, later, b_.i64(i * l_.lanes)));
       for (int64_t part = 0; part < parts; ++part)
         for (int64_t r = 0; r < rows; ++r) {
           Value*& sum = next[static_cast<size_t>(r * vectors + i + part)];

@@ -45,7 +45,7 @@ class DecodeTiles {
   void for_row_tiles(llvm::Value* rows, const std::function<void(llvm::Value* row, int64_t count)>& body);
   void prefetch_key_line(const DecodeBlock& keys, llvm::Value* ahead, llvm::Value* vector, int64_t i, int64_t count);
   llvm::Value* whole_rows(llvm::Value* rows);
-  void prefetch(llvm::Value* pointer);
+  void prefetch(llvm::Value* near, llvm::Value* far);
 
   LlvmBuilder& b_;
   const DecodeLayout& l_;
