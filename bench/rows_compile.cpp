@@ -50,7 +50,7 @@ Result<Done> compile_rows(const RowContext& context) {
 }
 
 Result<Done> memory_rows(const RowContext& context) {
-  const std::string group = "memory", name = "h1 d64 S131072 causal under 4 MB, of unlimited speed";
+  const std::string group = "memory limit, of the rate without", name = "h1 d64 S131072 causal, 4 MB";
   if (!context.wanted(group, name)) return Done{};
   constexpr int64_t kLimit = 4 << 20;
   const int64_t size = 131072;

@@ -1,7 +1,9 @@
 #include "runtime/kernel.h"
 
+#include <algorithm>
 #include <cstddef>
 
+#include "runtime/convert.h"
 #include "runtime/memory_plan.h"
 #include "runtime/step_executor.h"
 
@@ -17,6 +19,52 @@ TensorView temporary_view(const TensorSize& size, DType dtype, void* data, std::
     stride *= view.shape[i];
   }
   return view;
+}
+
+/// Outputs that lie on an inout parameter are computed beside it and copied when every step has read its inputs.
+class StagedOutputs {
+ public:
+  StagedOutputs(const Signature& signature, std::span<const TensorView> inputs, std::span<const TensorView> outputs)
+      : outputs_(outputs), staged_(outputs.size()), on_inout_(outputs.size(), false) {
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      staged_[i] = outputs[i];
+      on_inout_[i] = signature.has_inout() && signature.aliases_inout(inputs, outputs[i]);
+      if (on_inout_[i]) bytes_ += align_up(outputs[i].element_count() * size_of(outputs[i].dtype));
+    }
+  }
+
+  int64_t bytes() const { return bytes_; }
+  std::span<const TensorView> place(std::byte* memory) {
+    for (size_t i = 0; i < outputs_.size(); ++i) {
+      if (!on_inout_[i]) continue;
+      TensorView& view = staged_[i];
+      view.data = memory;
+      int64_t stride = 1;
+      for (int axis = view.rank; axis-- > 0; stride *= view.shape[axis]) view.strides[axis] = stride;
+      memory += align_up(view.element_count() * size_of(view.dtype));
+    }
+    return {staged_.data(), staged_.size()};
+  }
+  void copy_out() const {
+    for (size_t i = 0; i < outputs_.size(); ++i)
+      if (on_inout_[i]) convert(staged_[i], outputs_[i]);
+  }
+
+ private:
+  std::span<const TensorView> outputs_;
+  InlineArray<TensorView, 8> staged_;
+  InlineArray<char, 8> on_inout_;
+  int64_t bytes_ = 0;
+};
+
+/// Room to stage every result, for kernels whose outputs may lie on an inout parameter.
+int64_t staging_bytes(const Compiled& compiled, std::span<const int64_t> dims) {
+  int64_t sum = 0, bytes = 0;
+  if (!compiled.signature.has_inout()) return 0;
+  for (size_t i = 0; i < compiled.tensors.size(); ++i)
+    if (compiled.program.tensors[i].role == TensorRole::result && compiled.tensors[i].bytes(dims, bytes))
+      sum += align_up(bytes);
+  return sum;
 }
 
 void run_steps(const Compiled& compiled, const MemoryPlan& plan, std::span<const TensorView> inputs,
@@ -56,19 +104,25 @@ Result<Done> Kernel::run(std::span<const TensorView> inputs, std::span<const Ten
   if (auto ok = compiled.signature.check_outputs(inputs, outputs, dims); !ok) return ok;
 
   Executor& executor = options.executor ? *options.executor : *state_->executor;
-  const int64_t limit = options.workspace ? options.workspace_bytes : options.workspace_limit;
+  StagedOutputs staged(compiled.signature, inputs, outputs);
+  int64_t limit = options.workspace ? options.workspace_bytes : options.workspace_limit;
+  if (limit >= 0) limit = std::max<int64_t>(0, limit - staged.bytes());
   const MemoryPlan plan(compiled, dims, executor.workers(), limit);
   if (auto ok = plan.check(); !ok) return ok;
-  if (options.workspace) {
-    if (reinterpret_cast<uintptr_t>(options.workspace) % 64 != 0) return invalid("the workspace is not 64-byte aligned");
-    run_steps(compiled, plan, inputs, outputs, dims, static_cast<std::byte*>(options.workspace), executor);
-    return Done{};
+  const int64_t total = plan.total() + staged.bytes();
+  AlignedBuffer buffer;
+  auto* workspace = static_cast<std::byte*>(options.workspace);
+  if (workspace) {
+    if (reinterpret_cast<uintptr_t>(workspace) % 64 != 0) return invalid("the workspace is not 64-byte aligned");
+  } else if (total > 0) {
+    buffer = state_->buffers->take(total);
+    workspace = static_cast<std::byte*>(buffer.data());
+    if (!workspace)
+      return Diagnostic{ErrorKind::io, fmt::format("a workspace of {} bytes cannot be allocated", total), {}, 0};
   }
-  AlignedBuffer buffer = state_->buffers->take(plan.total());
-  if (plan.total() > 0 && !buffer.data())
-    return Diagnostic{ErrorKind::io, fmt::format("a workspace of {} bytes cannot be allocated", plan.total()), {}, 0};
-  run_steps(compiled, plan, inputs, outputs, dims, static_cast<std::byte*>(buffer.data()), executor);
-  state_->buffers->give_back(std::move(buffer));
+  run_steps(compiled, plan, inputs, staged.place(workspace + plan.total()), dims, workspace, executor);
+  staged.copy_out();
+  if (buffer.data()) state_->buffers->give_back(std::move(buffer));
   return Done{};
 }
 
@@ -93,7 +147,7 @@ Result<int64_t> Kernel::workspace_bytes(const DimBindings& bindings, int workers
   if (!dims) return dims.error();
   const MemoryPlan plan(*state_->compiled, *dims, workers, -1);
   if (auto ok = plan.check(); !ok) return ok.error();
-  return plan.total();
+  return plan.total() + staging_bytes(*state_->compiled, *dims);
 }
 
 Result<MemoryEstimate> Kernel::memory_estimate(const DimBindings& bindings, int workers,
@@ -112,7 +166,7 @@ Result<MemoryEstimate> Kernel::memory_estimate(const DimBindings& bindings, int 
     if (compiled.program.tensors[i].role == TensorRole::result) add(compiled.tensors[i], estimate.outputs);
   for (const TensorSize& value : compiled.intermediates) add(value, estimate.unfused);
   estimate.scratch = plan.scratch_total();
-  estimate.workspace = plan.shared_total();
+  estimate.workspace = plan.shared_total() + staging_bytes(compiled, *dims);
   return estimate;
 }
 

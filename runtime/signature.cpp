@@ -233,6 +233,16 @@ Result<Done> Signature::check_outputs(std::span<const TensorView> inputs, std::s
   return Done{};
 }
 
+bool Signature::has_inout() const { return std::find(inout_.begin(), inout_.end(), true) != inout_.end(); }
+
+bool Signature::aliases_inout(std::span<const TensorView> inputs, const TensorView& output) const {
+  ByteRange range, other;
+  byte_range(output, range);
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (inout_[i] && byte_range(inputs[i], other) && overlap(range, other)) return true;
+  return false;
+}
+
 Result<std::vector<int64_t>> Signature::from_bindings(const DimBindings& bindings) const {
   std::vector<int64_t> values;
   for (const std::string& name : dims_) {

@@ -27,6 +27,9 @@ class Signature {
   /// Checks outputs against dims, themselves and the inputs.
   Result<Done> check_outputs(std::span<const TensorView> inputs, std::span<const TensorView> outputs,
                              std::span<const int64_t> values) const;
+  bool has_inout() const;
+  /// Whether output `output` lies on an inout parameter; arguments have been checked.
+  bool aliases_inout(std::span<const TensorView> inputs, const TensorView& output) const;
   /// Values of dims() from a map. Errors: a missing or negative dim, a tensor whose size overflows.
   Result<std::vector<int64_t>> from_bindings(const DimBindings& bindings) const;
   DimBindings to_bindings(std::span<const int64_t> values) const;

@@ -191,6 +191,27 @@ TEST(Engine, EstimateIsWhatRunsNeed) {
   EXPECT_EQ(run(kernel, arguments, options), "the workspace is not 64-byte aligned");
 }
 
+TEST(Engine, OutputsMayLieOnAnInoutParameter) {
+  // Row i of the result reads row i of every earlier value: written in place too early, it would read itself.
+  const Kernel kernel = compile(graph_of(R"(
+graph @flip(inout %x: f32[S,4]) -> f32[S,4] {
+  %i = index axis=0    : i64[S,1]
+  %j = index axis=1    : i64[1,4]
+  %n = dim S-1         : i64[]
+  %r = sub %n, %i      : i64[S,1]
+  %y = load %x[%r, %j] : f32[S,4]
+  return %y
+})"));
+  std::vector<float> x(4 * 1000);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i);
+  const std::vector<float> before = x;
+  const TensorView view = TensorView::contiguous(x.data(), DType::f32, {1000, 4});
+  const auto ok = kernel.run(std::vector<TensorView>{view}, std::vector<TensorView>{view});
+  ASSERT_TRUE(ok) << to_string(ok.error());
+  for (size_t i = 0; i < 1000; ++i)
+    for (size_t j = 0; j < 4; ++j) ASSERT_EQ(x[4 * i + j], before[4 * (999 - i) + j]);
+}
+
 TEST(Engine, KernelsOutliveTheEngine) {
   auto own = Engine::create({2, {}});
   ASSERT_TRUE(own);
