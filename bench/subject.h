@@ -34,6 +34,7 @@ class Subject {
   std::vector<HostTensor> inputs_, outputs_;
   std::vector<TensorView> in_, out_;
   Work work_;
+  mutable std::vector<std::byte> workspace_;  ///< of `run`; grows to what the most workers need
 };
 
 /// Multi-head attention with a modification of the scores and a mask, as the rows of the benchmark want it.

@@ -211,14 +211,24 @@ void PrefillEmitter::strip(const Item& item, Value* row, Value* rows, Value* kv,
     skipped = b_.mul(b_.ir.CreateUDiv(b_.max(b_.sub(own.begin, kv), b_.i64(0)), b_.i64(l.panel)), b_.i64(l.panel));
   Value* first = b_.add(kv, skipped);
   Value* last = b_.min(own.end, end);
-  Value* visited = b_.ir.CreateICmpSLT(first, last);
-  auto unless_full = [&](Value* otherwise, const std::function<Value*()>& test) {
-    return b_.branch(full, [&] { return Values{otherwise}; }, [&] { return Values{test()}; })[0];
+  auto unless_full = [&](Values otherwise, const std::function<Values()>& test) {
+    return b_.branch(full, [&] { return otherwise; }, test);
   };
-  if (test_functions_[kSkip] && full)
-    visited = unless_full(visited, [&] {
-      return b_.ir.CreateAnd(visited, b_.ir.CreateNot(block_test(kSkip, item, row, rows, kv, end)));
+  if (test_functions_[kSkip] && full) {
+    // From the first to the last panel that is not skipped.
+    const Values shown = unless_full({first, last}, [&] {
+      return b_.loop(first, last, l.panel, {last, first}, [&](Value* panel, const Values& range) {
+        Value* next = b_.min(b_.add(panel, b_.i64(l.panel)), last);
+        Value* hidden = block_test(kSkip, item, row, rows, panel, next);
+        return Values{b_.ir.CreateSelect(hidden, range[0], b_.min(range[0], panel)),
+                      b_.ir.CreateSelect(hidden, range[1], next)};
+      });
     });
+    first = shown[0];
+    last = shown[1];
+    skipped = b_.sub(first, kv);
+  }
+  Value* visited = b_.ir.CreateICmpSLT(first, last);
   b_.when(visited, [&] {
     auto row_pointer = [&](int64_t region, int64_t per_row) {
       return at(scratch(region), b_.mul(row, b_.i64(per_row)));
@@ -236,7 +246,7 @@ void PrefillEmitter::strip(const Item& item, Value* row, Value* rows, Value* kv,
       whole = b_.ir.CreateICmpEQ(b_.ir.CreateAnd(columns, b_.i64(step - 1)), b_.i64(0));
       auto own_test = [&] { return block_test(kFull, item, row, rows, first, last); };
       if (!spec_.keep.is_constant_true())
-        whole = b_.ir.CreateAnd(whole, full ? unless_full(full, own_test) : own_test());
+        whole = b_.ir.CreateAnd(whole, full ? unless_full({full}, [&] { return Values{own_test()}; })[0] : own_test());
     }
     const StripState state{item.b,
                            item.h,
