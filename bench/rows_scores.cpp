@@ -19,7 +19,7 @@ Result<Done> mask_rows(const RowContext& context) {
   const auto plain = Subject::create(context.engine, attention_graph(kShape, Scores::plain), kDims);
   if (!plain) return plain.error();
   for (const Case& test : {Case{"ALiBi", Scores::alibi}, Case{"causal", Scores::causal},
-                           Case{"window 1024", Scores::window}, Case{"documents of 512", Scores::documents}}) {
+                           Case{"window 1024", Scores::window}, Case{"9 packed documents", Scores::documents}}) {
     if (!context.wanted(group, test.name)) continue;
     const auto subject = Subject::create(context.engine, attention_graph(kShape, test.scores), kDims);
     if (!subject) return subject.error();

@@ -61,8 +61,8 @@ CpuTemplate Subject::chosen() const { return schedule().kernel; }
 
 double Subject::visited() const {
   const Step& step = kernel_.program().steps[attention_step()];
-  return count_visited(spec(), dims_, step_tensors(kernel_.program(), step, in_), schedule().strip_rows,
-                       schedule().nr());
+  return count_visited(spec(), dims_, step_tensors(kernel_.program(), step, in_),
+                       {schedule().strip_rows, schedule().block_kv, schedule().nr()});
 }
 
 int64_t Subject::input_bytes() const {

@@ -91,23 +91,26 @@ Work count_work(const AttentionSpec& spec, const DimBindings& dims, std::span<co
 }
 
 double count_visited(const AttentionSpec& spec, const DimBindings& dims, std::span<const TensorView> tensors,
-                     int64_t rows, int64_t keys) {
+                     const VisitGrain& grain) {
   const int64_t heads = product_of(spec.batch, dims) * product_of(spec.heads, dims);
   const int64_t q_len = spec.q_len.evaluate(dims).value_or(0), kv_len = spec.kv_len.evaluate(dims).value_or(0);
   std::array<int64_t, 12> axes{};
   const auto set = [&](Axis axis, int64_t value) { axes[static_cast<size_t>(axis)] = value; };
   const auto value = [&](const Expr& expr) { return evaluate_int(expr, dims, tensors, axes); };
   int64_t visited = 0;
-  for (int64_t q = 0; q < q_len; q += rows) {
-    const int64_t last = std::min(q + rows, q_len) - 1;
+  for (int64_t q = 0; q < q_len; q += grain.rows) {
+    const int64_t last = std::min(q + grain.rows, q_len) - 1;
     set(Axis::q_lo, q);
     set(Axis::q_hi, last);
-    const int64_t begin = std::clamp<int64_t>(value(spec.kv_range.begin), 0, kv_len) / keys * keys;
+    const int64_t begin = std::clamp<int64_t>(value(spec.kv_range.begin), 0, kv_len) / grain.panel * grain.panel;
     const int64_t end = std::clamp<int64_t>(value(spec.kv_range.end), 0, kv_len);
-    for (int64_t kv = begin; kv < end; kv += keys) {
+    const int64_t stop = std::min((end + grain.panel - 1) / grain.panel * grain.panel, kv_len);
+    for (int64_t kv = begin / grain.keys * grain.keys; kv < end; kv += grain.keys) {
+      const int64_t block_end = std::min(kv + grain.keys, kv_len);
       set(Axis::kv_lo, kv);
-      set(Axis::kv_hi, std::min(kv + keys, kv_len) - 1);
-      if (!value(spec.kv_range.skip)) visited += (last - q + 1) * (std::min(kv + keys, kv_len) - kv);
+      set(Axis::kv_hi, block_end - 1);
+      if (!value(spec.kv_range.skip))
+        visited += (last - q + 1) * (std::min(block_end, stop) - std::max(kv, begin));
     }
   }
   return static_cast<double>(visited) * static_cast<double>(heads);

@@ -20,10 +20,14 @@ Work count_work(const AttentionSpec& spec, const DimBindings& dims, std::span<co
 /// Of all fused steps of a program whose masks read parameters only.
 Work count_work(const Program& program, const DimBindings& dims, std::span<const TensorView> inputs);
 
-/// Scores in the tiles of rows × keys that a template has to visit: those that the kv range does not rule out. Of
-/// b = h = 0, times B·H.
+/// How finely a template leaves scores out: strips of `rows`, blocks of `keys` by the block test, and within them
+/// panels of `panel` keys by the kv range.
+struct VisitGrain {
+  int64_t rows = 1, keys = 1, panel = 1;
+};
+/// Scores that a template of that grain has to visit. Of b = h = 0, times B·H.
 double count_visited(const AttentionSpec& spec, const DimBindings& dims, std::span<const TensorView> tensors,
-                     int64_t rows, int64_t keys);
+                     const VisitGrain& grain);
 /// The tensors of an attention step by spec tensor; those that are no inputs have null data.
 std::vector<TensorView> step_tensors(const Program& program, const Step& step, std::span<const TensorView> inputs);
 
