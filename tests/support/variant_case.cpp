@@ -122,7 +122,8 @@ void spoil_hidden_keys(const Graph& graph, const DimBindings& dims, std::vector<
   }
 }
 
-void fill_parameter(const std::string& graph, const std::string& name, TestTensor& tensor, const DimBindings& dims, std::mt19937_64& random) {
+void fill_parameter(const std::string& graph, const std::string& name, TestTensor& tensor, const DimBindings& dims,
+                    std::mt19937_64& random) {
   const auto size = [&](const char* dim) {
     const auto found = dims.find(dim);
     return found == dims.end() ? int64_t{0} : found->second;
