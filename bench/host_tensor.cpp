@@ -35,7 +35,9 @@ void gaussian_block(uint64_t seed, int64_t block, float* out) {
 
 }  // namespace
 
-double uniform(uint64_t seed, uint64_t counter) { return static_cast<double>(mix(mix(seed) + counter) >> 11) * 0x1p-53; }
+double uniform(uint64_t seed, uint64_t counter) {
+  return static_cast<double>(mix(mix(seed) + counter) >> 11) * 0x1p-53;
+}
 
 Result<HostTensor> make_tensor(DType dtype, const std::vector<int64_t>& shape) {
   int64_t bytes = size_of(dtype);
@@ -81,9 +83,10 @@ Result<HostTensor> make_input(const Graph& graph, ValueId param, const DimBindin
   for (const Dim& dim : node.type.shape) {
     const auto size = dim.evaluate(dims);
     if (!size || *size < 0)
-      return Diagnostic{ErrorKind::invalid, fmt::format("its size {} is {}", to_string(dim),
-                                                        size ? std::to_string(*size) : "not known or overflows"),
-                        node.name, 0};
+      return Diagnostic{
+          ErrorKind::invalid,
+          fmt::format("its size {} is {}", to_string(dim), size ? std::to_string(*size) : "not known or overflows"),
+          node.name, 0};
     shape.push_back(*size);
   }
   auto tensor = make_tensor(node.type.dtype, shape);
@@ -93,7 +96,8 @@ Result<HostTensor> make_input(const Graph& graph, ValueId param, const DimBindin
     return errors;
   }
   const uint64_t stream = mix(seed) ^ mix(static_cast<uint64_t>(raw(param)) + 17);
-  if (is_float(node.type.dtype)) fill_gaussian(tensor->view, stream, executor);
+  if (is_float(node.type.dtype))
+    fill_gaussian(tensor->view, stream, executor);
   else if (node.type.dtype == DType::boolean) {
     auto* values = static_cast<uint8_t*>(tensor->view.data);
     for (int64_t i = 0; i < tensor->view.element_count(); ++i)

@@ -49,8 +49,10 @@ class UseFinder {
       }
     }
     if (is_comparison(node.op) && (same(operand(0)) || same(operand(1)))) {
-      if (node.op == Op::eq || node.op == Op::ne) identifies = true;
-      else measures = true;
+      if (node.op == Op::eq || node.op == Op::ne)
+        identifies = true;
+      else
+        measures = true;
       extent = std::max(extent, extent_of(same(operand(0)) ? operand(1) : operand(0)));
     }
     if ((node.op == Op::add || node.op == Op::sub) && (same(operand(0)) || same(operand(1)))) offsets = true;
@@ -81,7 +83,8 @@ std::pair<int64_t, int64_t> score_extents(const Graph& graph, const DimBindings&
   for (const Node& node : graph.nodes)
     if ((node.op == Op::matmul_nt || node.op == Op::matmul) && node.type.shape.size() >= 2) {
       const size_t rank = node.type.shape.size();
-      return {node.type.shape[rank - 2].evaluate(dims).value_or(1), node.type.shape[rank - 1].evaluate(dims).value_or(1)};
+      return {node.type.shape[rank - 2].evaluate(dims).value_or(1),
+              node.type.shape[rank - 1].evaluate(dims).value_or(1)};
     }
   return {1, 1};
 }

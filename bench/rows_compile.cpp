@@ -39,12 +39,14 @@ Result<Done> compile_rows(const RowContext& context) {
     TW_CHECK(context.engine.compile(graph).ok());
     const auto series = measure_interleaved({[&] {
                                               return seconds_of([&] {
-                                                for (int i = 0; i < 100; ++i) TW_CHECK(context.engine.compile(graph).ok());
+                                                for (int i = 0; i < 100; ++i)
+                                                  TW_CHECK(context.engine.compile(graph).ok());
                                               });
                                             }},
                                             {0.1, 20, 200});
     const double each = series[0].median() * 1e4;
-    context.emit({group, "memory-cache hit", fmt::format("{:.2f} us", each), "", each, 10, false, "us", series[0].spread()});
+    context.emit(
+        {group, "memory-cache hit", fmt::format("{:.2f} us", each), "", each, 10, false, "us", series[0].spread()});
   }
   return Done{};
 }
@@ -61,10 +63,18 @@ Result<Done> memory_rows(const RowContext& context) {
   const auto memory = subject->kernel().memory_estimate(subject->dims(), executor->workers(), kLimit);
   if (!memory) return memory.error();
   const auto series = measure_interleaved(
-      {[&] { return subject->run(executor, TimeOf::wall, kLimit); }, [&] { return subject->run(executor); }}, {0, 1, 1});
+      {[&] { return subject->run(executor, TimeOf::wall, kLimit); }, [&] { return subject->run(executor); }},
+      {0, 1, 1});
   const double limited = series[0].median(), free = series[1].median();
-  Row row{group, name, fmt::format("{:.2f} s, {} KB in all", limited, (memory->scratch + memory->workspace) >> 10),
-          fmt::format("unlimited {:.2f} s", free), 100 * free / limited, 85, true, "%", 0};
+  Row row{group,
+          name,
+          fmt::format("{:.2f} s, {} KB in all", limited, (memory->scratch + memory->workspace) >> 10),
+          fmt::format("unlimited {:.2f} s", free),
+          100 * free / limited,
+          85,
+          true,
+          "%",
+          0};
   RowContext::expect(row, *subject, CpuTemplate::prefill);
   if (memory->scratch + memory->workspace >= kLimit) row.fall_back = "it takes 4 MB or more";
   context.emit(row);

@@ -23,10 +23,18 @@ Result<Done> decode_rows(const RowContext& context) {
         const double bytes = static_cast<double>(ranges[0].bytes + ranges[1].bytes);
         subject->run(executor);
         const auto series = measure_interleaved(
-            {[&] { return subject->run(executor, clock); }, [&] { return time_read(ranges, *executor, clock); }}, context.budget());
+            {[&] { return subject->run(executor, clock); }, [&] { return time_read(ranges, *executor, clock); }},
+            context.budget());
         const double own = series[0].median(), read = series[1].median();
-        Row row{group, name, fmt::format("{:.1f} GB/s", bytes / own * 1e-9),
-                fmt::format("read loop {:.1f}", bytes / read * 1e-9), 100 * read / own, 90, true, "%", series[0].spread()};
+        Row row{group,
+                name,
+                fmt::format("{:.1f} GB/s", bytes / own * 1e-9),
+                fmt::format("read loop {:.1f}", bytes / read * 1e-9),
+                100 * read / own,
+                90,
+                true,
+                "%",
+                series[0].spread()};
         RowContext::expect(row, *subject, CpuTemplate::decode);
         context.emit(row);
       }

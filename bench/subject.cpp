@@ -82,7 +82,8 @@ Graph attention_graph(const AttentionShape& shape, Scores scores) {
     v = b.repeat_heads(v, shape.heads / shape.kv_heads);
   }
   const DType wide = shape.dtype == DType::f64 ? DType::f64 : DType::f32;
-  ValueId s = b.binary(Op::mul, b.matmul_nt(q, k), b.constant(1 / std::sqrt(static_cast<double>(shape.head_dim)), wide));
+  ValueId s =
+      b.binary(Op::mul, b.matmul_nt(q, k), b.constant(1 / std::sqrt(static_cast<double>(shape.head_dim)), wide));
   const ValueId minus_inf = b.constant(-std::numeric_limits<double>::infinity(), wide);
   const ValueId i = b.index(2, {1, 1, q_len, 1}), j = b.index(3, {1, 1, 1, kv_len});
   switch (scores) {

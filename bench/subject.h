@@ -9,10 +9,12 @@ namespace tilewright::bench {
 
 class Subject {
  public:
-  static Result<Subject> create(const Engine& engine, Graph graph, DimBindings dims, const CompileOptions& options = {});
+  static Result<Subject> create(const Engine& engine, Graph graph, DimBindings dims,
+                                const CompileOptions& options = {});
 
   /// Seconds of one run. Errors of a run are our own bugs here: CHECKed.
-  double run(const std::shared_ptr<Executor>& executor, TimeOf clock = TimeOf::wall, int64_t workspace_limit = -1) const;
+  double run(const std::shared_ptr<Executor>& executor, TimeOf clock = TimeOf::wall,
+             int64_t workspace_limit = -1) const;
   const Kernel& kernel() const { return kernel_; }
   const DimBindings& dims() const { return dims_; }
   const std::vector<TensorView>& inputs() const { return in_; }

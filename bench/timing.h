@@ -14,8 +14,8 @@ struct Series {
 };
 
 struct TimingBudget {
-  double seconds = 1.0;   ///< stop after this much, but
-  int at_least = 3;       ///< not before so many repeats
+  double seconds = 1.0;  ///< stop after this much, but
+  int at_least = 3;      ///< not before so many repeats
   int at_most = 1000;
 };
 

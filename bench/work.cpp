@@ -109,8 +109,7 @@ double count_visited(const AttentionSpec& spec, const DimBindings& dims, std::sp
       const int64_t block_end = std::min(kv + grain.keys, kv_len);
       set(Axis::kv_lo, kv);
       set(Axis::kv_hi, block_end - 1);
-      if (!value(spec.kv_range.skip))
-        visited += (last - q + 1) * (std::min(block_end, stop) - std::max(kv, begin));
+      if (!value(spec.kv_range.skip)) visited += (last - q + 1) * (std::min(block_end, stop) - std::max(kv, begin));
     }
   }
   return static_cast<double>(visited) * static_cast<double>(heads);

@@ -9,9 +9,9 @@
 namespace tilewright::bench {
 
 struct Work {
-  double scores = 0;   ///< kept (b, h, q, kv)
-  double all = 0;      ///< B·H·Sq·Sk
-  double flops = 0;    ///< 2 · kept · (Dqk + Dv)
+  double scores = 0;  ///< kept (b, h, q, kv)
+  double all = 0;     ///< B·H·Sq·Sk
+  double flops = 0;   ///< 2 · kept · (Dqk + Dv)
 };
 
 /// Of one fused step. Exact when the mask's kv range says everything; otherwise from sampled rows. `tensors` are the

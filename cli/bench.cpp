@@ -1,8 +1,7 @@
 // tilewright bench: every promised figure as a ratio to a limit measured in the same run.
-#include "bench/rows.h"
-
 #include <fmt/format.h>
 
+#include "bench/rows.h"
 #include "cli/cli.h"
 
 namespace tilewright::cli {
@@ -19,7 +18,11 @@ void print_row(const bench::Row& row, std::string& group) {
   const std::string ratio = fmt::format("{:.{}f} {}", row.value, row.unit == "x" ? 2 : 1, row.unit);
   const std::string target = fmt::format("{} {:g} {}", row.at_least ? ">=" : "<=", row.target, row.unit);
   fmt::print("  {:<32}{:>16}  {:<24}{:>10}  {:>9}  {:<6} +-{:>2.0f} %  {}\n", row.name, row.measured, row.limit, ratio,
-             target, row.met() ? "ok" : row.fall_back.empty() ? "MISSED" : "VOID", 50 * row.spread, row.kernel);
+             target,
+             row.met()               ? "ok"
+             : row.fall_back.empty() ? "MISSED"
+                                     : "VOID",
+             50 * row.spread, row.kernel);
   if (!row.fall_back.empty()) fmt::print("  {:<32}{}\n", "", row.fall_back);
   std::fflush(stdout);
 }
@@ -34,9 +37,17 @@ int bench_command(const Options& options) {
     ++count;
     missed += row.met() ? 0 : 1;
     if (!options.json) return print_row(row, group);
-    rows.push_back({{"group", row.group}, {"name", row.name}, {"value", row.value}, {"unit", row.unit},
-                    {"target", row.target}, {"at_least", row.at_least}, {"met", row.met()}, {"measured", row.measured},
-                    {"limit", row.limit}, {"spread", row.spread}, {"template", row.kernel},
+    rows.push_back({{"group", row.group},
+                    {"name", row.name},
+                    {"value", row.value},
+                    {"unit", row.unit},
+                    {"target", row.target},
+                    {"at_least", row.at_least},
+                    {"met", row.met()},
+                    {"measured", row.measured},
+                    {"limit", row.limit},
+                    {"spread", row.spread},
+                    {"template", row.kernel},
                     {"fall_back", row.fall_back}});
   };
   if (!options.json)
@@ -44,8 +55,10 @@ int bench_command(const Options& options) {
                engine->target().cores);
   if (auto ok = measure_rows(*engine, options.rows, sink); !ok) return fail(ok.error(), options.json);
   if (count == 0) return fail(fmt::format("--filter {} matches no row", options.rows.filter), options.json);
-  if (options.json) fmt::print("{}\n", rows.dump(2));
-  else fmt::print("\n{} rows, {} missed\n", count, missed);
+  if (options.json)
+    fmt::print("{}\n", rows.dump(2));
+  else
+    fmt::print("\n{} rows, {} missed\n", count, missed);
   return missed == 0 ? kOk : kWrongResult;
 }
 

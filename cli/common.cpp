@@ -58,7 +58,8 @@ Result<int64_t> parse_integer(const std::string& what, const std::string& text) 
   int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error == std::errc::result_out_of_range) return invalid("{} is {}, which overflows 64 bits", what, text);
-  if (error != std::errc() || end != text.data() + text.size()) return invalid("{} is '{}', not an integer", what, text);
+  if (error != std::errc() || end != text.data() + text.size())
+    return invalid("{} is '{}', not an integer", what, text);
   return value;
 }
 

@@ -27,12 +27,15 @@ struct Model {
 const std::vector<Model>& models() {
   static const std::vector<Model> kModels = {
       {"Llama 3 8B: 32 heads, 8 kv heads, d 128, causal", "llama3_8b.attn", {{"B", 1}, {"Sq", 2048}, {"Sk", 2048}}},
-      {"Gemma 2 9B, even layers: 16 heads, 8 kv heads, d 256, softcap 50, window 4096", "gemma2_9b_local.attn",
+      {"Gemma 2 9B, even layers: 16 heads, 8 kv heads, d 256, softcap 50, window 4096",
+       "gemma2_9b_local.attn",
        {{"B", 1}, {"Sq", 8192}, {"Sk", 8192}}},
-      {"Gemma 2 9B, odd layers: the same with full causal attention", "gemma2_9b_global.attn",
+      {"Gemma 2 9B, odd layers: the same with full causal attention",
+       "gemma2_9b_global.attn",
        {{"B", 1}, {"Sq", 8192}, {"Sk", 8192}}},
       {"BERT base: 12 heads, d 64, padding mask, batch 8", "bert_base.attn", {{"B", 8}, {"Sq", 512}, {"Sk", 512}}},
-      {"GPT-OSS 20B, sliding layers: 64 heads, 8 kv heads, d 64, sink, window 128", "gpt_oss_20b.attn",
+      {"GPT-OSS 20B, sliding layers: 64 heads, 8 kv heads, d 64, sink, window 128",
+       "gpt_oss_20b.attn",
        {{"B", 1}, {"Sq", 4096}, {"Sk", 4096}}}};
   return kModels;
 }
@@ -65,8 +68,10 @@ Result<Report> run_model(const Model& model, const Options& options, const Engin
   accuracy.block_rows = block_rows(report);
   report.verify_seconds = bench::seconds_of([&] {
     auto verdict = verify_outputs(*graph, report.dims, in, out, accuracy);
-    if (verdict) report.accuracy = std::move(*verdict);
-    else report.failure = verdict.error();
+    if (verdict)
+      report.accuracy = std::move(*verdict);
+    else
+      report.failure = verdict.error();
   });
   if (!report.failure.empty()) return report.failure;
   auto materialised = time_materialised(report, in, engine);
@@ -87,8 +92,8 @@ std::string summary(const std::vector<Report>& reports) {
     for (const AccuracyReport& result : report.accuracy) ratio = std::max(ratio, result.worst_ratio);
     out += fmt::format("{:<18}{:<9}{:>6.1f} ms{:>8.1f} ms{:>9.1f}{:>7.0f} %{:>8.1f}x{:>14}{:>22}\n",
                        report.kernel->graph().name, kernels, report.kernel->stats().total_ms,
-                       report.seconds.median() * 1e3, report.gflops(), 100 * report.gflops() / report.peak_gflops.median(),
-                       report.materialised->speed_up(),
+                       report.seconds.median() * 1e3, report.gflops(),
+                       100 * report.gflops() / report.peak_gflops.median(), report.materialised->speed_up(),
                        report.passed() ? fmt::format("{:.2f} ok", ratio) : fmt::format("{:.2f} WRONG", ratio),
                        fmt::format("{} : {}", bytes_text(report.memory.scratch),
                                    bytes_text(static_cast<int64_t>(report.work.all) * 4)));

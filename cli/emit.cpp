@@ -14,8 +14,8 @@ struct Options {
 };
 
 /// The start of the dump files of each stage.
-const std::map<std::string, std::string> kStages = {{"input", "00_"},    {"canonical", "01_"}, {"fused", "02_"},
-                                                    {"tile", "03_"},     {"schedule", "04_"},  {"ll", "06_"},
+const std::map<std::string, std::string> kStages = {{"input", "00_"},      {"canonical", "01_"}, {"fused", "02_"},
+                                                    {"tile", "03_"},       {"schedule", "04_"},  {"ll", "06_"},
                                                     {"emitted-ll", "05_"}, {"asm", "07_"}};
 
 Result<CpuTarget> target_of(const std::string& name) {
@@ -32,8 +32,10 @@ Result<CpuTarget> target_of(const std::string& name) {
 int emit_command(const Options& options) {
   const auto prefix = kStages.find(options.stage);
   if (prefix == kStages.end())
-    return fail(fmt::format("--stage {} is not known; input, canonical, fused, tile, schedule, emitted-ll, ll and asm are",
-                            options.stage), options.json);
+    return fail(
+        fmt::format("--stage {} is not known; input, canonical, fused, tile, schedule, emitted-ll, ll and asm are",
+                    options.stage),
+        options.json);
   const auto target = target_of(options.target);
   if (!target) return fail(target.error(), options.json);
   const auto graph = read_graph(options.file);
@@ -51,7 +53,8 @@ int emit_command(const Options& options) {
   std::vector<const StageText*> found;
   for (const StageText& text : compilation->texts)
     if (text.file.starts_with(prefix->second)) found.push_back(&text);
-  if (found.empty()) return fail(fmt::format("the graph has no stage {}: nothing in it is an attention", options.stage), options.json);
+  if (found.empty())
+    return fail(fmt::format("the graph has no stage {}: nothing in it is an attention", options.stage), options.json);
   if (options.json) {
     Json files = Json::array();
     for (const StageText* text : found) files.push_back({{"file", text->file}, {"text", text->text}});

@@ -36,12 +36,15 @@ int fuse_command(const Options& options) {
   }
   for (const FusionNote& note : program->not_fused) {
     notes.push_back({{"value", note.value}, {"line", note.line}, {"reason", note.reason}});
-    text += fmt::format("// not fused: {}\n", to_string(Diagnostic{ErrorKind::unsupported, note.reason, note.value, note.line}));
+    text += fmt::format("// not fused: {}\n",
+                        to_string(Diagnostic{ErrorKind::unsupported, note.reason, note.value, note.line}));
     unfused.add({ErrorKind::unsupported, "does not fuse: " + note.reason, note.value, note.line});
   }
   if (options.require_fused && !unfused.empty()) return fail(unfused, options.json, options.file);
-  if (options.json) fmt::print("{}\n", Json{{"graph", graph->name}, {"steps", steps}, {"not_fused", notes}}.dump(2));
-  else fmt::print("{}", options.program ? print(*program) : text);
+  if (options.json)
+    fmt::print("{}\n", Json{{"graph", graph->name}, {"steps", steps}, {"not_fused", notes}}.dump(2));
+  else
+    fmt::print("{}", options.program ? print(*program) : text);
   return kOk;
 }
 

@@ -74,8 +74,9 @@ Result<Done> solve_dims(const Graph& graph, const std::map<std::string, NpyArray
         if (open.size() != 1) continue;
         const auto& [name, coefficient] = open[0];
         if ((size - *known) % coefficient != 0 || (size - *known) / coefficient < 0)
-          return about(graph[id].name, fmt::format("axis {} of its file has size {}, which no size of {} makes equal to {}",
-                                                   axis, size, name, to_string(shape[axis])));
+          return about(graph[id].name,
+                       fmt::format("axis {} of its file has size {}, which no size of {} makes equal to {}", axis, size,
+                                   name, to_string(shape[axis])));
         dims[name] = (size - *known) / coefficient;
         origin[name] = "%" + graph[id].name;
         progress = true;
@@ -100,7 +101,8 @@ Result<RunInputs> gather_inputs(const Graph& graph, const std::vector<std::strin
   for (const ValueId id : graph.params)
     for (const Dim& dim : graph.type(id).shape)
       for (const auto& [name, coefficient] : dim.terms()) unknown.erase(name);
-  if (!unknown.empty()) return invalid("--dim names {}, which is no dim of the graph's parameters", unknown.begin()->first);
+  if (!unknown.empty())
+    return invalid("--dim names {}, which is no dim of the graph's parameters", unknown.begin()->first);
   out.defaulted = add_default_dims(graph, out.dims);
 
   for (const ValueId id : graph.params) {

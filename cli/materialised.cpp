@@ -51,7 +51,8 @@ Result<Materialised> time_materialised(const Report& report, std::span<const Ten
       best.reduced = "at";
       for (const auto& [name, size] : sizes[i + 1])
         if (size != report.dims.at(name)) best.reduced += fmt::format(" {}={}", name, size);
-      best.reduced += fits ? ", for time" : fmt::format(", as it would take {}", bytes_text(memory ? memory->workspace : 0));
+      best.reduced +=
+          fits ? ", for time" : fmt::format(", as it would take {}", bytes_text(memory ? memory->workspace : 0));
       break;
     }
     if (!fits) return unsupported("the smallest size of materialised attention does not fit the memory");

@@ -36,8 +36,9 @@ void template_lines(std::string& out, const Report& report) {
     for (const std::string& reason : schedule.reasons) line(out, "", "because " + reason);
     for (size_t other = 0; other < step.schedules.size(); ++other)
       if (other != chosen && step.schedules[other].kernel != CpuTemplate::generic)
-        line(out, "", fmt::format("{} is compiled for {}", to_string(step.schedules[other].kernel),
-                                  other < step.use_when.size() ? step.use_when[other] : "other sizes"));
+        line(out, "",
+             fmt::format("{} is compiled for {}", to_string(step.schedules[other].kernel),
+                         other < step.use_when.size() ? step.use_when[other] : "other sizes"));
     for (const auto& refusal : step.refused)
       line(out, "", fmt::format("{} refused: {}", to_string(refusal.kernel), refusal.reason));
   }
@@ -63,7 +64,8 @@ std::string speed_text(const Report& report) {
 }
 
 std::string memory_text(const Report& report) {
-  std::string out = fmt::format("scratch {}, workspace {}", bytes_text(report.memory.scratch), bytes_text(report.memory.workspace));
+  std::string out =
+      fmt::format("scratch {}, workspace {}", bytes_text(report.memory.scratch), bytes_text(report.memory.workspace));
   if (report.work.all > 0)
     out += fmt::format("; the score matrix alone would take {}", bytes_text(static_cast<int64_t>(report.work.all) * 4));
   return out + fmt::format(", all unfused values {}", bytes_text(report.memory.unfused));

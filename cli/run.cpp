@@ -79,8 +79,10 @@ int run_command(const Options& options) {
   }
   for (const auto& [position, path] : *files)
     if (auto ok = write_npy(path, out[position]); !ok) return fail(ok.error(), options.json);
-  if (options.json) fmt::print("{}\n", json(report).dump(2));
-  else fmt::print("{}", text(report));
+  if (options.json)
+    fmt::print("{}\n", json(report).dump(2));
+  else
+    fmt::print("{}", text(report));
   return report.passed() ? kOk : kWrongResult;
 }
 

@@ -23,7 +23,8 @@ int verify_command(const Options& options) {
   if (options.json)
     fmt::print("{}\n", Json{{"graph", graph->name}, {"nodes", graph->nodes.size()}, {"params", params}}.dump(2));
   else
-    fmt::print("{}: graph @{}({}) is well-formed, {} values\n", options.file, graph->name, signature, graph->nodes.size());
+    fmt::print("{}: graph @{}({}) is well-formed, {} values\n", options.file, graph->name, signature,
+               graph->nodes.size());
   return kOk;
 }
 

@@ -27,6 +27,8 @@ class AlignedBuffer {
   int64_t bytes_ = 0;
 };
 
-constexpr int64_t align_up(int64_t bytes, int64_t alignment = 64) { return (bytes + alignment - 1) / alignment * alignment; }
+constexpr int64_t align_up(int64_t bytes, int64_t alignment = 64) {
+  return (bytes + alignment - 1) / alignment * alignment;
+}
 
 }  // namespace tilewright

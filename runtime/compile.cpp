@@ -90,7 +90,8 @@ class BackEnd {
     stats.not_fused = program.not_fused;
     for (const Step& step : program.steps)
       stats.fused_attentions += std::holds_alternative<AttentionStep>(step.what) ? 1 : 0;
-    if (stats.steps != stats.fused_attentions || stats.steps != 1) text("02_fused.program", [&] { return print(program); });
+    if (stats.steps != stats.fused_attentions || stats.steps != 1)
+      text("02_fused.program", [&] { return print(program); });
     if (!request_.options.require_fused) return Done{};
     Diagnostics errors;
     for (const FusionNote& note : program.not_fused)
@@ -163,7 +164,8 @@ class BackEnd {
       CompiledStep step;
       step.tensors = steps[i].tensors;
       const auto* attention = std::get_if<AttentionStep>(&steps[i].what);
-      const ArgsLayout layout = attention ? args_layout(attention->spec) : args_layout(std::get<LoopStep>(steps[i].what));
+      const ArgsLayout layout =
+          attention ? args_layout(attention->spec) : args_layout(std::get<LoopStep>(steps[i].what));
       for (const std::string& dim : layout.dims) {
         const auto found = std::find(names.begin(), names.end(), dim);
         TW_CHECK(found != names.end());

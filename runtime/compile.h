@@ -1,4 +1,5 @@
-// The whole line as one function: verify → canonicalize → fuse → per attention: tile program, plan, generate, LLVM, link.
+// The whole line as one function: verify → canonicalize → fuse → per attention: tile program, plan, generate, LLVM,
+// link.
 #pragma once
 
 #include "runtime/compiled.h"

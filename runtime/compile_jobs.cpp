@@ -12,17 +12,16 @@ namespace {
 void run_job(CompileJob& job, const CompileRequest& request) {
   const std::string label = job.loop ? "loop" : std::string(to_string(job.schedule.kernel));
   Stopwatch watch;
-  CpuKernelSource source =
-      job.loop ? generate_loop(*job.loop, request.target, job.symbol_prefix)
-               : generate_attention(*job.program, job.schedule, request.target, job.symbol_prefix);
+  CpuKernelSource source = job.loop ? generate_loop(*job.loop, request.target, job.symbol_prefix)
+                                    : generate_attention(*job.program, job.schedule, request.target, job.symbol_prefix);
   watch.lap(job.stages, "emit " + label);
   job.launch = std::move(source.launch);
   if (request.want_texts) {
     job.emitted_ir = source.module.text();
     watch.lap(job.stages, "dump");
   }
-  auto object = compile_module(std::move(source.module), request.target,
-                               {request.options.verify_modules, request.want_texts});
+  auto object =
+      compile_module(std::move(source.module), request.target, {request.options.verify_modules, request.want_texts});
   watch.lap(job.stages, "llvm " + label);
   if (!object) {
     job.errors = object.error();
@@ -35,8 +34,10 @@ void run_job(CompileJob& job, const CompileRequest& request) {
   if (!request.link) return;
   auto code = JitCode::load(object->bytes);
   watch.lap(job.stages, "link " + label);
-  if (code) job.code = *code;
-  else job.errors = code.error();
+  if (code)
+    job.code = *code;
+  else
+    job.errors = code.error();
 }
 
 }  // namespace

@@ -28,8 +28,8 @@ struct CompiledChoice {
 };
 
 struct CompiledStep {
-  std::vector<int> tensors;       ///< into Program::tensors
-  std::vector<size_t> dims;       ///< per ArgsLayout dim, its position in Signature::dims()
+  std::vector<int> tensors;  ///< into Program::tensors
+  std::vector<size_t> dims;  ///< per ArgsLayout dim, its position in Signature::dims()
   int64_t meta_words = 0;
   std::vector<CompiledChoice> choices;
 };
@@ -47,10 +47,10 @@ struct Compiled {
 
   Signature signature;
   Program program;
-  std::vector<TensorSize> tensors;       ///< of Program::tensors
-  std::vector<TensorSize> intermediates; ///< what materialising every value of the graph would take
+  std::vector<TensorSize> tensors;        ///< of Program::tensors
+  std::vector<TensorSize> intermediates;  ///< what materialising every value of the graph would take
   std::vector<CompiledStep> steps;
-  CompileStats stats;                    ///< of the compile that made it
+  CompileStats stats;  ///< of the compile that made it
   std::string dump_path;
 };
 

@@ -24,9 +24,12 @@ void store(void* address, T value) {
 double f16_value(uint16_t bits) {
   const int exponent = (bits >> 10) & 31, fraction = bits & 1023;
   double value = 0;
-  if (exponent == 31) value = fraction ? std::numeric_limits<double>::quiet_NaN() : std::numeric_limits<double>::infinity();
-  else if (exponent == 0) value = std::ldexp(fraction, -24);
-  else value = std::ldexp(1024 + fraction, exponent - 25);
+  if (exponent == 31)
+    value = fraction ? std::numeric_limits<double>::quiet_NaN() : std::numeric_limits<double>::infinity();
+  else if (exponent == 0)
+    value = std::ldexp(fraction, -24);
+  else
+    value = std::ldexp(1024 + fraction, exponent - 25);
   return bits & 0x8000 ? -value : value;
 }
 
@@ -87,8 +90,10 @@ void convert_row(const TensorView& from, const std::byte* source, int64_t source
   for (int64_t i = 0; i < count; ++i) {
     const std::byte* in = source + i * source_step * source_bytes;
     std::byte* out = target + i * target_step * target_bytes;
-    if (from.dtype == to.dtype) std::memcpy(out, in, static_cast<size_t>(source_bytes));
-    else write_element(to.dtype, out, read_element(from.dtype, in));
+    if (from.dtype == to.dtype)
+      std::memcpy(out, in, static_cast<size_t>(source_bytes));
+    else
+      write_element(to.dtype, out, read_element(from.dtype, in));
   }
 }
 
@@ -99,7 +104,8 @@ double read_element(DType dtype, const void* address) {
     case DType::f64: return load<double>(address);
     case DType::f32: return static_cast<double>(load<float>(address));
     case DType::f16: return f16_value(load<uint16_t>(address));
-    case DType::bf16: return static_cast<double>(std::bit_cast<float>(static_cast<uint32_t>(load<uint16_t>(address)) << 16));
+    case DType::bf16:
+      return static_cast<double>(std::bit_cast<float>(static_cast<uint32_t>(load<uint16_t>(address)) << 16));
     case DType::i64: return static_cast<double>(load<int64_t>(address));
     case DType::i32: return load<int32_t>(address);
     case DType::i8: return load<int8_t>(address);
@@ -139,9 +145,8 @@ void convert(const TensorView& from, const TensorView& to) {
       target += index[i] * to.strides[i];
     }
     convert_row(from, static_cast<const std::byte*>(from.data) + source * size_of(from.dtype),
-                from.rank ? from.strides[last] : 0, to,
-                static_cast<std::byte*>(to.data) + target * size_of(to.dtype), to.rank ? to.strides[last] : 0, count,
-                contiguous);
+                from.rank ? from.strides[last] : 0, to, static_cast<std::byte*>(to.data) + target * size_of(to.dtype),
+                to.rank ? to.strides[last] : 0, count, contiguous);
     int axis = last - 1;
     for (; axis >= 0 && ++index[axis] == from.shape[axis]; --axis) index[axis] = 0;
     if (axis < 0) return;

@@ -30,8 +30,11 @@ std::string manifest(const Compiled& compiled, const CpuTarget& target) {
   const CompileStats& stats = compiled.stats;
   Json json;
   json["graph"] = compiled.program.name;
-  json["target"] = {{"isa", to_string(target.isa)}, {"cores", target.cores}, {"l1_bytes", target.l1_bytes},
-                    {"l2_bytes", target.l2_bytes},  {"l3_bytes", target.l3_bytes}};
+  json["target"] = {{"isa", to_string(target.isa)},
+                    {"cores", target.cores},
+                    {"l1_bytes", target.l1_bytes},
+                    {"l2_bytes", target.l2_bytes},
+                    {"l3_bytes", target.l3_bytes}};
   json["graph_ops"] = stats.graph_ops;
   json["steps"] = stats.steps;
   json["fused_attentions"] = stats.fused_attentions;
@@ -70,8 +73,8 @@ Result<std::string> write_dump(const std::string& directory, const Compilation& 
   std::error_code error;
   fs::create_directories(folder, error);
   if (error)
-    return Diagnostic{ErrorKind::io, fmt::format("cannot make the dump folder {}: {}", folder.string(), error.message()),
-                      {}, 0};
+    return Diagnostic{
+        ErrorKind::io, fmt::format("cannot make the dump folder {}: {}", folder.string(), error.message()), {}, 0};
   for (const StageText& text : compilation.texts)
     if (auto ok = write(folder / text.file, text.text); !ok) return ok.error();
   if (auto ok = write(folder / "manifest.json", manifest(compiled, target)); !ok) return ok.error();

@@ -33,9 +33,8 @@ struct Engine::State {
 
   std::string canonical_key(const FrontEnd& front, const CompileOptions& options) const {
     return fmt::format("{} {} {} {}{}{}{} {}\n{}", to_string(target.isa), target_features(target), target.l2_bytes,
-                       options.require_fused, options.force_generic, options.verify_modules,
-                       options.materialise, options.dump_dir,
-                       front.canonical_text);
+                       options.require_fused, options.force_generic, options.verify_modules, options.materialise,
+                       options.dump_dir, front.canonical_text);
   }
 
   Result<CompiledPointer> compile_and_dump(const Graph& graph, FrontEnd front, const CompileOptions& options) const {

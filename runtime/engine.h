@@ -24,7 +24,7 @@ struct StageTime {
 /// What happened to one step, for manifests and people.
 struct StepReport {
   std::string name;
-  bool fused = false;               ///< an attention step
+  bool fused = false;  ///< an attention step
   std::vector<CpuPlan::Refusal> refused;
   std::vector<CpuSchedule> schedules;  ///< what was compiled, in order of preference
   std::vector<std::string> use_when;   ///< one per schedule, in words
@@ -37,8 +37,8 @@ struct CompileStats {
   std::vector<StageTime> stages;
   double total_ms = 0;
   bool cache_hit = false;
-  int graph_ops = 0;       ///< before
-  int steps = 0;           ///< after
+  int graph_ops = 0;  ///< before
+  int steps = 0;      ///< after
   int fused_attentions = 0;
   std::vector<FusionNote> not_fused;
   std::vector<StepReport> step_reports;
@@ -47,15 +47,15 @@ struct CompileStats {
 /// Bytes, before anything runs.
 struct MemoryEstimate {
   int64_t outputs = 0;
-  int64_t scratch = 0;          ///< all workers
-  int64_t workspace = 0;        ///< temporaries, packed K/V and split states, as the limit allows
-  int64_t unfused = 0;          ///< what the graph's intermediate values take when each is materialised
+  int64_t scratch = 0;    ///< all workers
+  int64_t workspace = 0;  ///< temporaries, packed K/V and split states, as the limit allows
+  int64_t unfused = 0;    ///< what the graph's intermediate values take when each is materialised
 };
 
 struct CompileOptions {
-  bool require_fused = false;   ///< anything unfused is an error
+  bool require_fused = false;  ///< anything unfused is an error
   bool force_generic = false;
-  std::string dump_dir;         ///< overrides TILEWRIGHT_DUMP
+  std::string dump_dir;  ///< overrides TILEWRIGHT_DUMP
   bool use_cache = true;
   bool verify_modules = false;  ///< LLVM verifier on every module
   /// No fusion: every op is a step of its own with its value in memory. For comparison, never for use.
@@ -90,7 +90,7 @@ class Kernel {
   /// Per step of program(), which of its StepReport::schedules runs at these dims (0 for loop steps).
   Result<std::vector<size_t>> choices(const DimBindings& dims) const;
 
-  const Graph& graph() const;       ///< as given
+  const Graph& graph() const;  ///< as given
   const Program& program() const;
   const CompileStats& stats() const;
   const std::string& dump_path() const;  ///< empty when nothing was dumped
@@ -103,8 +103,8 @@ class Kernel {
 };
 
 struct EngineOptions {
-  int threads = 0;                  ///< 0 = TILEWRIGHT_THREADS or one per core
-  std::optional<CpuIsa> max_isa;    ///< caps the detected ISA further than TILEWRIGHT_MAX_ISA
+  int threads = 0;                ///< 0 = TILEWRIGHT_THREADS or one per core
+  std::optional<CpuIsa> max_isa;  ///< caps the detected ISA further than TILEWRIGHT_MAX_ISA
 };
 
 class Engine {

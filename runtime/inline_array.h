@@ -12,8 +12,10 @@ template <class T, size_t kInline>
 class InlineArray {
  public:
   explicit InlineArray(size_t size, T value = {}) : size_(size) {
-    if (size > kInline) more_.assign(size, value);
-    else inline_.fill(value);
+    if (size > kInline)
+      more_.assign(size, value);
+    else
+      inline_.fill(value);
   }
   InlineArray(const InlineArray&) = delete;
   InlineArray& operator=(const InlineArray&) = delete;

@@ -114,11 +114,9 @@ int64_t LaunchExpr::evaluate(std::span<const int64_t> dims) const {
   }
   for (size_t i = 0; i < steps_.size(); ++i) {
     const Step& step = steps_[i];
-    const int64_t value =
-        step.kind == ExprKind::op
-            ? apply(step.op, values[step.args[0]], values[step.args[1]], values[step.args[2]],
-                    step.dtype == DType::boolean)
-            : step.dim.evaluate(dims);
+    const int64_t value = step.kind == ExprKind::op ? apply(step.op, values[step.args[0]], values[step.args[1]],
+                                                            values[step.args[2]], step.dtype == DType::boolean)
+                                                    : step.dim.evaluate(dims);
     values[i] = wrap(value, step.dtype);
   }
   return values[steps_.size() - 1];

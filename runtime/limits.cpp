@@ -1,5 +1,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "runtime/limits.cpp"
+#include "runtime/limits.h"
+
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -7,7 +9,6 @@
 #include <ctime>
 
 #include "runtime/float_environment.h"
-#include "runtime/limits.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tilewright {

@@ -18,8 +18,7 @@ double now(TimeOf clock);
 
 /// GFLOP/s of fused multiply-adds on independent accumulators, all workers of `executor` together, over about
 /// `seconds`. dtype is f32 or f64; 0 when the ISA level is not there.
-double measure_fma_peak(CpuIsa isa, DType dtype, Executor& executor, double seconds,
-                        TimeOf clock = TimeOf::wall);
+double measure_fma_peak(CpuIsa isa, DType dtype, Executor& executor, double seconds, TimeOf clock = TimeOf::wall);
 
 struct MemoryRange {
   const void* data = nullptr;

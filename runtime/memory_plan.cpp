@@ -93,9 +93,10 @@ Result<Done> MemoryPlan::check_sizes() const {
 Result<Done> MemoryPlan::check() const {
   if (auto sizes = check_sizes(); !sizes) return sizes;
   if (limit_ >= 0 && total_ > limit_)
-    return invalid("the workspace limit is {} bytes, but {} are needed: {} for temporaries and states, {} for the "
-                   "scratch of {} workers",
-                   limit_, total_, shared_total(), scratch_total(), workers_);
+    return invalid(
+        "the workspace limit is {} bytes, but {} are needed: {} for temporaries and states, {} for the "
+        "scratch of {} workers",
+        limit_, total_, shared_total(), scratch_total(), workers_);
   return Done{};
 }
 

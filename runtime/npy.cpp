@@ -53,13 +53,15 @@ class HeaderParser {
         if (!value) return broken(name_, "has a structured dtype; plain numbers are needed");
         const auto dtype = dtype_of(*value);
         if (!dtype)
-          return broken(name_, fmt::format("has dtype '{}'; f8 f4 f2 i8 i4 i1 (little-endian) and bool can be read",
-                                           *value));
+          return broken(name_,
+                        fmt::format("has dtype '{}'; f8 f4 f2 i8 i4 i1 (little-endian) and bool can be read", *value));
         array_.dtype = *dtype;
         seen_descr_ = true;
       } else if (*key == "fortran_order" && !seen_order_) {
-        if (take_word("True")) array_.fortran_order = true;
-        else if (!take_word("False")) return bad();
+        if (take_word("True"))
+          array_.fortran_order = true;
+        else if (!take_word("False"))
+          return bad();
         seen_order_ = true;
       } else if (*key == "shape" && !seen_shape_) {
         if (!shape()) return bad();
@@ -144,8 +146,7 @@ Result<NpyArray> parse_npy(const std::string& name, std::vector<char> file) {
   if (file.size() < 10 || std::string_view(file.data(), 6) != kMagic)
     return broken(name, "is no NPY file: it does not start with \\x93NUMPY");
   const int version = static_cast<unsigned char>(file[6]);
-  if (version != 1 && version != 2)
-    return broken(name, fmt::format("is NPY version {}; 1 and 2 can be read", version));
+  if (version != 1 && version != 2) return broken(name, fmt::format("is NPY version {}; 1 and 2 can be read", version));
   const size_t start = version == 1 ? 10 : 12;
   size_t length = 0;
   for (size_t i = start; i-- > 8 && i < file.size();) length = length << 8 | static_cast<unsigned char>(file[i]);

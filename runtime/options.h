@@ -9,11 +9,11 @@
 namespace tilewright {
 
 struct EnvironmentOptions {
-  std::string dump_dir;              ///< TILEWRIGHT_DUMP
-  std::optional<CpuIsa> max_isa;     ///< TILEWRIGHT_MAX_ISA = avx2 | avx512
-  bool max_isa_unreadable = false;   ///< the variable was set to something else
-  int threads = 0;                   ///< TILEWRIGHT_THREADS, 0 = all cores
-  bool verbose = false;              ///< TILEWRIGHT_VERBOSE
+  std::string dump_dir;             ///< TILEWRIGHT_DUMP
+  std::optional<CpuIsa> max_isa;    ///< TILEWRIGHT_MAX_ISA = avx2 | avx512
+  bool max_isa_unreadable = false;  ///< the variable was set to something else
+  int threads = 0;                  ///< TILEWRIGHT_THREADS, 0 = all cores
+  bool verbose = false;             ///< TILEWRIGHT_VERBOSE
 };
 const EnvironmentOptions& environment();
 

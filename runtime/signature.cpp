@@ -133,8 +133,8 @@ Signature::Signature(const Graph& graph) {
     for (size_t param = 0; param < param_types_.size(); ++param)
       for (size_t axis = 0; axis < param_shapes_[param].size(); ++axis) {
         DimFormula rest = param_shapes_[param][axis];
-        const auto open = std::partition(rest.terms.begin(), rest.terms.end(),
-                                         [&](const auto& term) { return known[term.first]; });
+        const auto open =
+            std::partition(rest.terms.begin(), rest.terms.end(), [&](const auto& term) { return known[term.first]; });
         if (rest.terms.end() - open != 1) continue;
         const auto [dim, coefficient] = *open;
         rest.terms.erase(open);
@@ -202,16 +202,16 @@ Result<Done> Signature::check_outputs(std::span<const TensorView> inputs, std::s
     const TensorType& type = result_types_[i];
     const std::string& name = result_names_[i];
     if (view.dtype != type.dtype)
-      return about(name, fmt::format("the output's dtype is {}, expected {}", to_string(view.dtype),
-                                     to_string(type.dtype)));
+      return about(name,
+                   fmt::format("the output's dtype is {}, expected {}", to_string(view.dtype), to_string(type.dtype)));
     if (view.rank != type.rank())
-      return about(name, fmt::format("the output's rank is {}, expected {} for {}", view.rank, type.rank(),
-                                     to_string(type)));
+      return about(name,
+                   fmt::format("the output's rank is {}, expected {} for {}", view.rank, type.rank(), to_string(type)));
     for (size_t axis = 0; axis < type.shape.size(); ++axis) {
       int64_t expected = 0;
       if (!result_shapes_[i][axis].evaluate_checked(values, expected) || expected < 0)
-        return about(name, fmt::format("axis {} is {}, which these inputs make negative", axis,
-                                       to_string(type.shape[axis])));
+        return about(name,
+                     fmt::format("axis {} is {}, which these inputs make negative", axis, to_string(type.shape[axis])));
       if (view.shape[axis] != expected)
         return about(name, fmt::format("the output's axis {} has size {}, expected {}{}", axis, view.shape[axis],
                                        to_string(type.shape[axis]),
@@ -258,8 +258,8 @@ Result<std::vector<int64_t>> Signature::from_bindings(const DimBindings& binding
       int64_t size = 0;
       const bool fits = shape[axis].evaluate_checked(values, size);
       if (fits && size < 0)
-        return about(name, fmt::format("axis {} is {}, which these dims make {}", axis, to_string(type.shape[axis]),
-                                       size));
+        return about(name,
+                     fmt::format("axis {} is {}, which these dims make {}", axis, to_string(type.shape[axis]), size));
       if (!fits || __builtin_mul_overflow(bytes, std::max<int64_t>(size, 1), &bytes))
         return about(name, "its size in bytes overflows 64 bits");
     }

@@ -60,7 +60,8 @@ class Cli : public ::testing::Test {
 
 TEST_F(Cli, VerifyTellsGoodFromBad) {
   EXPECT_EQ(run("verify " + graph_).code, 0);
-  const std::string bad = write("bad.attn", "graph @g(%q: f32[B,8]) -> f32[B,8] {\n  %o = frobnicate %q : f32[B,8]\n  return %o\n}\n");
+  const std::string bad =
+      write("bad.attn", "graph @g(%q: f32[B,8]) -> f32[B,8] {\n  %o = frobnicate %q : f32[B,8]\n  return %o\n}\n");
   const Outcome outcome = run("verify " + bad);
   EXPECT_EQ(outcome.code, 2);
   EXPECT_NE(outcome.err.find("line 2"), std::string::npos) << outcome.err;
@@ -98,14 +99,18 @@ TEST_F(Cli, RunVerifies) {
 TEST_F(Cli, RunReadsAndWritesNumPy) {
   const std::string q = npy("q.npy", "(1, 8, 5, 64)", 8 * 5 * 64), k = npy("k.npy", "(1, 8, 9, 64)", 8 * 9 * 64);
   const std::string o = (folder_ / "o.npy").string();
-  const Outcome outcome = run("run " + graph_ + " --input q=" + q + " --input k=" + k + " --output o=" + o + " --repeat 1 --json");
+  const Outcome outcome =
+      run("run " + graph_ + " --input q=" + q + " --input k=" + k + " --output o=" + o + " --repeat 1 --json");
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_EQ(Json::parse(outcome.out)["dims"]["Sk"], 9);
   const std::string written = read(o);
   EXPECT_NE(written.find("(1, 8, 5, 64)"), std::string::npos);
   EXPECT_EQ(written.size() % 64, 0u);
   const std::string other = (folder_ / "o2.npy").string();
-  EXPECT_EQ(run("run " + graph_ + " --input q=" + q + " --input k=" + k + " --output o=" + other + " --repeat 1 --generic").code, 0);
+  EXPECT_EQ(
+      run("run " + graph_ + " --input q=" + q + " --input k=" + k + " --output o=" + other + " --repeat 1 --generic")
+          .code,
+      0);
 }
 
 TEST_F(Cli, BadInputsAreOneSentenceAndNothingIsWritten) {
@@ -154,7 +159,8 @@ TEST_F(Cli, EmitPrintsEveryStage) {
 TEST_F(Cli, FuseSaysWhatDidNot) {
   EXPECT_NE(run("fuse " + graph_).out.find("attention @causal"), std::string::npos);
   EXPECT_TRUE(Json::parse(run("fuse --json " + graph_).out)["not_fused"].empty());
-  const std::string plain = write("plain.attn", "graph @g(%x: f32[B,8]) -> f32[B,8] {\n  %p = softmax %x, axis=1 : f32[B,8]\n  return %p\n}\n");
+  const std::string plain = write(
+      "plain.attn", "graph @g(%x: f32[B,8]) -> f32[B,8] {\n  %p = softmax %x, axis=1 : f32[B,8]\n  return %p\n}\n");
   EXPECT_EQ(run("fuse " + plain).code, 0);
   const Outcome strict = run("run " + plain + " --require-fused");
   EXPECT_EQ(strict.code, 2);

@@ -47,7 +47,8 @@ TEST(Convert, Bf16RoundsToEvenAndKeepsNaN) {
 }
 
 TEST(Convert, F16RoundsToEven) {
-  const std::vector<float> values = {1.0f + 0x1p-11f, 1.0f + 3 * 0x1p-11f, 0x1p-25f, 0x1.8p-25f, 65519.9f, 65520.0f, 3 * 0x1p-25f};
+  const std::vector<float> values = {1.0f + 0x1p-11f, 1.0f + 3 * 0x1p-11f, 0x1p-25f, 0x1.8p-25f, 65519.9f,
+                                     65520.0f,        3 * 0x1p-25f};
   std::vector<uint16_t> out(values.size());
   convert_f32_to_f16(values.data(), out.data(), static_cast<int64_t>(out.size()));
   const std::vector<uint16_t> expected = {0x3C00, 0x3C02, 0x0000, 0x0001, 0x7BFF, 0x7C00, 0x0002};

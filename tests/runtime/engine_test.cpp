@@ -69,7 +69,8 @@ struct Arguments {
   Arguments(int64_t b, int64_t sq, int64_t sk) : dims{{"B", b}, {"Sq", sq}, {"Sk", sk}} {
     const auto fill = [](std::vector<float>& values, int64_t count, double phase) {
       values.resize(static_cast<size_t>(count));
-      for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(std::sin(phase + 1.7 * static_cast<double>(i)));
+      for (size_t i = 0; i < values.size(); ++i)
+        values[i] = static_cast<float>(std::sin(phase + 1.7 * static_cast<double>(i)));
     };
     fill(q, b * 4 * sq * 16, 0.1);
     fill(k, b * 2 * sk * 16, 0.2);
@@ -184,7 +185,8 @@ TEST(Engine, EstimateIsWhatRunsNeed) {
   options.workspace_limit = needed - 1;
   EXPECT_EQ(run(kernel, arguments, options),
             fmt::format("the workspace limit is {} bytes, but {} are needed: {} for temporaries and states, {} for the "
-                        "scratch of {} workers", needed - 1, needed, least->workspace, least->scratch, workers));
+                        "scratch of {} workers",
+                        needed - 1, needed, least->workspace, least->scratch, workers));
   std::vector<char> memory(64);
   options.workspace = memory.data() + (reinterpret_cast<uintptr_t>(memory.data()) % 64 == 0 ? 8 : 0);
   options.workspace_bytes = int64_t{1} << 40;
@@ -254,7 +256,8 @@ TEST(Engine, RequireFusedNamesTheValue) {
 graph @tail(%x: f32[B,8]) -> f32[B,8] {
   %y = mul %x, 2.0 : f32[B,8]
   return %y
-})"), options);
+})"),
+                                       options);
   ASSERT_FALSE(kernel);
   EXPECT_NE(to_string(kernel.error()).find("%y"), std::string::npos) << to_string(kernel.error());
 }
@@ -267,12 +270,14 @@ TEST(Engine, DumpsEveryStage) {
   const Kernel kernel = compile(graph_of(kCausal), options);
   ASSERT_FALSE(kernel.dump_path().empty());
   std::set<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(kernel.dump_path())) names.insert(entry.path().filename());
+  for (const auto& entry : std::filesystem::directory_iterator(kernel.dump_path()))
+    names.insert(entry.path().filename());
   for (const char* name : {"00_input.graph", "01_canonical.graph", "02_fused.attention", "03_tile.tile",
                            "04_schedule.txt", "manifest.json"})
     EXPECT_TRUE(names.contains(name)) << name;
   for (const char* stage : {"05_emit", "06_opt", "07_machine"})
-    EXPECT_TRUE(std::any_of(names.begin(), names.end(), [&](const std::string& name) { return name.starts_with(stage); }));
+    EXPECT_TRUE(
+        std::any_of(names.begin(), names.end(), [&](const std::string& name) { return name.starts_with(stage); }));
   const auto read = [&](const char* name) {
     std::ostringstream text;
     text << std::ifstream(kernel.dump_path() + "/" + name).rdbuf();

@@ -29,8 +29,7 @@ TEST(ThreadPool, RunsFromSeveralThreadsAndNests) {
   std::vector<std::thread> callers;
   for (int i = 0; i < 4; ++i)
     callers.emplace_back([&] {
-      for (int repeat = 0; repeat < 50; ++repeat)
-        pool->run([&](int) { pool->run([&](int) { ++sum; }); });
+      for (int repeat = 0; repeat < 50; ++repeat) pool->run([&](int) { pool->run([&](int) { ++sum; }); });
     });
   for (std::thread& caller : callers) caller.join();
   EXPECT_EQ(sum, 4 * 50 * 9);

@@ -48,11 +48,14 @@ TEST(Npy, HonoursFortranOrder) {
 
 TEST(Npy, ReadsVersionTwoScalarsAndEmptyArrays) {
   EXPECT_TRUE(parse_npy("a", file_of("{'descr': '<i8', 'fortran_order': False, 'shape': (), }\n", 8, 2)));
-  EXPECT_TRUE(parse_npy("a", file_of("{'shape': (0, 9223372036854775807, 5), 'descr': '|b1', 'fortran_order': False}", 0)));
+  EXPECT_TRUE(
+      parse_npy("a", file_of("{'shape': (0, 9223372036854775807, 5), 'descr': '|b1', 'fortran_order': False}", 0)));
 }
 
 TEST(Npy, RefusesHostileFiles) {
-  const auto says = [](const std::string& header, size_t data) { return why(parse_npy("a.npy", file_of(header, data))); };
+  const auto says = [](const std::string& header, size_t data) {
+    return why(parse_npy("a.npy", file_of(header, data)));
+  };
   EXPECT_EQ(why(parse_npy("a.npy", {'P', 'K'})), "a.npy is no NPY file: it does not start with \\x93NUMPY");
   EXPECT_EQ(why(parse_npy("a.npy", file_of("", 0, 3))), "a.npy is NPY version 3; 1 and 2 can be read");
   EXPECT_EQ(says("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }", 23),
