@@ -1,4 +1,6 @@
 // Memory to tiles and back, and the two products.
+#include <algorithm>
+
 #include "codegen/cpu/generic_template.h"
 
 namespace tilewright::cpu {
@@ -145,8 +147,20 @@ void GenericTemplate::dot(const TileInst& inst) {
   for_rows([&](Value* row) {
     for_groups(tile(inst.dst).width, [&](Value* column, int64_t vectors) {
       const Values zeros(static_cast<size_t>(vectors), b_.constant(type_, 0, lanes_));
-      const Values sums = multiply_add(b_.i64(total_head_dim()), pointer(queries_, row, b_.i64(0)),
-                                       pointer(keys_, b_.i64(0), column), keys_.width, zeros);
+      Values sums;
+      // Every term, and every piece of a long one, is a sum of its own: the error grows with the longest of them.
+      constexpr int64_t kPiece = 128;
+      int64_t start = 0;
+      for (const DotTerm& term : spec_.dots)
+        for (const int64_t end = start + term.head_dim; start < end;) {
+          const int64_t count = std::min(kPiece, end - start);
+          Values piece = multiply_add(b_.i64(count), pointer(queries_, row, b_.i64(start)),
+                                      pointer(keys_, b_.i64(start), column), keys_.width, zeros);
+          piece.resize(zeros.size());
+          for (size_t i = 0; i < sums.size(); ++i) piece[i] = b_.ir.CreateFAdd(sums[i], piece[i]);
+          sums = std::move(piece);
+          start += count;
+        }
       for (int64_t i = 0; i < vectors; ++i)
         store(tile(inst.dst), row, b_.add(column, b_.i64(i * lanes_)), sums[static_cast<size_t>(i)]);
     });

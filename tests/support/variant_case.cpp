@@ -99,7 +99,7 @@ class Respeller {
 };
 
 // Keys that no query of batch b may see, whatever else is masked: semantics 4 promises that they are never read.
-bool hidden(const Graph& graph, const std::vector<TestTensor>& inputs, int64_t b, int64_t kv, int64_t sk) {
+bool is_hidden(const Graph& graph, const std::vector<TestTensor>& inputs, int64_t b, int64_t kv, int64_t sk) {
   for (size_t i = 0; i < graph.params.size() && i < inputs.size(); ++i) {
     const std::string& name = graph[graph.params[i]].name;
     if (name == "len" && static_cast<double>(kv) >= inputs[i].get(b)) return true;
@@ -117,7 +117,7 @@ void spoil_hidden_keys(const Graph& graph, const DimBindings& dims, std::vector<
     TestTensor& tensor = inputs[i];
     const int64_t width = tensor.shape().back();
     for (int64_t row = 0; width > 0 && row < tensor.size() / width; ++row)
-      if (hidden(graph, inputs, row / sk->second / tensor.shape()[1], row % sk->second, sk->second))
+      if (is_hidden(graph, inputs, row / sk->second / tensor.shape()[1], row % sk->second, sk->second))
         for (int64_t d = 0; d < width; ++d) tensor.set(row * width + d, std::numeric_limits<double>::quiet_NaN());
   }
 }
@@ -154,14 +154,13 @@ std::string_view to_string(Numbers numbers) {
   return kNames[static_cast<size_t>(numbers)];
 }
 
-std::vector<Variant> variants(const std::string& folder) {
+std::vector<Variant> all_variants(const std::string& folder) {
   std::vector<Variant> list;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     if (entry.path().extension() != ".attn") continue;
     Variant variant;
     variant.stem = entry.path().stem().string();
     variant.number = std::stoi(variant.stem);
-    if (kLater.count(variant.number)) continue;
     std::ostringstream text;
     text << std::ifstream(entry.path()).rdbuf();
     auto graph = parse_graph(text.str());
@@ -170,6 +169,12 @@ std::vector<Variant> variants(const std::string& folder) {
     list.push_back(std::move(variant));
   }
   std::sort(list.begin(), list.end(), [](const Variant& a, const Variant& b) { return a.number < b.number; });
+  return list;
+}
+
+std::vector<Variant> variants(const std::string& folder) {
+  std::vector<Variant> list = all_variants(folder);
+  std::erase_if(list, [](const Variant& variant) { return kLater.count(variant.number) > 0; });
   return list;
 }
 
@@ -196,14 +201,15 @@ DimBindings bind_sizes(const Graph& graph, const Sizes& sizes) {
   return dims;
 }
 
-std::vector<TestTensor> variant_inputs(const Graph& graph, const DimBindings& dims, std::mt19937_64& random) {
+std::vector<TestTensor> variant_inputs(const Graph& graph, const DimBindings& dims, std::mt19937_64& random,
+                                       Hidden hidden) {
   std::vector<TestTensor> inputs;
   for (ValueId id : graph.params) {
     const TensorType& type = graph.type(id);
     inputs.emplace_back(type.dtype, concrete_shape(type, dims), static_cast<Layout>(random() % 4), random);
     fill_parameter(graph.name, graph[id].name, inputs.back(), dims, random);
   }
-  spoil_hidden_keys(graph, dims, inputs);
+  if (hidden == Hidden::nan) spoil_hidden_keys(graph, dims, inputs);
   return inputs;
 }
 

@@ -28,7 +28,9 @@ struct Variant {
   Graph graph;
   friend void PrintTo(const Variant& variant, std::ostream* out) { *out << variant.stem; }  ///< for gtest
 };
-/// Those that have a kernel in this version, in order. `folder` is examples/variants.
+/// All of examples/variants, in order.
+std::vector<Variant> all_variants(const std::string& folder);
+/// Those that have a kernel in this version.
 std::vector<Variant> variants(const std::string& folder);
 
 /// The variant with other numbers and head dims. Aborts when the file is not what the suite expects (a test of ours).
@@ -41,8 +43,12 @@ struct Sizes {
 /// Binds every dim of the graph; graphs with one sequence length take `sk`.
 DimBindings bind_sizes(const Graph& graph, const Sizes& sizes);
 
+/// What K and V hold at the keys that no query may see. Only fused kernels promise not to read them (semantics 4).
+enum class Hidden : uint8_t { nan, finite };
+
 /// Parameters in signature order: lengths within [0, Sk+2] with a zero among them, sorted document ids, table indices a
-/// little outside the table, masks with whole rows off. K and V hold NaN at the keys that no query may see.
-std::vector<TestTensor> variant_inputs(const Graph& graph, const DimBindings& dims, std::mt19937_64& random);
+/// little outside the table, masks with whole rows off.
+std::vector<TestTensor> variant_inputs(const Graph& graph, const DimBindings& dims, std::mt19937_64& random,
+                                       Hidden hidden = Hidden::nan);
 
 }  // namespace tilewright::testing

@@ -106,7 +106,8 @@ class VariantCase {
                         static_cast<Layout>(random_() % 4), random_);
       RunOptions options;
       if (random_() % 3 == 0)  // just enough: K and V are packed on the fly
-        if (auto least = kernel.memory_estimate(dims, 1, 0)) options.workspace_limit = least->scratch + least->workspace;
+        if (auto least = kernel.memory_estimate(dims, 1, 0))
+          options.workspace_limit = least->scratch + least->workspace;
       const TensorView view = output.view();
       if (auto done = kernel.run(views, {&view, 1}, options); !done) {
         fail(tally, where + to_string(done.error()));
