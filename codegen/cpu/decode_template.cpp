@@ -24,6 +24,7 @@ class DecodeMerge {
   void kernel(const std::string& symbol) {
     auto& ir = b_.ir;
     b_.begin_kernel(symbol);
+    b_.mark_cold();  // one pass over the partial states, a thousandth of the keys' bytes
     ArgsReader args(b_, args_layout_);
     std::optional<ExprEmitter> sink;
     if (spec_.sink) sink.emplace(b_, args, spec_.tensors, *spec_.sink, 1, Axis::kv);
