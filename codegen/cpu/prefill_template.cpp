@@ -214,12 +214,21 @@ void PrefillEmitter::strip(const Item& item, Value* row, Value* rows, Value* kv,
   auto unless_full = [&](Values otherwise, const std::function<Values()>& test) {
     return b_.branch(full, [&] { return otherwise; }, test);
   };
+  if (test_functions_[kSkip] && full) {
+    // From the first to the last panel that is not skipped; an empty range stays empty.
+    const Values shown = unless_full({first, last}, [&] {
+      return b_.loop(first, last, l.panel, {last, b_.min(first, last)}, [&](Value* panel, const Values& range) {
+        Value* next = b_.min(b_.add(panel, b_.i64(l.panel)), last);
+        Value* hidden = block_test(kSkip, item, row, rows, panel, next);
+        return Values{b_.ir.CreateSelect(hidden, range[0], b_.min(range[0], panel)),
+                      b_.ir.CreateSelect(hidden, range[1], next)};
+      });
+    });
+    first = shown[0];
+    last = shown[1];
+    skipped = b_.sub(first, kv);
+  }
   Value* visited = b_.ir.CreateICmpSLT(first, last);
-  if (test_functions_[kSkip] && full)
-    visited = unless_full({visited}, [&] {
-      Value* hidden = block_test(kSkip, item, row, rows, kv, end);
-      return Values{b_.ir.CreateAnd(visited, b_.ir.CreateNot(hidden))};
-    })[0];
   b_.when(visited, [&] {
     auto row_pointer = [&](int64_t region, int64_t per_row) {
       return at(scratch(region), b_.mul(row, b_.i64(per_row)));
