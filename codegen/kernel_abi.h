@@ -38,17 +38,17 @@ ArgsLayout args_layout(const LoopStep& step);
 /// Phases run in order with a barrier between them.
 struct LaunchPhase {
   std::string symbol;
-  Expr items;                    ///< i64 over dims
-  bool only_when_packed = false; ///< left out when KernelArgs::packed is null
+  Expr items;                     ///< i64 over dims
+  bool only_when_packed = false;  ///< left out when KernelArgs::packed is null
 };
 
 struct LaunchInfo {
   CpuSchedule schedule;
-  Expr use_when;                ///< bool over dims
+  Expr use_when;  ///< bool over dims
   std::vector<LaunchPhase> phases;
-  int64_t scratch_bytes = 0;    ///< per worker, independent of sequence lengths
-  Expr workspace_bytes;         ///< i64 over dims; must be given
-  Expr packed_bytes;            ///< i64 over dims; may be withheld (slower, never wrong)
+  int64_t scratch_bytes = 0;  ///< per worker, independent of sequence lengths
+  Expr workspace_bytes;       ///< i64 over dims; must be given
+  Expr packed_bytes;          ///< i64 over dims; may be withheld (slower, never wrong)
 };
 
 }  // namespace tilewright

@@ -12,15 +12,14 @@ struct Block {
   int64_t block_q, block_kv, strip_rows;
 };
 // Measured best for f32 on 48 KB L1 and 2 MB L2; the loops below shrink them for less. See docs/performance-log.md.
-constexpr Block kBlocks[] = {
-    {32, 384, 512, 12}, {128, 384, 256, 12}, {256, 192, 128, 24}, {512, 192, 64, 24}};
+constexpr Block kBlocks[] = {{32, 384, 512, 12}, {128, 384, 256, 12}, {256, 192, 128, 24}, {512, 192, 64, 24}};
 
 /// Micro-kernel shapes that fill the registers, best first.
 struct Tile {
   int64_t mr, nv;
 };
 constexpr Tile kTiles32[] = {{6, 4}, {4, 5}, {8, 3}, {3, 7}};  // of 32 registers: mr·nv sums, nv of B, 1 of A
-constexpr Tile kTiles16[] = {{6, 2}, {4, 3}};                   // of 16
+constexpr Tile kTiles16[] = {{6, 2}, {4, 3}};                  // of 16
 
 /// The first shape that pads the value dim least: one shape serves both products.
 Tile best_tile(std::span<const Tile> tiles, int64_t value_vectors) {
@@ -50,11 +49,12 @@ CpuSchedule schedule_prefill(const TileProgram& program, const CpuTarget& target
   s.lanes = accumulator_lanes(program, target);
   s.k_unroll = 2;
   const int64_t value_vectors = (dv + s.lanes - 1) / s.lanes;
-  const Tile tile = target.isa == CpuIsa::avx512 ? best_tile(kTiles32, value_vectors) : best_tile(kTiles16, value_vectors);
+  const Tile tile =
+      target.isa == CpuIsa::avx512 ? best_tile(kTiles32, value_vectors) : best_tile(kTiles16, value_vectors);
   s.mr = tile.mr;
   s.nv = tile.nv;
-  s.reasons.push_back(fmt::format("a {}x{} micro-kernel keeps its sums in {} of {} vector registers and fits Dv {}", s.mr,
-                                  s.nv, s.mr * s.nv, target.vector_registers(), dv));
+  s.reasons.push_back(fmt::format("a {}x{} micro-kernel keeps its sums in {} of {} vector registers and fits Dv {}",
+                                  s.mr, s.nv, s.mr * s.nv, target.vector_registers(), dv));
 
   const Block* block = std::find_if(std::begin(kBlocks), std::end(kBlocks) - 1,
                                     [&](const Block& t) { return std::max(dqk, dv) <= t.head_dim; });

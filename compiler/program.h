@@ -15,7 +15,7 @@ struct ProgramTensor {
   std::string name;
   TensorType type;
   TensorRole role = TensorRole::temporary;
-  int position = -1;              ///< param or result number
+  int position = -1;                  ///< param or result number
   int first_step = 0, last_step = 0;  ///< lifetime of a temporary, inclusive
 };
 
@@ -29,8 +29,8 @@ enum class LoopKind : uint8_t {
 /// An unfused piece: a loop nest over `extents` (axis i is Axis(i)). `output` maps the axes it keeps to the tensor.
 struct LoopStep {
   LoopKind kind = LoopKind::pointwise;
-  std::string name;                  ///< the graph value it computes
-  std::vector<SpecTensor> tensors;   ///< what `value`, `value2`, `sink` and `output` refer to
+  std::string name;                 ///< the graph value it computes
+  std::vector<SpecTensor> tensors;  ///< what `value`, `value2`, `sink` and `output` refer to
   Shape extents;
   Op op = Op::reduce_sum;
   int axis = -1;
@@ -51,7 +51,7 @@ struct Step {
 
 /// Why something was not fused, for people.
 struct FusionNote {
-  std::string value;   ///< the graph value that stopped it
+  std::string value;  ///< the graph value that stopped it
   int line = 0;
   std::string reason;  ///< one sentence
 };

@@ -14,9 +14,9 @@ std::string_view to_string(CpuTemplate name) {
 }
 
 std::string print(const CpuSchedule& s) {
-  std::string text = fmt::format("{} {}: block_q {}, block_kv {}, strip_rows {}, micro-kernel {}x{} vectors of {}, k_unroll {}",
-                                 to_string(s.kernel), to_string(s.isa), s.block_q, s.block_kv, s.strip_rows, s.mr, s.nv,
-                                 s.lanes, s.k_unroll);
+  std::string text = fmt::format(
+      "{} {}: block_q {}, block_kv {}, strip_rows {}, micro-kernel {}x{} vectors of {}, k_unroll {}",
+      to_string(s.kernel), to_string(s.isa), s.block_q, s.block_kv, s.strip_rows, s.mr, s.nv, s.lanes, s.k_unroll);
   if (s.split_kv > 0) text += fmt::format(", split_kv {}", s.split_kv);
   return text;
 }

@@ -15,13 +15,13 @@ std::string_view to_string(CpuTemplate name);
 struct CpuSchedule {
   CpuTemplate kernel = CpuTemplate::generic;
   CpuIsa isa = CpuIsa::avx2;
-  int64_t lanes = 8;        ///< vector lanes of the accumulation type
-  int64_t block_q = 1;      ///< query rows of one work item
-  int64_t block_kv = 64;    ///< keys of one step, a multiple of nr
-  int64_t strip_rows = 6;   ///< query rows whose S tile stays in L1
-  int64_t mr = 6, nv = 4;   ///< micro-kernel: rows × vectors of the S and O products
+  int64_t lanes = 8;       ///< vector lanes of the accumulation type
+  int64_t block_q = 1;     ///< query rows of one work item
+  int64_t block_kv = 64;   ///< keys of one step, a multiple of nr
+  int64_t strip_rows = 6;  ///< query rows whose S tile stays in L1
+  int64_t mr = 6, nv = 4;  ///< micro-kernel: rows × vectors of the S and O products
   int64_t k_unroll = 4;
-  int64_t split_kv = 0;     ///< decode: keys per split, 0 = not split
+  int64_t split_kv = 0;              ///< decode: keys per split, 0 = not split
   std::vector<std::string> reasons;  ///< one sentence per choice
 
   int64_t nr() const { return nv * lanes; }

@@ -21,7 +21,9 @@ int main() {
   auto kernel = engine->compile(*graph);  // milliseconds; one kernel serves every B, S and stride
   if (!kernel) return std::puts(to_string(kernel.error()).c_str()), 2;
   std::vector<float> q(8 * 512 * 64, 0.5f), k(q), v(q.size(), 2.0f), o(q.size());
-  const auto tensor = [](std::vector<float>& x) { return TensorView::contiguous(x.data(), DType::f32, {1, 8, 512, 64}); };
+  const auto tensor = [](std::vector<float>& x) {
+    return TensorView::contiguous(x.data(), DType::f32, {1, 8, 512, 64});
+  };
   auto done = kernel->run(std::vector{tensor(q), tensor(k), tensor(v)}, std::vector{tensor(o)});
   if (!done) return std::puts(to_string(done.error()).c_str()), 2;
   std::printf("o[0] = %g\n%s\n", o[0], print(kernel->stats().step_reports[0].schedules.back()).c_str());

@@ -55,22 +55,22 @@ struct KvRange {
 struct AttentionSpec {
   std::string name;
   std::vector<SpecTensor> tensors;
-  std::vector<Dim> batch;     ///< extent of b is the product (b is their row-major flattening)
-  std::vector<Dim> heads;     ///< extent of h likewise: query heads
-  Dim q_len, kv_len;          ///< extents of q and kv
-  int64_t head_group = 1;     ///< K and V depend on h only through floor(h / head_group)
+  std::vector<Dim> batch;         ///< extent of b is the product (b is their row-major flattening)
+  std::vector<Dim> heads;         ///< extent of h likewise: query heads
+  Dim q_len, kv_len;              ///< extents of q and kv
+  int64_t head_group = 1;         ///< K and V depend on h only through floor(h / head_group)
   DType accumulate = DType::f32;  ///< f32 or f64 (semantics 2)
   std::vector<DotTerm> dots;
   Access value;
   int64_t value_dim = 0;
-  Expr score;                 ///< of `accumulate`, over s, b, h, q, kv; the scale is in here
-  Expr keep;                  ///< bool over b, h, q, kv; constant true when nothing is masked
+  Expr score;  ///< of `accumulate`, over s, b, h, q, kv; the scale is in here
+  Expr keep;   ///< bool over b, h, q, kv; constant true when nothing is masked
   /// The conjuncts of `keep` that do not depend on q (semantics 4: they hide stale K and V memory, NaN included);
   /// constant true when there are none. Always implied by `keep`.
   Expr keep_kv;
   KvRange kv_range;
   Normaliser normaliser = Normaliser::softmax;
-  std::optional<Expr> sink;   ///< natural-log units, over b, h, q
+  std::optional<Expr> sink;  ///< natural-log units, over b, h, q
   Access output;
   std::optional<Access> logsumexp;  ///< no d axis
   friend bool operator==(const AttentionSpec&, const AttentionSpec&) = default;

@@ -109,9 +109,7 @@ class Binder {
     return text.empty() ? text : text + ")";
   }
 
-  void complain(size_t i, const std::string& what) {
-    errors_.add({ErrorKind::invalid, what, names_[i], 0});
-  }
+  void complain(size_t i, const std::string& what) { errors_.add({ErrorKind::invalid, what, names_[i], 0}); }
 
   std::span<const TensorType> types_;
   std::span<const std::string> names_;

@@ -6,8 +6,8 @@
 namespace tilewright {
 
 std::string_view to_string(Axis axis) {
-  static constexpr std::string_view kNames[] = {"b",  "h",  "q",  "kv",   "d",    "i5",    "i6",   "i7",
-                                                "q_lo", "q_hi", "kv_lo", "kv_hi"};
+  static constexpr std::string_view kNames[] = {"b",  "h",  "q",    "kv",   "d",     "i5",
+                                                "i6", "i7", "q_lo", "q_hi", "kv_lo", "kv_hi"};
   return kNames[static_cast<size_t>(axis)];
 }
 

@@ -15,8 +15,18 @@ namespace tilewright {
 /// in pointwise steps axis i is the i-th axis of the step's iteration space.
 /// The block variables stand for inclusive bounds of a block in block tests and kv ranges.
 enum class Axis : uint8_t {
-  b = 0, h = 1, q = 2, kv = 3, d = 4, axis5 = 5, axis6 = 6, axis7 = 7,
-  q_lo = 8, q_hi = 9, kv_lo = 10, kv_hi = 11
+  b = 0,
+  h = 1,
+  q = 2,
+  kv = 3,
+  d = 4,
+  axis5 = 5,
+  axis6 = 6,
+  axis7 = 7,
+  q_lo = 8,
+  q_hi = 9,
+  kv_lo = 10,
+  kv_hi = 11
 };
 std::string_view to_string(Axis axis);
 
@@ -37,14 +47,14 @@ enum class ExprKind : uint8_t {
 
 struct ExprNode {
   ExprKind kind = ExprKind::constant;
-  Op op = Op::constant;     ///< kind op
-  DType dtype = DType::f32; ///< declared type; f16 and bf16 are computed in f32, integers wrap at their width
+  Op op = Op::constant;      ///< kind op
+  DType dtype = DType::f32;  ///< declared type; f16 and bf16 are computed in f32, integers wrap at their width
   std::vector<ExprId> args;
-  Scalar literal;           ///< kind constant
-  Axis axis = Axis::b;      ///< kind index
-  Dim dim;                  ///< kind dim
-  int tensor = -1;          ///< kind load*: index into the owner's tensor table
-  bool in_bounds = false;   ///< kind load: the indices are known to lie inside (tensor operands by their own shape)
+  Scalar literal;          ///< kind constant
+  Axis axis = Axis::b;     ///< kind index
+  Dim dim;                 ///< kind dim
+  int tensor = -1;         ///< kind load*: index into the owner's tensor table
+  bool in_bounds = false;  ///< kind load: the indices are known to lie inside (tensor operands by their own shape)
   friend bool operator==(const ExprNode&, const ExprNode&) = default;
 };
 

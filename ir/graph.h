@@ -29,16 +29,16 @@ enum class CausalAlign : uint8_t { top_left, bottom_right };
 
 /// Attributes of all ops; each op reads only the ones its row in docs/ir.md names.
 struct Attributes {
-  int64_t axis = 0;                ///< index, slice, concat, reduce_*, softmax, logsumexp; never negative
-  bool keepdims = true;            ///< reduce_*, logsumexp
-  std::vector<int64_t> perm;       ///< transpose
-  Dim begin, end;                  ///< slice
-  int64_t times = 1;               ///< repeat_heads
-  int64_t left = -1, right = -1;   ///< mask_window, inclusive distances, -1 = unbounded
-  double cap = 0;                  ///< softcap
+  int64_t axis = 0;                           ///< index, slice, concat, reduce_*, softmax, logsumexp; never negative
+  bool keepdims = true;                       ///< reduce_*, logsumexp
+  std::vector<int64_t> perm;                  ///< transpose
+  Dim begin, end;                             ///< slice
+  int64_t times = 1;                          ///< repeat_heads
+  int64_t left = -1, right = -1;              ///< mask_window, inclusive distances, -1 = unbounded
+  double cap = 0;                             ///< softcap
   CausalAlign align = CausalAlign::top_left;  ///< mask_causal, mask_window, alibi when no q_offset operand is given
-  Dim dim;                         ///< dim
-  Scalar literal;                  ///< constant
+  Dim dim;                                    ///< dim
+  Scalar literal;                             ///< constant
   friend bool operator==(const Attributes&, const Attributes&) = default;
 };
 
@@ -47,8 +47,8 @@ struct Node {
   std::vector<ValueId> operands;  ///< trailing optional operands are left out or kNoValue
   Attributes attributes;
   TensorType type;
-  std::string name;  ///< without '%'; constants that print inline have none
-  int line = 0;      ///< source line, 0 when built in memory
+  std::string name;    ///< without '%'; constants that print inline have none
+  int line = 0;        ///< source line, 0 when built in memory
   bool inout = false;  ///< param only: written in place
 };
 
@@ -62,9 +62,7 @@ struct Graph {
   Node& operator[](ValueId id) { return nodes[static_cast<size_t>(raw(id))]; }
   const TensorType& type(ValueId id) const { return (*this)[id].type; }
   /// Operand i, kNoValue when it is left out.
-  static ValueId operand(const Node& node, size_t i) {
-    return i < node.operands.size() ? node.operands[i] : kNoValue;
-  }
+  static ValueId operand(const Node& node, size_t i) { return i < node.operands.size() ? node.operands[i] : kNoValue; }
 };
 
 /// Builds graphs in C++. Result types are inferred as the verifier infers them; where an operand combination is

@@ -187,8 +187,8 @@ Result<TensorType> infer_type(const Graph& graph, const Node& node, const Tensor
   const auto count = static_cast<int>(node.operands.size());
   if (count < op.min_operands || count > op.max_operands) {
     if (op.min_operands == op.max_operands)
-      return invalid("{} takes {} operand{}, found {}", op.name, op.min_operands,
-                     op.min_operands == 1 ? "" : "s", count);
+      return invalid("{} takes {} operand{}, found {}", op.name, op.min_operands, op.min_operands == 1 ? "" : "s",
+                     count);
     return invalid("{} takes {} to {} operands, found {}", op.name, op.min_operands, op.max_operands, count);
   }
   const bool may_lack = node.op == Op::softmax || node.op == Op::logsumexp || op.group == OpGroup::sugar;

@@ -44,8 +44,8 @@ struct Done {};
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::move(value)) {}                    // NOLINT(google-explicit-constructor)
-  Result(Diagnostics why) : state_(std::move(why)) {}              // NOLINT(google-explicit-constructor)
+  Result(T value) : state_(std::move(value)) {}                      // NOLINT(google-explicit-constructor)
+  Result(Diagnostics why) : state_(std::move(why)) {}                // NOLINT(google-explicit-constructor)
   Result(Diagnostic why) : state_(Diagnostics{{std::move(why)}}) {}  // NOLINT(google-explicit-constructor)
 
   explicit operator bool() const { return std::holds_alternative<T>(state_); }

@@ -36,8 +36,8 @@ CpuKernelSource generate_loop(const LoopStep& step, const CpuTarget& target, con
 /// Object code for the target; verifies the module first when `verify` is set (tests always do).
 struct ObjectCode {
   std::vector<char> bytes;
-  std::string assembly;      ///< filled when asked for
-  std::string final_ir;      ///< filled when asked for
+  std::string assembly;  ///< filled when asked for
+  std::string final_ir;  ///< filled when asked for
   int64_t ir_instructions = 0;
 };
 struct EmitOptions {

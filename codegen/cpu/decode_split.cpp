@@ -166,8 +166,7 @@ void DecodeSplit::rows(ArgsReader& args, Emitters& emit, const Item& item, Value
       };
       if (is_constant_false(spec_.kv_range.skip)) return run();
       Value* skip = skipped(args, emit, item, kv, b_.sub(b_.add(kv, keys), b_.i64(1)));
-      return b_.branch(
-          skip, [] { return Values{}; }, run);
+      return b_.branch(skip, [] { return Values{}; }, run);
     });
     b_.loop_nonempty(b_.i64(0), count, 1, {}, [&](Value* row, const Values&) {
       Value* record = t.at(state, b_.mul(row, b_.i64(l_.record())));
@@ -199,10 +198,7 @@ DecodeBlock DecodeSplit::natural_or_staged(Emitters& emit, const DecodeOperand& 
   }
   Value* stage = tiles_->scratch(stage_at);
   const Values chosen = b_.branch(
-      natural,
-      [&] {
-        return Values{base, access.stride_seq};
-      },
+      natural, [&] { return Values{base, access.stride_seq}; },
       [&] {
         llvm::Type* raw = b_.memory_type(operand.dtype);
         const llvm::Align align(static_cast<uint64_t>(size_of(operand.dtype)));

@@ -101,13 +101,11 @@ Value* LaneBuilder::read_strided(ExprId id, const LaneValue& at) {
   return b_.branch(
       ir.CreateAnd(inside, ir.CreateICmpEQ(at.stride, b_.i64(1))),
       [&] {
-        return Values{
-            loaded(id, b_.load_vector(dtype, b_.element_pointer(dtype, at.scalar, first), lanes_)).vector};
+        return Values{loaded(id, b_.load_vector(dtype, b_.element_pointer(dtype, at.scalar, first), lanes_)).vector};
       },
       [&] {
         Value* indices = run_indices(first, 1, limit, 64);
-        return Values{
-            loaded(id, gather(dtype, at.scalar, ir.CreateMul(indices, splat(at.stride)), nullptr)).vector};
+        return Values{loaded(id, gather(dtype, at.scalar, ir.CreateMul(indices, splat(at.stride)), nullptr)).vector};
       })[0];
 }
 
@@ -170,8 +168,7 @@ Value* LaneBuilder::gather_load(ExprId id, Value* pointer, const Operands& args)
     }
     return Values{gather(dtype, pointer, offset, node(id).in_bounds ? mask_ : nullptr)};
   };
-  return b_.branch(
-      info.small, [&] { return read(32); }, [&] { return read(64); })[0];
+  return b_.branch(info.small, [&] { return read(32); }, [&] { return read(64); })[0];
 }
 
 /// Elements of one or two bytes come out of the aligned 32-bit word around them, which lies in the same page. Bytes are
@@ -255,10 +252,9 @@ Value* LaneBuilder::extreme_of_run(ExprId id, Value* pointer, Value* count, Valu
       wide,
       [&] {
         Value* whole = ir.CreateAnd(count, b_.i64(-kWidth));
-        Value* lanes = b_.loop_nonempty(
-            b_.i64(0), whole, kWidth, {b_.splat(best, kWidth)}, [&](Value* i, const Values& carried) {
-              return Values{
-                  pick(id, carried[0], b_.load_vector(dtype, b_.element_pointer(dtype, pointer, i), kWidth))};
+        Value* lanes =
+            b_.loop_nonempty(b_.i64(0), whole, kWidth, {b_.splat(best, kWidth)}, [&](Value* i, const Values& carried) {
+              return Values{pick(id, carried[0], b_.load_vector(dtype, b_.element_pointer(dtype, pointer, i), kWidth))};
             })[0];
         for (int half = kWidth / 2; half >= 1; half /= 2) {
           std::vector<int> lower, upper;

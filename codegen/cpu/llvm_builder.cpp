@@ -142,8 +142,7 @@ Values LlvmBuilder::loop_nonempty(Value* lo, Value* hi, int64_t step, const Valu
 
 Values LlvmBuilder::loop(Value* lo, Value* hi, int64_t step, const Values& carried, const LoopBody& body) {
   return branch(
-      ir.CreateICmpSLT(lo, hi), [&] { return loop_nonempty(lo, hi, step, carried, body); },
-      [&] { return carried; });
+      ir.CreateICmpSLT(lo, hi), [&] { return loop_nonempty(lo, hi, step, carried, body); }, [&] { return carried; });
 }
 
 void LlvmBuilder::loop(Value* lo, Value* hi, int64_t step, const std::function<void(Value*)>& body) {
@@ -231,7 +230,8 @@ Value* LlvmBuilder::narrow(DType dtype, Value* value) {
 }
 
 Value* LlvmBuilder::load(DType dtype, Value* pointer) {
-  return widen(dtype, ir.CreateAlignedLoad(memory_type(dtype), pointer, llvm::Align(static_cast<uint64_t>(size_of(dtype)))));
+  return widen(dtype,
+               ir.CreateAlignedLoad(memory_type(dtype), pointer, llvm::Align(static_cast<uint64_t>(size_of(dtype)))));
 }
 void LlvmBuilder::store(DType dtype, Value* value, Value* pointer) {
   ir.CreateAlignedStore(narrow(dtype, value), pointer, llvm::Align(static_cast<uint64_t>(size_of(dtype))));
@@ -333,9 +333,7 @@ Value* LlvmBuilder::fma(Value* a, Value* b, Value* c) {
   return ir.CreateIntrinsic(llvm::Intrinsic::fma, {a->getType()}, {a, b, c});
 }
 
-Value* LlvmBuilder::max_ignoring_nan(Value* a, Value* b) {
-  return ir.CreateSelect(ir.CreateFCmpOGT(a, b), a, b);
-}
+Value* LlvmBuilder::max_ignoring_nan(Value* a, Value* b) { return ir.CreateSelect(ir.CreateFCmpOGT(a, b), a, b); }
 
 Value* LlvmBuilder::reduce_max(Value* vector) {
   for (int64_t half = lanes_of(vector) / 2; half >= 1; half /= 2) {

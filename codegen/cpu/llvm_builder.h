@@ -40,17 +40,17 @@ class LlvmBuilder {
   void begin_kernel(const std::string& symbol);
   /// Starts an internal function; finish with ret()/CreateRet, then call resume() to go on in the outer one.
   llvm::Function* begin_internal(const std::string& name, llvm::Type* result, const std::vector<llvm::Type*>& params);
-  /// The function under construction is to compile fast rather than run fast (LLVM's optnone): glue around the loops that
-  /// matter.
+  /// The function under construction is to compile fast rather than run fast (LLVM's optnone): glue around the loops
+  /// that matter.
   void mark_cold();
   void resume(llvm::Function* function, llvm::BasicBlock* block);
   llvm::Value* argument(unsigned i) { return function_->getArg(i); }
   void ret() { ir.CreateRetVoid(); }
 
   // Types.
-  llvm::Type* memory_type(DType dtype);                  ///< bool is i8 in memory
-  llvm::Type* value_type(DType dtype);                   ///< f16/bf16 are float, bool is i1
-  llvm::Type* vector_type(DType dtype, int64_t lanes);   ///< of value_type; the scalar itself when lanes == 1
+  llvm::Type* memory_type(DType dtype);                 ///< bool is i8 in memory
+  llvm::Type* value_type(DType dtype);                  ///< f16/bf16 are float, bool is i1
+  llvm::Type* vector_type(DType dtype, int64_t lanes);  ///< of value_type; the scalar itself when lanes == 1
   llvm::Type* i64_type() { return ir.getInt64Ty(); }
   llvm::Type* pointer_type() { return ir.getPtrTy(); }
 
@@ -80,7 +80,8 @@ class LlvmBuilder {
   /// Scalars, converted to and from value_type.
   llvm::Value* load(DType dtype, llvm::Value* pointer);
   void store(DType dtype, llvm::Value* value, llvm::Value* pointer);
-  /// `lanes` consecutive elements; `mask` (<lanes x i1>, may be null) hides lanes, which then read as 0 / are not written.
+  /// `lanes` consecutive elements; `mask` (<lanes x i1>, may be null) hides lanes, which then read as 0 / are not
+  /// written.
   llvm::Value* load_vector(DType dtype, llvm::Value* pointer, int64_t lanes, llvm::Value* mask = nullptr);
   void store_vector(DType dtype, llvm::Value* vector, llvm::Value* pointer, llvm::Value* mask = nullptr);
   /// Elements at pointer + offsets[lane] (<lanes x i64>, in elements).
@@ -96,7 +97,7 @@ class LlvmBuilder {
   // Vectors. A value with lanes == 1 is a scalar; all of these take either.
   llvm::Value* splat(llvm::Value* scalar, int64_t lanes);
   llvm::Value* constant(DType dtype, double value, int64_t lanes = 1);
-  llvm::Value* iota(llvm::Type* integer, int64_t lanes);  ///< 0, 1, 2, …
+  llvm::Value* iota(llvm::Type* integer, int64_t lanes);      ///< 0, 1, 2, …
   llvm::Value* lane_mask(llvm::Value* count, int64_t lanes);  ///< lane < count (i64, any value)
   llvm::Value* fma(llvm::Value* a, llvm::Value* b, llvm::Value* c);
   llvm::Value* max_ignoring_nan(llvm::Value* a, llvm::Value* b);  ///< one vmaxps: a NaN in `a` gives b
@@ -116,15 +117,15 @@ class LlvmBuilder {
   llvm::Function* function_ = nullptr;
 };
 
-/// Reads KernelArgs fields. Construct it in the entry block of a kernel, or of an internal function whose first parameter
-/// is the kernel's.
+/// Reads KernelArgs fields. Construct it in the entry block of a kernel, or of an internal function whose first
+/// parameter is the kernel's.
 class ArgsReader {
  public:
   ArgsReader(LlvmBuilder& builder, const ArgsLayout& layout);
-  llvm::Value* tensor(int i);             ///< base pointer
+  llvm::Value* tensor(int i);  ///< base pointer
   llvm::Value* shape(int i, int axis);
-  llvm::Value* stride(int i, int axis);   ///< elements
-  llvm::Value* dim(const Dim& dim);       ///< value of an affine dim
+  llvm::Value* stride(int i, int axis);  ///< elements
+  llvm::Value* dim(const Dim& dim);      ///< value of an affine dim
   llvm::Value* workspace();
   llvm::Value* packed();
 

@@ -71,8 +71,8 @@ class Packer {
   Packer(LlvmBuilder& builder, LoopFrame& frame, const LoopStep& step, const CpuSchedule& schedule)
       : b(builder), frame_(frame), step_(step), s_(schedule), dtype_(step.accumulate) {}
 
-  /// Rows [m0, m0 + rows) at [k0, k0 + depth) to a[row][block_k]. Rows past the last keep what was there: their sums are
-  /// never stored.
+  /// Rows [m0, m0 + rows) at [k0, k0 + depth) to a[row][block_k]. Rows past the last keep what was there: their sums
+  /// are never stored.
   void rows_of_a(Value* m0, Value* rows, Value* k0, Value* depth, Value* a, int64_t block_k) {
     ExprEmitter value = frame_.emitter(step_.value, s_.lanes, k_axis());
     b.loop(b.i64(0), rows, 1, [&](Value* row) {
@@ -211,9 +211,8 @@ void emit_contract(LlvmBuilder& b, ArgsReader& args, const LoopStep& step, const
       Value* columns = b.min(b.sub(n, chunk), b.i64(at.panels * nr));
       // k = 0 leaves no product to write C: it is zeroed for that case alone.
       b.when(b.ir.CreateICmpEQ(k, b.i64(0)), [&] {
-        b.loop(b.i64(0), b.i64(at.panels * kContractRows * nr), lanes, [&](Value* i) {
-          b.store_vector(dtype, b.constant(dtype, 0, lanes), b.element_pointer(dtype, c, i));
-        });
+        b.loop(b.i64(0), b.i64(at.panels * kContractRows * nr), lanes,
+               [&](Value* i) { b.store_vector(dtype, b.constant(dtype, 0, lanes), b.element_pointer(dtype, c, i)); });
       });
       b.loop(b.i64(0), k, at.k, [&](Value* k0) {
         Value* depth = b.min(b.sub(k, k0), b.i64(at.k));

@@ -59,8 +59,7 @@ Expr loop_items(const LoopStep& step, const std::vector<int>& inner, int blocked
   return expr;
 }
 
-void for_each_vector(LlvmBuilder& b, Value* extent, int64_t lanes,
-                     const std::function<void(Value*, Value*)>& body) {
+void for_each_vector(LlvmBuilder& b, Value* extent, int64_t lanes, const std::function<void(Value*, Value*)>& body) {
   Value* rest = b.ir.CreateURem(extent, b.i64(lanes));
   Value* full = b.sub(extent, rest);
   b.loop(b.i64(0), full, lanes, [&](Value* position) { body(position, nullptr); });

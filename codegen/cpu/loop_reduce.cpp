@@ -69,9 +69,11 @@ Value* neutral_for(LlvmBuilder& b, Op op, DType dtype) {
   if (op == Op::reduce_sum || op == Op::reduce_mean) return b.constant(dtype, 0);
   const bool largest = op == Op::reduce_max;
   if (is_float(dtype))
-    return b.constant(dtype, largest ? -std::numeric_limits<double>::infinity() : std::numeric_limits<double>::infinity());
+    return b.constant(dtype,
+                      largest ? -std::numeric_limits<double>::infinity() : std::numeric_limits<double>::infinity());
   const unsigned bits = static_cast<unsigned>(size_of(dtype) * 8);
-  return llvm::ConstantInt::get(b.context(), largest ? llvm::APInt::getSignedMinValue(bits) : llvm::APInt::getSignedMaxValue(bits));
+  return llvm::ConstantInt::get(b.context(),
+                                largest ? llvm::APInt::getSignedMinValue(bits) : llvm::APInt::getSignedMaxValue(bits));
 }
 
 // Reference and sum of exp(value - reference) of one row, the sink included. The reference is the maximum, 0 when that
@@ -87,16 +89,16 @@ RowSum sum_exponentials(LlvmBuilder& b, const LoopStep& step, LoopFrame& frame, 
   };
   const auto add = combine_for(b, Op::reduce_sum, true);
   Value* minus_infinity = neutral_for(b, Op::reduce_max, dtype);
-  Value* largest = fold(b, frame.extent(step.axis), minus_infinity, lanes,
-                        [&](Value* x, Value* y) { return b.max_ignoring_nan(x, y); }, at);
+  Value* largest = fold(
+      b, frame.extent(step.axis), minus_infinity, lanes, [&](Value* x, Value* y) { return b.max_ignoring_nan(x, y); },
+      at);
   Value* sink = nullptr;
   if (step.sink) {
     ExprEmitter sink_emitter = frame.emitter(*step.sink, 1, step.axis);
     sink = to_accumulator(b, sink_emitter.emit(b.i64(0), nullptr, nullptr), dtype);
     largest = b.max_ignoring_nan(sink, largest);
   }
-  Value* reference =
-      b.ir.CreateSelect(b.ir.CreateFCmpOEQ(largest, minus_infinity), b.constant(dtype, 0), largest);
+  Value* reference = b.ir.CreateSelect(b.ir.CreateFCmpOEQ(largest, minus_infinity), b.constant(dtype, 0), largest);
   Value* wide = b.splat(reference, lanes);
   Value* sum = fold(b, frame.extent(step.axis), b.constant(dtype, 0), lanes, add, [&](Value* position, Value* mask) {
     return math::exp(b, b.ir.CreateFSub(at(position, mask), wide));

@@ -78,7 +78,8 @@ void TileProduct::emit_tile(Value* a, Value* b, Value* c, Value* factors) {
 }
 
 void TileProduct::call(const Call& x) {
-  b_.ir.CreateCall(function_, {x.a, x.lda, x.b, x.ldb, x.b_step, x.c, x.ldc, x.k, x.column_tiles, x.row_tiles, x.factors});
+  b_.ir.CreateCall(function_,
+                   {x.a, x.lda, x.b, x.ldb, x.b_step, x.c, x.ldc, x.k, x.column_tiles, x.row_tiles, x.factors});
 }
 
 }  // namespace tilewright::cpu

@@ -25,13 +25,13 @@ class TileProduct {
               const std::string& name);
 
   struct Call {
-    llvm::Value *a, *lda;          ///< elements between rows of A
-    llvm::Value *b, *ldb;          ///< elements between k rows of B
-    llvm::Value *b_step;           ///< elements between column tiles of B
+    llvm::Value *a, *lda;  ///< elements between rows of A
+    llvm::Value *b, *ldb;  ///< elements between k rows of B
+    llvm::Value* b_step;   ///< elements between column tiles of B
     llvm::Value *c, *ldc;
-    llvm::Value *k;
+    llvm::Value* k;
     llvm::Value *column_tiles, *row_tiles;  ///< at least one each
-    llvm::Value *factors;          ///< one per row, or null pointer constant
+    llvm::Value* factors;                   ///< one per row, or null pointer constant
   };
   void call(const Call& call);
   RegisterTile tile() const { return tile_; }

@@ -17,7 +17,9 @@ class PrefillEmitter {
   void main_kernel(const std::string& symbol);
 
  private:
-  llvm::Value* at(llvm::Value* base, llvm::Value* elements) { return b_.element_pointer(layout_.dtype, base, elements); }
+  llvm::Value* at(llvm::Value* base, llvm::Value* elements) {
+    return b_.element_pointer(layout_.dtype, base, elements);
+  }
   llvm::Value* at(llvm::Value* base, int64_t elements) { return at(base, b_.i64(elements)); }
   llvm::Value* scratch(int64_t elements) { return at(b_.argument(3), elements); }
   TileProduct& outputs() { return outputs_ ? *outputs_ : scores_; }
@@ -30,13 +32,15 @@ class PrefillEmitter {
   void set_rows(ExprEmitter& emitter, const Item& item, llvm::Value* first, llvm::Value* rows);
   /// i1: kv_range.skip or .full of rows [row, row + rows) and keys [kv, end).
   enum Test { kSkip, kFull };
-  llvm::Value* block_test(Test which, const Item& item, llvm::Value* row, llvm::Value* rows, llvm::Value* kv, llvm::Value* end);
+  llvm::Value* block_test(Test which, const Item& item, llvm::Value* row, llvm::Value* rows, llvm::Value* kv,
+                          llvm::Value* end);
   void emit_test_function(Test which, const Expr& test);
 
   void item(ArgsReader& args, const Item& item, llvm::Value* kv_head);
   /// Rows [row, row + rows) of an item against keys [kv, end) of a packed block; `full` is the whole item's block test,
   /// null where a strip's own test is cheap.
-  void strip(const Item& item, llvm::Value* row, llvm::Value* rows, llvm::Value* kv, llvm::Value* end, llvm::Value* block, llvm::Value* full);
+  void strip(const Item& item, llvm::Value* row, llvm::Value* rows, llvm::Value* kv, llvm::Value* end,
+             llvm::Value* block, llvm::Value* full);
   /// State of one row; factor is what O is still to be multiplied by, once a sink joined.
   struct Normalised {
     llvm::Value *max, *sum, *factor;

@@ -24,15 +24,16 @@ PrefillPacker::PrefillPacker(LlvmBuilder& builder, const AttentionSpec& spec, co
 llvm::Function* PrefillPacker::copy_row(DType from) {
   llvm::Type *p = b_.pointer_type(), *i = b_.i64_type();
   const DType to = layout_.dtype;
-  llvm::Function* function = b_.begin_internal("copy_" + std::string(to_string(from)), b_.ir.getVoidTy(),
-                                               {p, p, i, i, i, b_.value_type(to)});
+  llvm::Function* function =
+      b_.begin_internal("copy_" + std::string(to_string(from)), b_.ir.getVoidTy(), {p, p, i, i, i, b_.value_type(to)});
   Value *dst = b_.argument(0), *src = b_.argument(1), *stride = b_.argument(2), *count = b_.argument(3);
   const int64_t lanes = layout_.lanes;
   auto convert = [&](Value* raw) {
     if (raw->getType()->getScalarType() == b_.value_type(to)) return raw;
     return b_.ir.CreateFPExt(raw, b_.vector_type(to, LlvmBuilder::lanes_of(raw)));
   };
-  Value* dense = b_.ir.CreateSelect(b_.ir.CreateICmpEQ(stride, b_.i64(1)), b_.ir.CreateAnd(count, b_.i64(-lanes)), b_.i64(0));
+  Value* dense =
+      b_.ir.CreateSelect(b_.ir.CreateICmpEQ(stride, b_.i64(1)), b_.ir.CreateAnd(count, b_.i64(-lanes)), b_.i64(0));
   Value* factors = b_.splat(b_.argument(5), lanes);
   b_.loop(b_.i64(0), dense, lanes, [&](Value* at) {
     Value* wide = convert(b_.load_vector(from, b_.element_pointer(from, src, at), lanes));
@@ -42,21 +43,19 @@ llvm::Function* PrefillPacker::copy_row(DType from) {
     Value* wide = convert(b_.load(from, b_.element_pointer(from, src, b_.mul(at, stride))));
     b_.store(to, b_.ir.CreateFMul(wide, b_.argument(5)), b_.element_pointer(to, dst, at));
   });
-  b_.loop(count, b_.argument(4), 1, [&](Value* at) {
-    b_.store(to, b_.constant(to, 0), b_.element_pointer(to, dst, at));
-  });
+  b_.loop(count, b_.argument(4), 1,
+          [&](Value* at) { b_.store(to, b_.constant(to, 0), b_.element_pointer(to, dst, at)); });
   b_.ret();
   return function;
 }
 
 void PrefillPacker::call_copy(DType from, Value* dst, Value* src, Value* stride, Value* count, int64_t padded,
                               double scale) {
-  b_.ir.CreateCall(copies_.at(from),
-                   {dst, src, stride, count, b_.i64(padded), b_.constant(layout_.dtype, scale)});
+  b_.ir.CreateCall(copies_.at(from), {dst, src, stride, count, b_.i64(padded), b_.constant(layout_.dtype, scale)});
 }
 
-/// Columns d … d + e - 1 of the staged rows to e panel rows, e being the elements of 16 bytes: vector j collects those of
-/// rows j, j + e, j + 2e, … so that a transpose within 16-byte pieces leaves the keys in order.
+/// Columns d … d + e - 1 of the staged rows to e panel rows, e being the elements of 16 bytes: vector j collects those
+/// of rows j, j + e, j + 2e, … so that a transpose within 16-byte pieces leaves the keys in order.
 void PrefillPacker::transpose(Value* stage, Value* columns) {
   const int64_t lanes = layout_.lanes, e = 16 / layout_.element;
   auto iota = [](int64_t count) {
@@ -68,8 +67,8 @@ void PrefillPacker::transpose(Value* stage, Value* columns) {
   for (int64_t j = 0; j < e; ++j) {
     Values pieces;
     for (int64_t row = j; row < lanes; row += e)
-      pieces.push_back(b_.load_vector(
-          layout_.dtype, b_.element_pointer(layout_.dtype, stage, b_.i64(row * layout_.stage_width)), e));
+      pieces.push_back(b_.load_vector(layout_.dtype,
+                                      b_.element_pointer(layout_.dtype, stage, b_.i64(row * layout_.stage_width)), e));
     for (int64_t width = e; width < lanes; width *= 2)
       for (size_t i = 0; i < pieces.size(); ++i) {
         pieces[i] = b_.ir.CreateShuffleVector(pieces[i], pieces[i + 1], iota(2 * width));
@@ -90,10 +89,12 @@ void PrefillPacker::transpose(Value* stage, Value* columns) {
     Values next;
     if (unit == 1) {
       for (size_t i = 0; i < vectors.size(); i += 2)
-        for (const auto& mask : {low, high}) next.push_back(b_.ir.CreateShuffleVector(vectors[i], vectors[i + 1], mask));
+        for (const auto& mask : {low, high})
+          next.push_back(b_.ir.CreateShuffleVector(vectors[i], vectors[i + 1], mask));
     } else {
       for (size_t i : {0, 1})
-        for (const auto& mask : {low, high}) next.push_back(b_.ir.CreateShuffleVector(vectors[i], vectors[i + 2], mask));
+        for (const auto& mask : {low, high})
+          next.push_back(b_.ir.CreateShuffleVector(vectors[i], vectors[i + 2], mask));
     }
     vectors = next;
   }
@@ -152,12 +153,13 @@ void PrefillPacker::emit_pack_block() {
     });
     // Column `group` of the block is column group % panel of panel group / panel.
     Value* in_panel = b_.ir.CreateURem(group, b_.i64(panel));
-    Value* columns = b_.element_pointer(
-        to, dst, b_.add(b_.mul(b_.sub(group, in_panel), b_.i64(layout_.padded_head_dim)), in_panel));
-    b_.loop_nonempty(b_.i64(0), b_.i64(layout_.padded_head_dim), 16 / layout_.element, {}, [&](Value* d, const Values&) {
-      transpose(b_.element_pointer(to, stage, d), b_.element_pointer(to, columns, b_.mul(d, b_.i64(panel))));
-      return Values{};
-    });
+    Value* columns =
+        b_.element_pointer(to, dst, b_.add(b_.mul(b_.sub(group, in_panel), b_.i64(layout_.padded_head_dim)), in_panel));
+    b_.loop_nonempty(
+        b_.i64(0), b_.i64(layout_.padded_head_dim), 16 / layout_.element, {}, [&](Value* d, const Values&) {
+          transpose(b_.element_pointer(to, stage, d), b_.element_pointer(to, columns, b_.mul(d, b_.i64(panel))));
+          return Values{};
+        });
     return Values{};
   });
   b_.ret();

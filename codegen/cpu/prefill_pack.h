@@ -12,14 +12,13 @@ namespace tilewright::cpu {
 class PrefillPacker {
  public:
   /// Emits the internal functions it needs; call with no function under construction.
-  PrefillPacker(LlvmBuilder& builder, const AttentionSpec& spec, const ArgsLayout& args,
-                const PrefillLayout& layout);
+  PrefillPacker(LlvmBuilder& builder, const AttentionSpec& spec, const ArgsLayout& args, const PrefillLayout& layout);
 
   /// Rows [begin, begin + count) of Q times `scale` to dst[row][padded_head_dim].
   void pack_queries(const RowAccess& query, llvm::Value* begin, llvm::Value* count, double scale, llvm::Value* dst);
 
-  /// Keys [first, first + count) of (b, h) to dst, a packed block, count > 0; the block's other keys up to a multiple of
-  /// the panel are zero. `stage` is scratch.
+  /// Keys [first, first + count) of (b, h) to dst, a packed block, count > 0; the block's other keys up to a multiple
+  /// of the panel are zero. `stage` is scratch.
   void pack_block(const RowAccess& key, const RowAccess& value, llvm::Value* first, llvm::Value* count, llvm::Value* b,
                   llvm::Value* h, llvm::Value* stage, llvm::Value* dst);
 

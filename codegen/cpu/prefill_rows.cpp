@@ -13,12 +13,12 @@ constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
 struct RowPass::Row {
   Value* scores;
-  Value* kv;       ///< position of column 0
+  Value* kv;  ///< position of column 0
   Value* columns;
-  Value* end;      ///< columns rounded up to a multiple of row_step · lanes
+  Value* end;  ///< columns rounded up to a multiple of row_step · lanes
   Value* whole;
-  ExprEmitter *score, *keep;   ///< null where there is nothing to do
-  Value *max, *sum, *factor;   ///< this row's own
+  ExprEmitter *score, *keep;  ///< null where there is nothing to do
+  Value *max, *sum, *factor;  ///< this row's own
 };
 
 RowPass::RowPass(LlvmBuilder& builder, const TileProgram& program, const Expr& score, const PrefillLayout& layout)
@@ -106,12 +106,11 @@ Value* RowPass::maxima(const Row& row) {
   const Values none = {b_.constant(layout_.dtype, kMinusInfinity, lanes)};
   auto pass = [&](int64_t count, bool whole) {
     const Values start(static_cast<size_t>(count), none[0]);
-    Values tops =
-        b_.loop_nonempty(b_.i64(0), row.end, count * lanes, start, [&](Value* column, const Values& before) {
-          Values next = visit(row, column, count, whole);
-          for (size_t u = 0; u < next.size(); ++u) next[u] = b_.max_ignoring_nan(next[u], before[u]);
-          return next;
-        });
+    Values tops = b_.loop_nonempty(b_.i64(0), row.end, count * lanes, start, [&](Value* column, const Values& before) {
+      Values next = visit(row, column, count, whole);
+      for (size_t u = 0; u < next.size(); ++u) next[u] = b_.max_ignoring_nan(next[u], before[u]);
+      return next;
+    });
     for (size_t u = 1; u < tops.size(); ++u) tops[0] = b_.max_ignoring_nan(tops[0], tops[u]);
     return Values{tops[0]};
   };
@@ -154,8 +153,8 @@ void RowPass::softmax(const Row& row, Value* top) {
 }
 
 void RowPass::call(const StripState& s) {
-  b_.ir.CreateCall(
-      function_, {b_.argument(0), s.b, s.h, s.q, s.rows, s.kv, s.columns, s.whole, s.scores, s.max, s.sum, s.factor});
+  b_.ir.CreateCall(function_,
+                   {b_.argument(0), s.b, s.h, s.q, s.rows, s.kv, s.columns, s.whole, s.scores, s.max, s.sum, s.factor});
 }
 
 }  // namespace tilewright::cpu

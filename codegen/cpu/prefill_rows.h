@@ -12,15 +12,15 @@ namespace tilewright::cpu {
 /// What one call works on; pointers are to the strip's first row.
 struct StripState {
   llvm::Value *b, *h;
-  llvm::Value* q;          ///< position of the first row
-  llvm::Value* rows;       ///< rows that exist, at least 1
-  llvm::Value* kv;         ///< position of the first column
-  llvm::Value* columns;    ///< columns that may be kept, at least 1
-  llvm::Value* whole;      ///< i1: all of them are kept, by every row, and they are a multiple of row_step · lanes
-  llvm::Value* scores;     ///< S in, P out: zeros from `columns` up to a multiple of row_step · lanes
-  llvm::Value* max;        ///< [row]: running maximum, base 2
-  llvm::Value* sum;        ///< [row][lanes]: running sums, one per lane
-  llvm::Value* factor;     ///< [row] out: what earlier sums and outputs are multiplied by
+  llvm::Value* q;        ///< position of the first row
+  llvm::Value* rows;     ///< rows that exist, at least 1
+  llvm::Value* kv;       ///< position of the first column
+  llvm::Value* columns;  ///< columns that may be kept, at least 1
+  llvm::Value* whole;    ///< i1: all of them are kept, by every row, and they are a multiple of row_step · lanes
+  llvm::Value* scores;   ///< S in, P out: zeros from `columns` up to a multiple of row_step · lanes
+  llvm::Value* max;      ///< [row]: running maximum, base 2
+  llvm::Value* sum;      ///< [row][lanes]: running sums, one per lane
+  llvm::Value* factor;   ///< [row] out: what earlier sums and outputs are multiplied by
 };
 
 class RowPass {

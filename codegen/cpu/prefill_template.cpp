@@ -1,8 +1,8 @@
 // The fast prefill template: flash attention over packed K and V, one work item = block_q query rows of one (b, h).
 //
 // Phase 1, pack (left out when KernelArgs::packed is null; the main phase then packs each block into its own scratch):
-// K and V of every (b, kv head) become blocks of block_kv keys: K panels [panel][d][keys of a panel], then V rows [key][dv],
-// widened to the accumulation type, zero padded, hidden keys zero.
+// K and V of every (b, kv head) become blocks of block_kv keys: K panels [panel][d][keys of a panel], then V rows
+// [key][dv], widened to the accumulation type, zero padded, hidden keys zero.
 //
 // Phase 2, main. Per item: Q rows times the score's leading scale (log2 e included), O = 0, l = 0, m = -inf; then
 //
@@ -191,8 +191,8 @@ Value* PrefillEmitter::block_test(Test which, const Item& item, Value* row, Valu
 void PrefillEmitter::emit_test_function(Test which, const Expr& test) {
   if (spec_.keep.is_constant_true() || !reads_tables(test)) return;
   llvm::Type* i = b_.i64_type();
-  test_functions_[which] = b_.begin_internal(which == kSkip ? "skip" : "full", b_.ir.getInt1Ty(),
-                                             {b_.pointer_type(), i, i, i, i, i, i});
+  test_functions_[which] =
+      b_.begin_internal(which == kSkip ? "skip" : "full", b_.ir.getInt1Ty(), {b_.pointer_type(), i, i, i, i, i, i});
   ArgsReader args(b_, args_layout_);
   ExprEmitter emitter(b_, args, spec_.tensors, test, 1, Axis::kv);
   unsigned n = 0;

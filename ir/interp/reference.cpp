@@ -91,7 +91,8 @@ double ResultReference::scale_of(int64_t g, const ReferenceGroup& group) const {
     values = oracle_.evaluate(anchor_.right_operand, lists, {Precision::oracle, flush_});
   }
   // An error of eps in a logarithm is a relative error of eps in what it is the logarithm of, however near 0 it lies.
-  const bool logarithm = oracle_.graph()[anchor_.value].op == Op::logsumexp || oracle_.graph()[anchor_.value].op == Op::log;
+  const bool logarithm =
+      oracle_.graph()[anchor_.value].op == Op::logsumexp || oracle_.graph()[anchor_.value].op == Op::log;
   long double most = logarithm ? 1 : 0;
   for (long double value : anchor_.right_operand == kNoValue ? group.expected : values)
     if (std::isfinite(value)) most = std::max(most, std::fabs(value));

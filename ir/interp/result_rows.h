@@ -12,9 +12,9 @@ namespace tilewright::interp {
 /// The value that made the result's numbers, and the way from there to the result.
 struct Anchor {
   ValueId value = kNoValue;
-  size_t row_axis = 0;                ///< axes before it are (b, h)
-  std::vector<ValueId> trail;         ///< views, casts and pointwise ops after it, in order; same elements, other places
-  ValueId right_operand = kNoValue;   ///< V, when a matmul made it and only views and casts follow
+  size_t row_axis = 0;               ///< axes before it are (b, h)
+  std::vector<ValueId> trail;        ///< views, casts and pointwise ops after it, in order; same elements, other places
+  ValueId right_operand = kNoValue;  ///< V, when a matmul made it and only views and casts follow
 };
 Anchor find_anchor(const Graph& graph, ValueId result);
 

@@ -44,7 +44,8 @@ std::vector<std::string> matches(const std::string& text, const std::regex& patt
   return out;
 }
 
-const std::vector<std::string> kProduct = {"ir", "compiler", "codegen", "runtime", "layers", "importers", "cli", "bench", "examples"};
+const std::vector<std::string> kProduct = {"ir",        "compiler", "codegen", "runtime", "layers",
+                                           "importers", "cli",      "bench",   "examples"};
 
 TEST(Includes, PointOneWay) {
   const std::map<std::string, std::set<std::string>> allowed = {

@@ -109,8 +109,8 @@ TEST(Prefill, Lengths) {
 }
 
 TEST(Prefill, MasksAndScores) {
-  for (Mask mask : {Mask::none, Mask::causal, Mask::window, Mask::padding, Mask::causal_padding, Mask::tensor,
-                    Mask::everything}) {
+  for (Mask mask :
+       {Mask::none, Mask::causal, Mask::window, Mask::padding, Mask::causal_padding, Mask::tensor, Mask::everything}) {
     for (Score score : {Score::scale, Score::alibi, Score::softcap, Score::bias}) {
       for (bool sink : {false, true}) {
         CaseOptions options;

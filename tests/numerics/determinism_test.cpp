@@ -47,7 +47,8 @@ void expect_deterministic(const Graph& graph, const DimBindings& dims, const std
     auto kernel = engine->compile(graph, options);
     ASSERT_TRUE(kernel) << to_string(kernel.error());
     const auto alone = run_with(*kernel, graph, dims, inputs, 1);
-    for (int threads : {2, 3, 7}) EXPECT_EQ(run_with(*kernel, graph, dims, inputs, threads), alone) << threads << " threads";
+    for (int threads : {2, 3, 7})
+      EXPECT_EQ(run_with(*kernel, graph, dims, inputs, threads), alone) << threads << " threads";
   }
 }
 

@@ -100,8 +100,8 @@ std::vector<std::string> run_case(const RandomCase& c, const std::vector<Way>& a
       output_views.push_back(outputs.back().view());
     }
     RunOptions run;
-    // The workspace starts as NaN, so that scratch read before it is written shows; every third run gets just enough for
-    // K and V to be packed on the fly.
+    // The workspace starts as NaN, so that scratch read before it is written shows; every third run gets just enough
+    // for K and V to be packed on the fly.
     auto memory = kernel->memory_estimate(c.dims, 1, random() % 3 == 0 ? 0 : -1);
     if (!memory) {
       fail(all[w].name + ": " + to_string(memory.error()));

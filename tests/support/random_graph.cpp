@@ -116,8 +116,7 @@ class Generator {
     const int where = parts_.pick("scale", {"on s", "on s as division", "on q", "on k", "on q as division"});
     if (where == 2) query = times(query, scale);
     if (where == 3) key = times(key, scale);
-    if (where == 4)
-      query = b.binary(Op::div, query, b.constant(1 / scale, b.graph().type(query).dtype));
+    if (where == 4) query = b.binary(Op::div, query, b.constant(1 / scale, b.graph().type(query).dtype));
     ValueId s;
     if (parts_.pick("product", {"matmul_nt", "matmul of a transpose"}) == 0) {
       s = b.matmul_nt(query, key);
@@ -227,9 +226,7 @@ void fill(TestTensor& tensor, const Fill& how, std::mt19937_64& random) {
       case Fill::Kind::integer_between:
         tensor.set(i, static_cast<double>(std::uniform_int_distribution<int64_t>(how.low, how.high)(random)));
         break;
-      case Fill::Kind::ascending:
-        tensor.set(i, static_cast<double>(how.low + (how.high - how.low + 1) * i / n));
-        break;
+      case Fill::Kind::ascending: tensor.set(i, static_cast<double>(how.low + (how.high - how.low + 1) * i / n)); break;
     }
   }
 }

@@ -16,7 +16,7 @@ namespace tilewright::testing {
 /// How to fill a parameter.
 struct Fill {
   enum class Kind : uint8_t { gaussian, coin, minus_inf_or_small, integer_between, ascending } kind = Kind::gaussian;
-  double scale = 1;          ///< gaussian: standard deviation; coin: probability of true
+  double scale = 1;           ///< gaussian: standard deviation; coin: probability of true
   int64_t low = 0, high = 0;  ///< integer_between, ascending: inclusive bounds
 };
 

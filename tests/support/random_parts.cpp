@@ -64,8 +64,8 @@ ValueId RandomParts::modify_and_mask(ValueId s, const ScoreFrame& f) {
 
 ValueId RandomParts::modify(ValueId s, const ScoreFrame& f) {
   const int64_t q_axis = f.rank() - 2, kv_axis = f.rank() - 1;
-  switch (pick("score", {"softcap op", "softcap spelled", "alibi", "bias tensor", "relative table", "distance",
-                         "gate", "abs and min"})) {
+  switch (pick("score", {"softcap op", "softcap spelled", "alibi", "bias tensor", "relative table", "distance", "gate",
+                         "abs and min"})) {
     case 0: return b.softcap(s, 2.0 + static_cast<double>(below(20)));
     case 1: {
       const double cap = 1.0 + static_cast<double>(below(8));
@@ -81,8 +81,7 @@ ValueId RandomParts::modify(ValueId s, const ScoreFrame& f) {
     }
     case 4: {
       const DType integer_type = chance(0.5) ? DType::i64 : DType::i32;
-      const ValueId distance =
-          b.binary(Op::sub, position(f, kv_axis, integer_type), position(f, q_axis, integer_type));
+      const ValueId distance = b.binary(Op::sub, position(f, kv_axis, integer_type), position(f, q_axis, integer_type));
       const ValueId near = b.binary(
           Op::max, b.binary(Op::min, b.binary(Op::add, distance, integer(16, integer_type)), integer(31, integer_type)),
           integer(0, integer_type));
@@ -104,7 +103,8 @@ ValueId RandomParts::mask(ValueId s, const ScoreFrame& f) {
     if (chance(0.6)) return kNoValue;
     const int64_t far = size_of_dim(f.kv_len) + 2;
     const Shape shape = chance(0.5) ? Shape{} : Shape{f.batch};
-    return param(fresh("offset"), {chance(0.5) ? DType::i64 : DType::i32, shape}, {Fill::Kind::integer_between, 1, -3, far});
+    return param(fresh("offset"), {chance(0.5) ? DType::i64 : DType::i32, shape},
+                 {Fill::Kind::integer_between, 1, -3, far});
   };
   switch (pick("mask", {"causal op", "window op", "select", "select with arms swapped", "additive", "bool tensor",
                         "additive tensor"})) {
@@ -118,7 +118,8 @@ ValueId RandomParts::mask(ValueId s, const ScoreFrame& f) {
       return b.select(mask, s, real(-kInfinity, f));
     }
     default: {
-      const ValueId bias = param(fresh("float_mask"), {f.accumulate, broadcastable(f)}, {Fill::Kind::minus_inf_or_small});
+      const ValueId bias =
+          param(fresh("float_mask"), {f.accumulate, broadcastable(f)}, {Fill::Kind::minus_inf_or_small});
       return b.binary(Op::add, s, bias);
     }
   }
@@ -146,7 +147,8 @@ ValueId RandomParts::keep_condition(const ScoreFrame& f) {
                       b.binary(Op::ge, distance, integer(-below(4), type)));
     }
     case 2: {
-      const ValueId lengths = param(fresh("len"), {DType::i32, {f.batch}}, {Fill::Kind::integer_between, 1, 0, size_of_dim(f.kv_len) + 2});
+      const ValueId lengths =
+          param(fresh("len"), {DType::i32, {f.batch}}, {Fill::Kind::integer_between, 1, 0, size_of_dim(f.kv_len) + 2});
       return b.binary(Op::lt, kv, b.cast(b.load(lengths, {position(f, 0, DType::i64)}), type));
     }
     case 3: {
@@ -154,7 +156,8 @@ ValueId RandomParts::keep_condition(const ScoreFrame& f) {
       return b.binary(Op::eq, at("doc_q", f.q_len, q, ids), at("doc_kv", f.kv_len, kv, ids));
     }
     case 4: {
-      const ValueId prefix = param(fresh("prefix"), {DType::i32, {f.batch}}, {Fill::Kind::integer_between, 1, 0, size_of_dim(f.kv_len)});
+      const ValueId prefix =
+          param(fresh("prefix"), {DType::i32, {f.batch}}, {Fill::Kind::integer_between, 1, 0, size_of_dim(f.kv_len)});
       return b.binary(Op::logical_or, b.binary(Op::le, kv, q),
                       b.binary(Op::lt, kv, b.cast(b.load(prefix, {position(f, 0, DType::i64)}), type)));
     }
@@ -171,7 +174,8 @@ ValueId RandomParts::keep_condition(const ScoreFrame& f) {
     default: {
       const int64_t block = 4 + below(12);
       const auto blocks = [&](const Dim& extent) { return Dim(size_of_dim(extent) / block + 1); };
-      const ValueId table = param(fresh("block_mask"), {DType::boolean, {blocks(f.q_len), blocks(f.kv_len)}}, {Fill::Kind::coin, 0.6});
+      const ValueId table =
+          param(fresh("block_mask"), {DType::boolean, {blocks(f.q_len), blocks(f.kv_len)}}, {Fill::Kind::coin, 0.6});
       return b.load(table, {b.binary(Op::div, q, integer(block, type)), b.binary(Op::div, kv, integer(block, type))});
     }
   }

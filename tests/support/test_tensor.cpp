@@ -105,7 +105,8 @@ struct TestTensor::Mapping {
     const int64_t page = sysconf(_SC_PAGESIZE);
     usable = std::max<int64_t>((bytes + page - 1) / page * page, page);
     total = usable + 2 * page;
-    base = static_cast<uint8_t*>(mmap(nullptr, static_cast<size_t>(total), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    base =
+        static_cast<uint8_t*>(mmap(nullptr, static_cast<size_t>(total), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     TW_CHECK(base != MAP_FAILED);
     TW_CHECK(mprotect(base + page, static_cast<size_t>(usable), PROT_READ | PROT_WRITE) == 0);
     data = base + page + (flush_right ? usable - bytes : 0);

@@ -34,7 +34,12 @@ TEST(TestTensor, RoundsNarrowFloatsToNearestEven) {
 TEST(TestTensorDeathTest, AReadPastTheEndFaults) {
   std::mt19937_64 random(1);
   TestTensor tensor(DType::f32, {64}, Layout::contiguous, random);
-  EXPECT_DEATH({ volatile float x = static_cast<float*>(tensor.view().data)[64]; (void)x; }, "");
+  EXPECT_DEATH(
+      {
+        volatile float x = static_cast<float*>(tensor.view().data)[64];
+        (void)x;
+      },
+      "");
 }
 
 }  // namespace
