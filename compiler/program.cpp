@@ -66,6 +66,10 @@ std::string print(const Program& program) {
       text += fmt::format("  step {}: attention\n", i) + indented(print(attention->spec));
       continue;
     }
+    if (const auto* backward = std::get_if<BackwardStep>(&program.steps[i].what)) {
+      text += fmt::format("  step {}: backward @{}\n", i, backward->spec.name);
+      continue;
+    }
     const auto& loop = std::get<LoopStep>(program.steps[i].what);
     text += fmt::format("  step {}: {} %{} over {}\n", i, to_string(loop.kind), loop.name, to_string(loop.extents));
     text += print_loop(loop);

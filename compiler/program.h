@@ -5,7 +5,7 @@
 #include <variant>
 #include <vector>
 
-#include "ir/attention_spec.h"
+#include "ir/backward_spec.h"
 
 namespace tilewright {
 
@@ -44,8 +44,12 @@ struct AttentionStep {
   AttentionSpec spec;
 };
 
+struct BackwardStep {
+  BackwardSpec spec;
+};
+
 struct Step {
-  std::variant<AttentionStep, LoopStep> what;
+  std::variant<AttentionStep, BackwardStep, LoopStep> what;
   std::vector<int> tensors;  ///< spec/loop tensor i is Program::tensors[tensors[i]]
 };
 

@@ -88,8 +88,11 @@ class BackEnd {
     stats.graph_ops = count_ops(graph_);
     stats.steps = static_cast<int>(program.steps.size());
     stats.not_fused = program.not_fused;
-    for (const Step& step : program.steps)
+    for (const Step& step : program.steps) {
       stats.fused_attentions += std::holds_alternative<AttentionStep>(step.what) ? 1 : 0;
+      if (const auto* backward = std::get_if<BackwardStep>(&step.what))
+        return unsupported("@{} is a fused backward pass, which no template runs", backward->spec.name);
+    }
     if (stats.steps != stats.fused_attentions || stats.steps != 1)
       text("02_fused.program", [&] { return print(program); });
     if (!request_.options.require_fused) return Done{};

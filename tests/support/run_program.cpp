@@ -46,6 +46,8 @@ class Runner {
       for (int tensor : step.tensors) views.push_back(views_[static_cast<size_t>(tensor)]);
       if (const auto* attention = std::get_if<AttentionStep>(&step.what)) {
         if (auto done = run_attention(attention->spec, step, views); !done) return done.error();
+      } else if (std::holds_alternative<BackwardStep>(step.what)) {
+        return unsupported("backward steps are not interpreted");
       } else {
         run_loop(std::get<LoopStep>(step.what), step, views);
       }
