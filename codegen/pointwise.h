@@ -53,6 +53,13 @@ class PointwiseWalker {
     }
   }
 
+  /// Calls visit(id, value) for everything that hoist() kept.
+  template <class Visit>
+  void each_kept(const Visit& visit) const {
+    for (size_t i = 0; i < values_.size(); ++i)
+      if (values_[i]) visit(ExprId{static_cast<int32_t>(i)}, *values_[i]);
+  }
+
   /// Computes everything that is missing; none of that is kept.
   Value root() {
     const std::vector<std::optional<Value>> kept = values_;

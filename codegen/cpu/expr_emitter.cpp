@@ -47,6 +47,19 @@ Value* ExprEmitter::emit(Value* vary_base, Value* score, Value* mask) {
   return impl_->builder.result(impl_->expr.root(), impl_->walker.root());
 }
 
+bool ExprEmitter::streams(Axis axis) const {
+  for (size_t i = 0; i < impl_->expr.nodes().size(); ++i)
+    if (impl_->builder.streams(ExprId{static_cast<int32_t>(i)}, axis)) return true;
+  return false;
+}
+
+void ExprEmitter::prefetch(Axis axis, Value* vary_base) {
+  impl_->builder.begin_emit(vary_base, nullptr, nullptr);
+  impl_->walker.each_kept([&](ExprId id, const LaneValue& value) {
+    if (impl_->builder.streams(id, axis)) impl_->builder.prefetch(id, value);
+  });
+}
+
 bool ExprEmitter::uniform() const { return impl_->builder.root_uniform(); }
 
 }  // namespace tilewright::cpu

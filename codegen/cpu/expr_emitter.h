@@ -37,6 +37,12 @@ class ExprEmitter {
   /// No axis, no score: for launch-time expressions over dims, and for uniform roots after their axes are set.
   llvm::Value* emit() { return emit(nullptr, nullptr, nullptr); }
 
+  /// Is there a load whose lanes lie in a row that moves with `axis`?
+  bool streams(Axis axis) const;
+  /// Asks for the memory that such loads read at vary_base and the axes set (and hoisted), which may lie beyond the
+  /// tensor's end.
+  void prefetch(Axis axis, llvm::Value* vary_base);
+
   /// One value serves all lanes (the root depends on neither the varying axis nor the score).
   bool uniform() const;
 

@@ -42,6 +42,12 @@ class LaneBuilder {
   llvm::Value* result(ExprId id, const LaneValue& value);
   bool root_uniform() const { return facts(expr_.root()).form == LaneForm::uniform; }
 
+  /// A load of lanes that lie in a row, which moves with `axis`.
+  bool streams(ExprId id, Axis axis) const {
+    return form(id) == LaneForm::strided && (depends_[static_cast<size_t>(raw(id))] & bit(axis)) != 0;
+  }
+  void prefetch(ExprId id, const LaneValue& at);
+
   // What PointwiseWalker asks for.
   bool ready(ExprId id, uint32_t known) const;
   void stage(ExprId id, const std::vector<std::optional<LaneValue>>& values);

@@ -109,6 +109,15 @@ Value* LaneBuilder::read_strided(ExprId id, const LaneValue& at) {
       })[0];
 }
 
+/// Into L2: rows a power of two apart would push each other out of L1.
+void LaneBuilder::prefetch(ExprId id, const LaneValue& at) {
+  const DType dtype = tensors_[static_cast<size_t>(node(id).tensor)].type.dtype;
+  Value* first = at.first ? b_.add(at.first, base_) : base_;
+  auto* function = llvm::Intrinsic::getDeclaration(&b_.module(), llvm::Intrinsic::prefetch, {b_.pointer_type()});
+  Value* line = b_.element_pointer(dtype, at.scalar, b_.mul(first, at.stride));
+  b_.ir.CreateCall(function, {line, b_.ir.getInt32(0), b_.ir.getInt32(2), b_.ir.getInt32(1)});
+}
+
 /// Elements at pointer + lane · stride; hidden lanes are not touched.
 Value* LaneBuilder::read_run(DType dtype, Value* pointer, Value* stride) {
   auto& ir = b_.ir;

@@ -42,19 +42,7 @@ void TileProduct::emit_tile(Value* a, Value* b, Value* c, Value* factors) {
   std::vector<Value*> c_vectors;
   for (Value* row : c_row)
     for (int64_t j = 0; j < tile_.nv; ++j) c_vectors.push_back(b_.element_pointer(dtype_, row, b_.i64(j * lanes_)));
-  Values sums = b_.branch(
-      b_.ir.CreateIsNull(b_.argument(kFactors)),
-      [&] { return Values(c_row.size() * vectors, b_.constant(dtype_, 0, lanes_)); },
-      [&] {
-        Values scaled;
-        for (size_t row = 0; row < c_row.size(); ++row) {
-          Value* slot = b_.element_pointer(dtype_, factors, b_.i64(static_cast<int64_t>(row)));
-          Value* factor = b_.splat(b_.load(dtype_, slot), lanes_);
-          for (size_t j = 0; j < vectors; ++j)
-            scaled.push_back(b_.ir.CreateFMul(factor, b_.load_vector(dtype_, c_vectors[row * vectors + j], lanes_)));
-        }
-        return scaled;
-      });
+  Values sums(c_vectors.size(), b_.constant(dtype_, 0, lanes_));
   sums.push_back(b);
   sums = b_.loop_nonempty(b_.i64(0), b_.argument(kK), k_unroll_, sums, [&](Value* k, Values next) {
     Value* b_row = next.back();
@@ -73,8 +61,22 @@ void TileProduct::emit_tile(Value* a, Value* b, Value* c, Value* factors) {
     next.back() = b_row;
     return next;
   });
-  for (size_t row = 0; row < c_row.size(); ++row)
-    for (size_t j = 0; j < vectors; ++j) b_.store_vector(dtype_, sums[row * vectors + j], c_vectors[row * vectors + j]);
+  b_.branch(
+      b_.ir.CreateIsNull(b_.argument(kFactors)),
+      [&] {
+        for (size_t i = 0; i < c_vectors.size(); ++i) b_.store_vector(dtype_, sums[i], c_vectors[i]);
+        return Values{};
+      },
+      [&] {
+        for (size_t row = 0; row < c_row.size(); ++row) {
+          Value* slot = b_.element_pointer(dtype_, factors, b_.i64(static_cast<int64_t>(row)));
+          Value* factor = b_.splat(b_.load(dtype_, slot), lanes_);
+          for (size_t i = row * vectors; i < (row + 1) * vectors; ++i)
+            b_.store_vector(dtype_, b_.fma(factor, b_.load_vector(dtype_, c_vectors[i], lanes_), sums[i]),
+                            c_vectors[i]);
+        }
+        return Values{};
+      });
 }
 
 void TileProduct::call(const Call& x) {

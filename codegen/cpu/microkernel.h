@@ -18,6 +18,7 @@ struct RegisterTile {
 
 /// Emits the internal function of one register tile. For every column tile (outer) and row tile (inner):
 ///   C[mr, nv·lanes] = (factors ? factors[row] · C : 0) + A[mr, k] · B[k, nv·lanes]
+/// A·B is summed by itself before C joins, so that a long sum is a sum of pieces (rule 19 of docs/semantics.md).
 /// A and B are dense in their inner dimension; k must be a positive multiple of k_unroll.
 class TileProduct {
  public:

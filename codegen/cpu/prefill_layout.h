@@ -21,6 +21,7 @@ struct PrefillLayout {
 
   int64_t head_dim, value_dim;
   int64_t padded_head_dim;   ///< k extent of the score product, zero padded
+  int64_t score_piece;       ///< of padded_head_dim: the most columns that one chain of additions sums
   int64_t padded_value_dim;  ///< columns of the output product
   int64_t stage_width;       ///< elements of a staged K row
 
@@ -29,7 +30,7 @@ struct PrefillLayout {
   int64_t packed_block() const { return packed_keys() + block_kv * padded_value_dim; }
 
   // Scratch of a worker.
-  int64_t q_at, o_at, max_at, sum_at, factor_at, scores_at, strips_at, stage_at, block_at;
+  int64_t q_at, o_at, max_at, sum_at, factor_at, ones_at, scores_at, strips_at, stage_at, block_at;
   int64_t score_stride;  ///< elements between rows of S, off the powers of two that would alias in L1
   int64_t scratch_elements;
   int64_t strips() const { return (block_q + strip_rows - 1) / strip_rows; }

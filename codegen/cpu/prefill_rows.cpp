@@ -18,6 +18,7 @@ struct RowPass::Row {
   Value* end;  ///< columns rounded up to a multiple of row_step · lanes
   Value* whole;
   ExprEmitter *score, *keep;  ///< null where there is nothing to do
+  ExprEmitter* ahead;         ///< the score of the next strip's row, when it streams a tensor from memory
   Value *max, *sum, *factor;  ///< this row's own
 };
 
@@ -34,7 +35,7 @@ RowPass::RowPass(LlvmBuilder& builder, const TileProgram& program, const Expr& s
 
   const ArgsLayout args_layout = tilewright::args_layout(spec_);
   std::optional<ArgsReader> args;
-  std::optional<ExprEmitter> score_emitter, keep_emitter;
+  std::optional<ExprEmitter> score_emitter, keep_emitter, ahead_emitter;
   auto start = [&](std::optional<ExprEmitter>& emitter, const Expr& expr) {
     if (!args) args.emplace(b_, args_layout);
     emitter.emplace(b_, *args, spec_.tensors, expr, layout_.lanes, Axis::kv);
@@ -43,19 +44,21 @@ RowPass::RowPass(LlvmBuilder& builder, const TileProgram& program, const Expr& s
     emitter->hoist();
   };
   if (!plain_score_) start(score_emitter, score);
+  if (score_emitter && score_emitter->streams(Axis::q)) start(ahead_emitter, score);
   if (!spec_.keep.is_constant_true()) start(keep_emitter, spec_.keep);
   b_.loop_nonempty(b_.i64(0), strip.rows, 1, {}, [&](Value* row, const Values&) {
-    emit_row(strip, row, score_emitter ? &*score_emitter : nullptr, keep_emitter ? &*keep_emitter : nullptr);
+    auto used = [](std::optional<ExprEmitter>& emitter) { return emitter ? &*emitter : nullptr; };
+    emit_row(strip, row, used(score_emitter), used(keep_emitter), used(ahead_emitter));
     return Values{};
   });
   b_.ret();
 }
 
-void RowPass::emit_row(const StripState& strip, Value* row, ExprEmitter* score, ExprEmitter* keep) {
+void RowPass::emit_row(const StripState& strip, Value* row, ExprEmitter* score, ExprEmitter* keep, ExprEmitter* ahead) {
   Value* q = b_.add(strip.q, row);
-  for (ExprEmitter* emitter : {score, keep}) {
+  for (ExprEmitter* emitter : {score, keep, ahead}) {
     if (!emitter) continue;
-    emitter->set_axis(Axis::q, q);
+    emitter->set_axis(Axis::q, emitter == ahead ? b_.add(q, b_.i64(layout_.strip_rows)) : q);
     emitter->hoist();
   }
   const int64_t step = layout_.row_step * layout_.lanes;
@@ -69,6 +72,7 @@ void RowPass::emit_row(const StripState& strip, Value* row, ExprEmitter* score, 
                   strip.whole,
                   score,
                   keep,
+                  ahead,
                   own(strip.max, 1),
                   own(strip.sum, layout_.lanes),
                   own(strip.factor, 1)};
@@ -88,6 +92,7 @@ Values RowPass::visit(const Row& row, Value* column, int64_t count, bool whole) 
     Value* s = b_.load_vector(type, slot, lanes);
     Value* inside = whole ? nullptr : b_.lane_mask(b_.sub(row.columns, at), lanes);
     Value* kv = b_.add(row.kv, at);
+    if (row.ahead) row.ahead->prefetch(Axis::q, kv);
     if (row.score) s = row.score->emit(kv, s, inside);
     if (scale_ != 1) s = b_.ir.CreateFMul(s, b_.constant(type, scale_, lanes));
     if (!whole) {

@@ -33,7 +33,7 @@ class RowPass {
 
  private:
   struct Row;
-  void emit_row(const StripState& strip, llvm::Value* row, ExprEmitter* score, ExprEmitter* keep);
+  void emit_row(const StripState& strip, llvm::Value* row, ExprEmitter* score, ExprEmitter* keep, ExprEmitter* ahead);
   /// Scores of `count` vectors from `column` on, -inf (0 without softmax) where hidden; stored when they changed.
   Values visit(const Row& row, llvm::Value* column, int64_t count, bool whole);
   llvm::Value* maxima(const Row& row);

@@ -124,6 +124,7 @@ void PrefillEmitter::item(ArgsReader& args, const Item& item, Value* kv_head) {
     });
   };
   fill(l.o_at, l.sum_at + l.block_q * l.lanes, 0);
+  if (l.score_piece < l.padded_head_dim) fill(l.ones_at, l.ones_at + l.strip_rows, 1);
   fill(l.max_at, l.max_at + l.block_q, -std::numeric_limits<double>::infinity());
   if (spec_.normaliser == Normaliser::none) fill(l.factor_at, l.factor_at + l.block_q, 1);
 
@@ -235,11 +236,13 @@ void PrefillEmitter::strip(const Item& item, Value* row, Value* rows, Value* kv,
     };
     Value* columns = b_.sub(last, first);
     Value* scores = scratch(l.scores_at);
-    scores_.call({row_pointer(l.q_at, l.padded_head_dim), b_.i64(l.padded_head_dim),
-                  at(block, b_.mul(skipped, b_.i64(l.padded_head_dim))), b_.i64(l.panel),
-                  b_.i64(l.panel * l.padded_head_dim), scores, b_.i64(l.score_stride), b_.i64(l.padded_head_dim),
-                  b_.ceil_div(columns, l.panel), b_.ceil_div(rows, l.score_tile.mr),
-                  llvm::ConstantPointerNull::get(b_.ir.getPtrTy())});
+    Value* none = llvm::ConstantPointerNull::get(b_.ir.getPtrTy());
+    for (int64_t d = 0; d < l.padded_head_dim; d += l.score_piece)
+      scores_.call({at(row_pointer(l.q_at, l.padded_head_dim), d), b_.i64(l.padded_head_dim),
+                    at(at(block, b_.mul(skipped, b_.i64(l.padded_head_dim))), d * l.panel), b_.i64(l.panel),
+                    b_.i64(l.panel * l.padded_head_dim), scores, b_.i64(l.score_stride),
+                    b_.i64(std::min(l.score_piece, l.padded_head_dim - d)), b_.ceil_div(columns, l.panel),
+                    b_.ceil_div(rows, l.score_tile.mr), d ? scratch(l.ones_at) : none});
     const int64_t step = l.row_step * l.lanes;
     Value* whole = b_.ir.getFalse();
     if (!rows_.plain()) {
