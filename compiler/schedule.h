@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "ir/result.h"
 #include "ir/target.h"
 #include "ir/tile_program.h"
 
@@ -49,5 +50,19 @@ struct PlanOptions {
 };
 
 CpuPlan plan_cpu(const TileProgram& program, const CpuTarget& target, const PlanOptions& options = {});
+
+/// Tile sizes that a caller wants instead of those of the rules; 0 leaves one to the rules.
+struct ScheduleOverride {
+  int64_t block_q = 0;   ///< query rows of one work item
+  int64_t block_kv = 0;  ///< keys of one step
+  bool empty() const { return block_q == 0 && block_kv == 0; }
+  friend bool operator==(const ScheduleOverride&, const ScheduleOverride&) = default;
+};
+
+/// Puts the wanted tile sizes into every choice of the plan, rounded up to whole micro-kernel tiles where the template
+/// works on those; a reason says so. Decode has no query tile: it takes block_kv only, up to its split.
+/// Errors: a negative size, a strip of scores over L1 or a working set over L2; each names the size and the bound.
+Result<Done> override_tiles(CpuPlan& plan, const TileProgram& program, const CpuTarget& target,
+                            const ScheduleOverride& wanted);
 
 }  // namespace tilewright

@@ -67,7 +67,7 @@ class BackEnd {
     watch_.lap(stats.stages, "fuse");
     if (auto ok = note_fusion(); !ok) return ok.error();
 
-    plan_steps();
+    if (auto ok = plan_steps(); !ok) return ok.error();
     watch_.lap(stats.stages, "plan");
     run_jobs(jobs_, request_);
     if (auto ok = assemble(); !ok) return ok.error();
@@ -107,7 +107,7 @@ class BackEnd {
     return Done{};
   }
 
-  void plan_steps() {
+  Result<Done> plan_steps() {
     const auto& steps = compiled().program.steps;
     planned_.resize(steps.size());
     const bool several = compiled().stats.fused_attentions > 1;
@@ -116,6 +116,8 @@ class BackEnd {
       if (const auto* attention = std::get_if<AttentionStep>(&steps[i].what)) {
         planned.program = build_tile_program(attention->spec);
         planned.plan = plan_cpu(*planned.program, request_.target, {request_.options.force_generic});
+        if (auto ok = override_tiles(planned.plan, *planned.program, request_.target, request_.options.tiles); !ok)
+          return ok;
         const std::string number = suffix(several, std::to_string(i));
         text("02_fused" + number + ".attention", [&] { return print(attention->spec); });
         text("03_tile" + number + ".tile", [&] { return print(*planned.program); });
@@ -140,6 +142,7 @@ class BackEnd {
         jobs_.push_back(std::move(job));
       }
     }
+    return Done{};
   }
 
   static std::string describe(const CpuPlan& plan, const AttentionSpec& spec) {

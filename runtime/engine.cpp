@@ -14,6 +14,10 @@ namespace {
 constexpr size_t kKernelsByGraph = 512;      // keys of the graphs as given
 constexpr size_t kKernelsByCanonical = 256;  // compiled programs
 
+Diagnostic too_old() {
+  return unsupported("this CPU (or the cap on it) has no AVX2 with FMA and F16C, which kernels need at least");
+}
+
 }  // namespace
 
 /// Two levels: the graph as given, serialised cheaply, finds its kernel in microseconds; differently spelled graphs of
@@ -31,20 +35,29 @@ struct Engine::State {
   using KernelPointer = std::shared_ptr<const Kernel::State>;
   using CompiledPointer = std::shared_ptr<const Compiled>;
 
+  /// The engine's target under the options' cap.
+  CpuTarget capped_target(const CompileOptions& options) const {
+    CpuTarget capped = target;
+    if (options.max_isa && *options.max_isa < capped.isa) capped.isa = *options.max_isa;
+    return capped;
+  }
+
   std::string canonical_key(const FrontEnd& front, const CompileOptions& options) const {
-    return fmt::format("{} {} {} {}{}{}{} {}\n{}", to_string(target.isa), target_features(target), target.l2_bytes,
+    const CpuTarget used = capped_target(options);
+    return fmt::format("{} {} {} {}{}{}{} {}x{} {}\n{}", to_string(used.isa), target_features(used), used.l2_bytes,
                        options.require_fused, options.force_generic, options.verify_modules, options.materialise,
-                       options.dump_dir, front.canonical_text);
+                       options.tiles.block_q, options.tiles.block_kv, options.dump_dir, front.canonical_text);
   }
 
   Result<CompiledPointer> compile_and_dump(const Graph& graph, FrontEnd front, const CompileOptions& options) const {
     const std::string hash = to_string(hash_key(canonical_key(front, options)));
     const std::string& dump_dir = options.dump_dir.empty() ? environment().dump_dir : options.dump_dir;
-    const CompileRequest request{target, options, !dump_dir.empty()};
+    const CompileRequest request{capped_target(options), options, !dump_dir.empty()};
+    if (request.target.isa == CpuIsa::baseline) return too_old();
     auto compilation = compile_back(graph, std::move(front), request);
     if (!compilation) return compilation.error();
     if (!dump_dir.empty()) {
-      auto folder = write_dump(dump_dir, *compilation, target, hash);
+      auto folder = write_dump(dump_dir, *compilation, request.target, hash);
       if (!folder) return folder.error();
       compilation->compiled->dump_path = std::move(*folder);
     }
@@ -91,8 +104,7 @@ Result<Engine> Engine::create(const EngineOptions& options) {
   auto state = std::make_shared<State>();
   state->target = detect_cpu();
   if (options.max_isa && *options.max_isa < state->target.isa) state->target.isa = *options.max_isa;
-  if (state->target.isa == CpuIsa::baseline)
-    return unsupported("this CPU (or the cap on it) has no AVX2 with FMA and F16C, which kernels need at least");
+  if (state->target.isa == CpuIsa::baseline) return too_old();
   if (options.threads < 0) return invalid("the engine is asked for {} threads; 0 means one per core", options.threads);
   const int threads = options.threads > 0 ? options.threads : env.threads > 0 ? env.threads : state->target.cores;
   state->executor = make_thread_pool(threads);

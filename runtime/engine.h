@@ -60,6 +60,8 @@ struct CompileOptions {
   bool verify_modules = false;  ///< LLVM verifier on every module
   /// No fusion: every op is a step of its own with its value in memory. For comparison, never for use.
   bool materialise = false;
+  ScheduleOverride tiles;         ///< of fused attention, instead of what the rules choose
+  std::optional<CpuIsa> max_isa;  ///< caps the engine's ISA for this kernel
 };
 
 struct RunOptions {

@@ -69,6 +69,9 @@ void serialise_key(const Graph& graph, const CompileOptions& options, std::strin
   writer.raw_value(options.force_generic);
   writer.raw_value(options.verify_modules);
   writer.raw_value(options.materialise);
+  writer.raw_value(options.tiles.block_q);
+  writer.raw_value(options.tiles.block_kv);
+  writer.raw_value(options.max_isa ? static_cast<int>(*options.max_isa) : -1);
   writer.text(options.dump_dir);
   writer.text(graph.name);
   for (const Node& node : graph.nodes) {

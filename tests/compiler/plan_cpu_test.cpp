@@ -85,5 +85,47 @@ TEST(PlanCpu, SchedulesAreLegalForAllShapes) {
         }
 }
 
+TEST(PlanCpu, OverriddenTilesAreUsedAndStayLegal) {
+  for (const auto& [block_q, block_kv] : {std::pair<int64_t, int64_t>{64, 0}, {0, 64}, {1, 1}, {100, 100}, {60, 90}})
+    for (DType dtype : {DType::f32, DType::f64, DType::bf16})
+      for (int64_t head_dim : {8, 31, 64, 128, 256})
+        for (CpuIsa isa : {CpuIsa::avx2, CpuIsa::avx512}) {
+          CpuTarget target;
+          target.isa = isa;
+          const TileProgram tiles = program(Dim::named("Sq"), head_dim, 2, dtype);
+          CpuPlan plan = plan_cpu(tiles, target);
+          const auto done = override_tiles(plan, tiles, target, {block_q, block_kv});
+          ASSERT_TRUE(done) << to_string(done.error());
+          for (const auto& choice : plan.choices) {
+            const CpuSchedule& s = choice.schedule;
+            expect_legal(s);
+            if (block_kv > 0) {
+              EXPECT_GE(s.block_kv, block_kv) << print(s);
+              EXPECT_LT(s.block_kv - block_kv, std::max(s.nr(), s.lanes)) << print(s);
+            }
+            if (block_q == 0 || s.kernel == CpuTemplate::decode) continue;
+            EXPECT_GE(s.block_q, block_q) << print(s);
+            EXPECT_LT(s.block_q - block_q, s.strip_rows) << print(s);
+          }
+        }
+}
+
+TEST(PlanCpu, OverriddenTilesBeyondACacheNameIt) {
+  const auto message = [](const TileProgram& tiles, const ScheduleOverride& wanted) {
+    CpuPlan plan = plan_cpu(tiles, avx512());
+    const auto done = override_tiles(plan, tiles, avx512(), wanted);
+    return done ? "" : to_string(done.error());
+  };
+  const TileProgram tiles = program(Dim::named("Sq"), 128, 1);
+  EXPECT_EQ(message(tiles, {}), "");
+  EXPECT_EQ(message(tiles, {-1, 0}), "block_q is -1; a tile has 1 to 1048576 rows, 0 leaves it to the rules");
+  EXPECT_EQ(message(tiles, {0, 4096}),
+            "block_q 384 and block_kv 4096 take 4480 KB for Q, O, K and V, more than the 2048 KB L2");
+  EXPECT_EQ(message(tiles, {8192, 64}),
+            "block_q 8196 and block_kv 64 take 8260 KB for Q, O, K and V, more than the 2048 KB L2");
+  EXPECT_EQ(message(program(Dim::named("Sq"), 8, 1), {0, 4096}),
+            "block_kv 4096: a strip of 6 rows takes 96 KB of scores, more than the 48 KB L1");
+}
+
 }  // namespace
 }  // namespace tilewright

@@ -1,0 +1,70 @@
+// A caller's tile sizes in place of the rules' own.
+#include <algorithm>
+
+#include "compiler/schedule.h"
+
+namespace tilewright {
+namespace {
+
+int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+/// The wanted size in whole units, with the reason that schedules print.
+int64_t take(CpuSchedule& s, std::string_view name, int64_t wanted, int64_t unit, std::string_view unit_name) {
+  const int64_t used = round_up(wanted, unit);
+  s.reasons.push_back(used == wanted ? fmt::format("{} {} was asked for", name, wanted)
+                                     : fmt::format("{} {} was asked for and rounded up to {}, whole {} of {}", name,
+                                                   wanted, used, unit_name, unit));
+  return used;
+}
+
+Result<Done> check_caches(const CpuSchedule& s, const AttentionSpec& spec, const CpuTarget& target) {
+  const int64_t element = size_of(spec.accumulate);
+  int64_t columns = spec.value_dim;
+  for (const DotTerm& dot : spec.dots) columns += dot.head_dim;
+  const int64_t working_set = (s.block_q + s.block_kv) * columns * element;
+  if (working_set > target.l2_bytes)
+    return invalid("block_q {} and block_kv {} take {} KB for Q, O, K and V, more than the {} KB L2", s.block_q,
+                   s.block_kv, working_set >> 10, target.l2_bytes >> 10);
+  const int64_t strip = s.strip_rows * s.block_kv * element;
+  if (s.kernel == CpuTemplate::prefill && strip > target.l1_bytes)
+    return invalid("block_kv {}: a strip of {} rows takes {} KB of scores, more than the {} KB L1", s.block_kv,
+                   s.strip_rows, strip >> 10, target.l1_bytes >> 10);
+  return Done{};
+}
+
+}  // namespace
+
+Result<Done> override_tiles(CpuPlan& plan, const TileProgram& program, const CpuTarget& target,
+                            const ScheduleOverride& wanted) {
+  // Far above any cache and far below any overflow of the sums here.
+  constexpr int64_t kLargest = 1 << 20;
+  for (const auto& [name, size] : {std::pair{"block_q", wanted.block_q}, {"block_kv", wanted.block_kv}})
+    if (size < 0 || size > kLargest)
+      return invalid("{} is {}; a tile has 1 to {} rows, 0 leaves it to the rules", name, size, kLargest);
+  for (CpuPlan::Choice& choice : plan.choices) {
+    CpuSchedule& s = choice.schedule;
+    if (s.kernel == CpuTemplate::decode) {
+      if (wanted.block_kv > 0)
+        s.block_kv = std::min(take(s, "block_kv", wanted.block_kv, s.lanes, "vectors"), s.split_kv);
+      continue;
+    }
+    const bool prefill = s.kernel == CpuTemplate::prefill;
+    if (wanted.block_kv > 0) {
+      s.block_kv = prefill ? take(s, "block_kv", wanted.block_kv, s.nr(), "panels")
+                           : take(s, "block_kv", wanted.block_kv, s.lanes, "vectors");
+      // The rules fitted the strip to their own block; it may shrink to one tile of rows for a longer one.
+      const int64_t row = s.block_kv * size_of(program.spec.accumulate);
+      while (prefill && s.strip_rows > s.mr && s.strip_rows * row > target.l1_bytes / 2) s.strip_rows -= s.mr;
+    }
+    if (wanted.block_q > 0)
+      s.block_q = take(s, "block_q", wanted.block_q, prefill ? s.strip_rows : 1, "strips");
+    else if (prefill)
+      s.block_q = round_up(s.block_q, s.strip_rows);
+    if (!prefill) s.strip_rows = s.block_q;
+    if (!wanted.empty())
+      if (auto ok = check_caches(s, program.spec, target); !ok) return ok;
+  }
+  return Done{};
+}
+
+}  // namespace tilewright
