@@ -141,9 +141,9 @@ AttentionValues attention(GraphBuilder& g, ValueId q, ValueId k, ValueId v, cons
   ValueId s = g.matmul_nt(operand(q), operand(k));
   s = mul(g, s, literal(g, form.scale, s));
   const auto like_scores = [&](ValueId x) { return x == kNoValue ? x : cast_to(g, x, type_of(g, s).dtype); };
-  if (form.alibi) s = g.alibi(s, like_scores(form.slopes), CausalAlign::top_left, form.offset);
+  if (form.alibi) s = g.alibi(s, like_scores(form.slopes), form.align, form.offset);
   if (form.bias != kNoValue) s = add(g, s, like_scores(form.bias));
-  if (form.causal) s = g.mask_causal(s, CausalAlign::top_left, form.offset);
+  if (form.causal) s = g.mask_causal(s, form.align, form.offset);
   if (form.mask != kNoValue) s = g.select(form.mask, s, literal(g, -std::numeric_limits<double>::infinity(), s));
   const ValueId p = g.softmax(s, 3);
   const ValueId o = g.matmul(cast_to(g, p, read_as), operand(v));

@@ -46,9 +46,10 @@ enum class RopeLayout : uint8_t {
 ValueId rope(GraphBuilder& g, ValueId x, ValueId cos, ValueId sin, RopeLayout layout, ValueId first = kNoValue);
 
 struct AttentionForm {
-  double scale = 1;           ///< on Q·Kᵀ
-  bool causal = false;        ///< keeps kv ≤ q + offset
-  ValueId offset = kNoValue;  ///< of the first query, i64 scalar or [B]; without it q and kv both start at 0
+  double scale = 1;                           ///< on Q·Kᵀ
+  bool causal = false;                        ///< keeps kv ≤ q + offset
+  CausalAlign align = CausalAlign::top_left;  ///< what stands for the offset where there is none
+  ValueId offset = kNoValue;                  ///< of the first query, i64 scalar or [B]
   bool alibi = false;
   ValueId slopes = kNoValue;  ///< of ALiBi, [H]; without them the published ones
   ValueId bias = kNoValue;    ///< added to the scores, broadcasts to [B,H,Sq,Sk]
