@@ -36,7 +36,7 @@ Expr constant_dim(const Dim& dim) {
 
 }  // namespace
 
-void analyze_mask(AttentionSpec& spec) {
+void analyze_mask(ScoreSpace& spec) {
   AxisExtents extents{{{Axis::q, spec.q_len}, {Axis::kv, spec.kv_len}}};
   if (const auto b = product(spec.batch)) extents.known.emplace_back(Axis::b, *b);
   if (const auto h = product(spec.heads)) extents.known.emplace_back(Axis::h, *h);

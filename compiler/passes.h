@@ -25,7 +25,7 @@ Result<Program> fuse(const Graph& canonical);
 Result<Program> lower_unfused(const Graph& canonical);
 
 /// Fills spec.keep_kv and spec.kv_range from spec.keep.
-void analyze_mask(AttentionSpec& spec);
+void analyze_mask(ScoreSpace& spec);
 
 /// `expr` · factor with the factor merged into constants and row-uniform parts where that is free; `left_over` is
 /// what could not be merged (1 or factor).

@@ -5,6 +5,7 @@
 #include <variant>
 #include <vector>
 
+#include "ir/attention_spec.h"
 #include "ir/backward_spec.h"
 
 namespace tilewright {

@@ -29,7 +29,7 @@ SimplifyingBuilder::Facts SimplifyingBuilder::facts_of(const ExprNode& node) con
       break;
     }
     case ExprKind::dim: facts.range = range_of_dim(node.dim); break;
-    case ExprKind::score: facts.depends = kDependsOnScore; break;
+    case ExprKind::score: facts.depends = kDependsOnScore | (node.product == 0 ? 0 : kDependsOnT); break;
     case ExprKind::op: {
       std::vector<IntRange> ranges;
       for (ExprId arg : node.args) ranges.push_back(range(arg));

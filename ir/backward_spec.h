@@ -14,10 +14,9 @@
 #pragma once
 
 #include <optional>
-#include <string>
 #include <vector>
 
-#include "ir/attention_spec.h"
+#include "ir/score_space.h"
 
 namespace tilewright {
 
@@ -31,7 +30,8 @@ struct BackwardProduct {
 };
 
 /// The gradient of a captured tensor. Indices that leave the tensor are clamped, as the forward's load clamps them.
-/// Elements that nothing reaches are 0; the sum's order is fixed (semantics 20).
+/// Elements that nothing reaches are 0; the sum's order is fixed (semantics 20). An output tensor is written by one
+/// product or one captured sum alone.
 struct CapturedSum {
   ExprId weight{-1};          ///< root in BackwardSpec::weights
   int tensor = -1;            ///< the output
@@ -40,17 +40,8 @@ struct CapturedSum {
   friend bool operator==(const CapturedSum&, const CapturedSum&) = default;
 };
 
-struct BackwardSpec {
-  std::string name;
-  std::vector<SpecTensor> tensors;
-  std::vector<Dim> batch, heads;  ///< as in AttentionSpec
-  Dim q_len, kv_len;
-  int64_t head_group = 1;  ///< K, V and the outputs of column products depend on h only through floor(h / head_group)
-  DType accumulate = DType::f32;
-  std::vector<DotTerm> dots;               ///< s; at least one term
+struct BackwardSpec : ScoreSpace {
   std::optional<DotTerm> output_gradient;  ///< t: query = dO, key = V; absent when no weight reads t
-  Expr keep, keep_kv;                      ///< as in AttentionSpec
-  KvRange kv_range;
   /// One DAG for all weights and captured indices, so that P, dS and what they share are computed once per score.
   /// Score nodes name their product: ExprNode::product 0 is s, 1 is t. The Expr's own root is unused.
   Expr weights;
@@ -58,5 +49,9 @@ struct BackwardSpec {
   std::vector<CapturedSum> captured;
   friend bool operator==(const BackwardSpec&, const BackwardSpec&) = default;
 };
+
+/// All roots of `weights`, in the order rows, columns, and of each captured sum its weight and its indices.
+std::vector<ExprId*> roots(BackwardSpec& spec);
+std::vector<ExprId> roots(const BackwardSpec& spec);
 
 }  // namespace tilewright

@@ -51,9 +51,10 @@ ExprId Expr::dim(Dim value) {
   return add(std::move(node));
 }
 
-ExprId Expr::score(DType dtype) {
+ExprId Expr::score(DType dtype, int product) {
   ExprNode node;
   node.kind = ExprKind::score;
+  node.product = product;
   node.dtype = dtype;
   return add(std::move(node));
 }
@@ -101,6 +102,27 @@ Expr Expr::pruned() const {
   return out;
 }
 
+Expr Expr::pruned(std::span<ExprId* const> roots) const {
+  const auto at = [](ExprId id) { return static_cast<size_t>(raw(id)); };
+  std::vector<bool> needed(nodes_.size(), false);
+  for (const ExprId* root : roots)
+    if (raw(*root) >= 0) needed[at(*root)] = true;
+  for (size_t i = nodes_.size(); i-- > 0;)
+    if (needed[i])
+      for (ExprId arg : nodes_[i].args) needed[at(arg)] = true;
+  Expr out;
+  std::vector<ExprId> map(nodes_.size(), ExprId{-1});
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    if (!needed[i]) continue;
+    ExprNode node = nodes_[i];
+    for (ExprId& arg : node.args) arg = map[at(arg)];
+    map[i] = out.add(std::move(node));
+  }
+  for (ExprId* root : roots)
+    if (raw(*root) >= 0) *root = map[at(*root)];
+  return out;
+}
+
 bool Expr::is_constant_true() const {
   return !empty() && root_node().kind == ExprKind::constant && root_node().dtype == DType::boolean &&
          root_node().literal.integer != 0;
@@ -111,7 +133,7 @@ std::vector<uint32_t> dependencies(const Expr& expr) {
   for (const ExprNode& node : expr.nodes()) {
     uint32_t mask = 0;
     if (node.kind == ExprKind::index) mask = bit(node.axis);
-    if (node.kind == ExprKind::score) mask = kDependsOnScore;
+    if (node.kind == ExprKind::score) mask = node.product == 0 ? kDependsOnScore : kDependsOnScore | kDependsOnT;
     for (ExprId arg : node.args) mask |= bits[static_cast<size_t>(raw(arg))];
     bits.push_back(mask);
   }

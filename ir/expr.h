@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -69,7 +70,7 @@ class Expr {
   ExprId constant_int(int64_t value, DType dtype);  ///< integers and bools
   ExprId index(Axis axis, DType dtype = DType::i64);
   ExprId dim(Dim value);
-  ExprId score(DType dtype);
+  ExprId score(DType dtype, int product = 0);
   ExprId load(int tensor, DType dtype, std::vector<ExprId> indices, bool in_bounds);
   /// Pointwise op. dtype is the result's (bool for comparisons, the target for cast).
   ExprId op(Op op, DType dtype, std::vector<ExprId> args);
@@ -85,6 +86,8 @@ class Expr {
   bool empty() const { return nodes_.empty(); }
   /// Drops nodes the root does not reach, keeping order.
   Expr pruned() const;
+  /// The same for a DAG of several roots, which are renumbered in place; -1 stays -1. The result has no root.
+  Expr pruned(std::span<ExprId* const> roots) const;
   bool is_constant_true() const;
 
   friend bool operator==(const Expr&, const Expr&) = default;
@@ -94,9 +97,11 @@ class Expr {
   ExprId root_{-1};
 };
 
-/// Bit i set: the node depends on Axis(i); bit 16: it depends on the score. One entry per node of `expr`.
+/// Bit i set: the node depends on Axis(i); bit 16: it depends on a product of the score space, s or t; bit 17: on t.
+/// One entry per node of `expr`.
 std::vector<uint32_t> dependencies(const Expr& expr);
 constexpr uint32_t kDependsOnScore = 1u << 16;
+constexpr uint32_t kDependsOnT = 1u << 17;
 constexpr uint32_t bit(Axis axis) { return 1u << static_cast<uint32_t>(axis); }
 
 }  // namespace tilewright

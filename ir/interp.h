@@ -1,5 +1,5 @@
-// The oracle: evaluates Graph, AttentionSpec and TileProgram in f64 (long double for f64 graphs). Shares no code with
-// lowering; slow and obvious on purpose.
+// The oracle: evaluates Graph, AttentionSpec, BackwardSpec and TileProgram in f64 (long double for f64 graphs). Shares
+// no code with lowering; slow and obvious on purpose.
 #pragma once
 
 #include <memory>
@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "ir/backward_spec.h"
 #include "ir/bind.h"
 #include "ir/tile_program.h"
 
@@ -65,6 +66,11 @@ class GraphOracle {
 Result<std::vector<OracleTensor>> interpret(const AttentionSpec& spec, const DimBindings& dims,
                                             std::span<const TensorView> tensors);
 
+/// The same for a backward pass: every kept point adds to its sums. A captured sum is 0 where nothing is added; other
+/// outputs are NaN where no product reaches.
+Result<std::vector<OracleTensor>> interpret(const BackwardSpec& spec, const DimBindings& dims,
+                                            std::span<const TensorView> tensors);
+
 /// Runs the recurrence with the given tile sizes; `splits` > 1 merges partial states.
 Result<std::vector<OracleTensor>> interpret(const TileProgram& program, const DimBindings& dims,
                                             std::span<const TensorView> tensors, int64_t block_q, int64_t block_kv,
@@ -73,7 +79,11 @@ Result<std::vector<OracleTensor>> interpret(const TileProgram& program, const Di
 /// One point of an Expr. `axis_values` is indexed by Axis. Loads read `tensors`.
 long double evaluate(const Expr& expr, const DimBindings& dims, std::span<const TensorView> tensors,
                      std::span<const int64_t> axis_values, long double score);
-/// The same for integer and bool roots, exact.
+/// Several roots at once, integers converted (exact); `products` are s and t.
+std::vector<long double> evaluate(const Expr& expr, std::span<const ExprId> roots, const DimBindings& dims,
+                                  std::span<const TensorView> tensors, std::span<const int64_t> axis_values,
+                                  std::span<const long double> products);
+/// One integer or bool root, exact.
 int64_t evaluate_int(const Expr& expr, const DimBindings& dims, std::span<const TensorView> tensors,
                      std::span<const int64_t> axis_values);
 

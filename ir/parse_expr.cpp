@@ -1,5 +1,3 @@
-#include <map>
-
 #include "ir/expr_text.h"
 
 namespace tilewright {
@@ -11,25 +9,31 @@ std::optional<Axis> parse_axis(std::string_view text) {
   return std::nullopt;
 }
 
+/// Which product of the score space a variable stands for.
+std::optional<int> parse_product(std::string_view text) {
+  if (text == "s") return 0;
+  if (text == "t") return 1;
+  return std::nullopt;
+}
+
 class ExprParser {
  public:
-  ExprParser(TextCursor& in, std::span<const SpecTensor> tensors, const ExprContext& context)
-      : in_(in), tensors_(tensors), context_(context) {}
+  ExprParser(TextCursor& in, NamedExpr& scope, std::span<const SpecTensor> tensors, const ExprContext& context)
+      : in_(in), tensors_(tensors), context_(context), expr_(scope.expr), named_(scope.names) {}
 
-  Expr run() {
+  void parse_lets() {
     while (in_.accept_word("let")) {
       const std::string name = in_.expect(TokenKind::word, "a name after let");
-      if (parse_axis(name) || parse_dtype(name) || parse_op(name) || name == "s" || named_.count(name))
+      if (parse_axis(name) || parse_dtype(name) || parse_op(name) || parse_product(name) || named_.count(name))
         in_.fail(fmt::format("the name '{}' after let is taken", name));
       in_.expect_mark("=", "after the name of a let");
       const ExprId value = term(std::nullopt);
       in_.expect_mark(";", "after a let");
       named_[name] = value;
     }
-    const ExprId root = term(context_.root);
-    expr_.set_root(root);
-    return in_.failed() ? Expr() : expr_.pruned();
   }
+
+  ExprId term() { return term(context_.root); }
 
  private:
   static constexpr int kDeepest = 64;
@@ -84,7 +88,8 @@ class ExprParser {
     if (token.text == "clamped") return parse_load(ExprKind::load, false);
     if (token.text == "load_min") return parse_load(ExprKind::load_min, false);
     if (token.text == "load_max") return parse_load(ExprKind::load_max, false);
-    if (token.text == "s") return expr_.score(context_.score.value_or(DType::f32));
+    if (const auto product = parse_product(token.text))
+      return expr_.score(context_.score.value_or(DType::f32), *product);
     if (const auto axis = parse_axis(token.text)) return expr_.index(*axis);
     if (const auto named = named_.find(token.text); named != named_.end()) return named->second;
     in_.fail(fmt::format("'{}' is neither an axis nor a name given by let", token.text.substr(0, 60)), token.line);
@@ -96,8 +101,8 @@ class ExprParser {
     ExprId result = wrong();
     if (callee.text == "dim") {
       result = expr_.dim(in_.parse_dim());
-    } else if (callee.text == "score") {
-      result = expr_.score(in_.parse_dtype_word());
+    } else if (const auto product = parse_product(callee.text)) {
+      result = expr_.score(in_.parse_dtype_word(), *product);
     } else if (callee.text == "index") {
       const auto axis = parse_axis(in_.expect(TokenKind::word, "an axis"));
       if (!axis) in_.fail("index needs an axis, such as q or kv");
@@ -186,15 +191,29 @@ class ExprParser {
   TextCursor& in_;
   std::span<const SpecTensor> tensors_;
   ExprContext context_;
-  Expr expr_;
-  std::map<std::string, ExprId, std::less<>> named_;
+  Expr& expr_;
+  std::map<std::string, ExprId, std::less<>>& named_;
   int depth_ = 0;
 };
 
 }  // namespace
 
 Expr parse_expr(TextCursor& in, std::span<const SpecTensor> tensors, const ExprContext& context) {
-  return ExprParser(in, tensors, context).run();
+  NamedExpr scope;
+  ExprParser parser(in, scope, tensors, context);
+  parser.parse_lets();
+  scope.expr.set_root(parser.term());
+  return in.failed() ? Expr() : scope.expr.pruned();
+}
+
+NamedExpr parse_lets(TextCursor& in, std::span<const SpecTensor> tensors, const ExprContext& context) {
+  NamedExpr scope;
+  ExprParser(in, scope, tensors, context).parse_lets();
+  return scope;
+}
+
+ExprId parse_term(TextCursor& in, NamedExpr& scope, std::span<const SpecTensor> tensors, const ExprContext& context) {
+  return ExprParser(in, scope, tensors, context).term();
 }
 
 Access parse_access(TextCursor& in, std::span<const SpecTensor> tensors) {

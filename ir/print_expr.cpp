@@ -14,37 +14,60 @@ class ExprPrinter {
 
   std::string run() {
     if (expr_.empty()) return "";
-    count_uses();
+    const TypedRoot root{
+        expr_.root(),
+        context_.root.value_or(own_dtype(printed_kind(expr_.root_node().literal, expr_.root_node().dtype)))};
+    count_uses(std::span(&root, 1));
     std::string text;
-    std::vector<int> depth(expr_.nodes().size(), 0);
-    names_.resize(expr_.nodes().size());
-    const auto root = static_cast<size_t>(raw(expr_.root()));
-    for (size_t i = 0; i < root; ++i) {
-      const ExprNode& node = expr_.nodes()[i];
-      if (uses_[i] == 0 || node.args.empty()) continue;
-      for (const ExprId arg : node.args) depth[i] = std::max(depth[i], depth[at(arg)] + 1);
-      if (uses_[i] < 2 && depth[i] < kDeepest) continue;
-      const std::string body = print_node(node);
-      names_[i] = fmt::format("x{}", named_++);
-      depth[i] = 0;
-      text += fmt::format("let {} = {}; ", names_[i], body);
-    }
-    const ExprNode& node = expr_.root_node();
-    if (node.kind == ExprKind::constant)
-      return text + literal(node, context_.root.value_or(own_dtype(printed_kind(node.literal, node.dtype))));
-    return text + print_node(node);
+    for (const std::string& let : name_parts(static_cast<size_t>(raw(root.id)))) text += let + " ";
+    return text + print_root(root);
+  }
+
+  PrintedLets run(std::span<const TypedRoot> roots) {
+    count_uses(roots);
+    for (const TypedRoot& root : roots)
+      if (!expr_[root.id].args.empty()) uses_[at(root.id)] = kNamed;
+    PrintedLets out;
+    out.lets = name_parts(expr_.nodes().size());
+    for (const TypedRoot& root : roots) out.roots.push_back(print_root(root));
+    return out;
   }
 
  private:
   static constexpr int kDeepest = 12;
+  static constexpr int kNamed = 2;  ///< what is used as often gets a name
   static size_t at(ExprId id) { return static_cast<size_t>(raw(id)); }
 
-  void count_uses() {
+  void count_uses(std::span<const TypedRoot> roots) {
     uses_.assign(expr_.nodes().size(), 0);
-    uses_[at(expr_.root())] = 1;
-    for (size_t i = at(expr_.root()) + 1; i-- > 0;)
+    for (const TypedRoot& root : roots) uses_[at(root.id)] = 1;
+    for (size_t i = expr_.nodes().size(); i-- > 0;)
       if (uses_[i])
         for (const ExprId arg : expr_.nodes()[i].args) ++uses_[at(arg)];
+  }
+
+  /// The lets of the parts among the first `count` nodes that need a name.
+  std::vector<std::string> name_parts(size_t count) {
+    std::vector<std::string> lets;
+    std::vector<int> depth(expr_.nodes().size(), 0);
+    names_.resize(expr_.nodes().size());
+    for (size_t i = 0; i < count; ++i) {
+      const ExprNode& node = expr_.nodes()[i];
+      if (uses_[i] == 0 || node.args.empty()) continue;
+      for (const ExprId arg : node.args) depth[i] = std::max(depth[i], depth[at(arg)] + 1);
+      if (uses_[i] < kNamed && depth[i] < kDeepest) continue;
+      const std::string body = print_node(node);
+      names_[i] = fmt::format("x{}", lets.size());
+      depth[i] = 0;
+      lets.push_back(fmt::format("let {} = {};", names_[i], body));
+    }
+    return lets;
+  }
+
+  std::string print_root(const TypedRoot& root) const {
+    const ExprNode& node = expr_[root.id];
+    if (node.kind == ExprKind::constant) return literal(node, root.literal);
+    return names_[at(root.id)].empty() ? print_node(node) : names_[at(root.id)];
   }
 
   static std::string literal(const ExprNode& node, DType read_back) {
@@ -76,9 +99,11 @@ class ExprPrinter {
   std::string print_node(const ExprNode& node) const {
     switch (node.kind) {
       case ExprKind::constant: return literal(node, node.dtype);
-      case ExprKind::score:
-        if (context_.score.value_or(node.dtype) == node.dtype) return "s";
-        return fmt::format("score({})", to_string(node.dtype));
+      case ExprKind::score: {
+        const std::string name = node.product == 0 ? "s" : "t";
+        const bool follows = context_.score.value_or(node.dtype) == node.dtype;
+        return follows ? name : fmt::format("{}({})", name, to_string(node.dtype));
+      }
       case ExprKind::index:
         if (node.dtype == DType::i64) return std::string(to_string(node.axis));
         return fmt::format("index({}, {})", to_string(node.axis), to_string(node.dtype));
@@ -114,7 +139,6 @@ class ExprPrinter {
   ExprContext context_;
   std::vector<int> uses_;
   std::vector<std::string> names_;  ///< of nodes that have been given one
-  int named_ = 0;
 };
 
 }  // namespace
@@ -127,6 +151,11 @@ DType op_result_dtype(Op op, std::span<const DType> args) {
 
 std::string print_expr(const Expr& expr, std::span<const SpecTensor> tensors, const ExprContext& context) {
   return ExprPrinter(expr, tensors, context).run();
+}
+
+PrintedLets print_lets(const Expr& expr, std::span<const TypedRoot> roots, std::span<const SpecTensor> tensors,
+                       const ExprContext& context) {
+  return ExprPrinter(expr, tensors, context).run(roots);
 }
 
 std::string print_access(const Access& access, std::span<const SpecTensor> tensors) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ir/attention_spec.h"
+#include "ir/backward_spec.h"
 
 namespace tilewright {
 
@@ -9,5 +10,6 @@ namespace tilewright {
 /// constant indices in range, results present, params used consistently.
 Diagnostics verify(const Graph& graph);
 Diagnostics verify(const AttentionSpec& spec);
+Diagnostics verify(const BackwardSpec& spec);
 
 }  // namespace tilewright

@@ -23,7 +23,7 @@ struct Point {
   const DimBindings& dims;
   std::span<const TensorView> tensors;
   std::span<const int64_t> axis_values;
-  long double score;
+  std::span<const long double> products;  ///< s and t
 };
 
 int64_t clamp_index(int64_t index, int64_t size) { return std::max<int64_t>(0, std::min(index, size - 1)); }
@@ -90,7 +90,9 @@ Number apply(const Expr& expr, const ExprNode& node, const Number* values) {
 Number evaluate_node(const Expr& expr, const ExprNode& node, const Number* values, const Point& point) {
   switch (node.kind) {
     case ExprKind::op: return apply(expr, node, values);
-    case ExprKind::score: return {point.score, 0};
+    case ExprKind::score:
+      TW_CHECK(static_cast<size_t>(node.product) < point.products.size());
+      return {point.products[static_cast<size_t>(node.product)], 0};
     case ExprKind::constant: return {node.literal.real, interp::wrap(node.dtype, node.literal.integer)};
     case ExprKind::index:
       TW_CHECK(static_cast<size_t>(node.axis) < point.axis_values.size());
@@ -107,29 +109,48 @@ Number evaluate_node(const Expr& expr, const ExprNode& node, const Number* value
   return {};
 }
 
-Number evaluate_root(const Expr& expr, const Point& point) {
-  TW_CHECK(!expr.empty() && raw(expr.root()) >= 0);
+/// Values of the first `count` nodes; users come after their arguments.
+template <class Use>
+auto with_values(const Expr& expr, size_t count, const Point& point, Use use) {
   constexpr size_t kSmall = 48;
-  const size_t count = static_cast<size_t>(raw(expr.root())) + 1;  // users come after their arguments
   std::array<Number, kSmall> small;
   std::vector<Number> large(count > kSmall ? count : 0);
   Number* values = count > kSmall ? large.data() : small.data();
   for (size_t i = 0; i < count; ++i) values[i] = evaluate_node(expr, expr.nodes()[i], values, point);
-  return values[count - 1];
+  return use(values);
+}
+
+Number evaluate_root(const Expr& expr, const Point& point) {
+  TW_CHECK(!expr.empty() && raw(expr.root()) >= 0);
+  const size_t count = static_cast<size_t>(raw(expr.root())) + 1;
+  return with_values(expr, count, point, [&](const Number* values) { return values[count - 1]; });
+}
+
+long double as_real(DType dtype, Number value) {
+  return is_float(dtype) ? value.real : static_cast<long double>(value.integer);
 }
 
 }  // namespace
 
 long double evaluate(const Expr& expr, const DimBindings& dims, std::span<const TensorView> tensors,
                      std::span<const int64_t> axis_values, long double score) {
-  const Number value = evaluate_root(expr, {dims, tensors, axis_values, score});
-  return is_float(expr.root_node().dtype) ? value.real : static_cast<long double>(value.integer);
+  return as_real(expr.root_node().dtype, evaluate_root(expr, {dims, tensors, axis_values, std::span(&score, 1)}));
+}
+
+std::vector<long double> evaluate(const Expr& expr, std::span<const ExprId> roots, const DimBindings& dims,
+                                  std::span<const TensorView> tensors, std::span<const int64_t> axis_values,
+                                  std::span<const long double> products) {
+  return with_values(expr, expr.nodes().size(), {dims, tensors, axis_values, products}, [&](const Number* values) {
+    std::vector<long double> out;
+    for (const ExprId root : roots) out.push_back(as_real(expr[root].dtype, values[raw(root)]));
+    return out;
+  });
 }
 
 int64_t evaluate_int(const Expr& expr, const DimBindings& dims, std::span<const TensorView> tensors,
                      std::span<const int64_t> axis_values) {
   TW_CHECK(!is_float(expr.root_node().dtype));
-  return evaluate_root(expr, {dims, tensors, axis_values, 0}).integer;
+  return evaluate_root(expr, {dims, tensors, axis_values, {}}).integer;
 }
 
 }  // namespace tilewright

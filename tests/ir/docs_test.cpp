@@ -71,6 +71,11 @@ TEST(IrPage, WholeExamplesVerify) {
   ASSERT_TRUE(spec) << to_string(spec.error());
   EXPECT_EQ(to_string(verify(*spec)), "");
   EXPECT_EQ(print(*spec), fused);
+  const std::string backward = between(text, "```backward\n", "```");
+  const auto pass = parse_backward(backward);
+  ASSERT_TRUE(pass) << to_string(pass.error());
+  EXPECT_EQ(to_string(verify(*pass)), "");
+  EXPECT_EQ(print(*pass), backward);
 }
 
 }  // namespace
