@@ -1,13 +1,11 @@
 // One try to read a product as attention, with a given split of its leading axes into batch and heads.
 #pragma once
 
-#include "compiler/fuse/dot_operand.h"
 #include "compiler/fuse/match_attention.h"
+#include "compiler/fuse/score_frame.h"
 #include "compiler/fuse/score_reader.h"
 
 namespace tilewright::fusion {
-
-constexpr int64_t kMaxHeadDim = 512;
 
 class Attempt {
  public:
@@ -16,33 +14,19 @@ class Attempt {
   bool keys_depend_on_heads() const { return keys_depend_on_heads_; }
 
  private:
-  struct Dot {
-    ValueId product;
-    Indices at;
-    DotOperand query, key;
-    int64_t head_dim = 0;
-    ExprId score{-1};  ///< with its factors, as the score's reader saw it
-  };
-
-  void set_axes(size_t head_axes);
-  Indices unflatten(Axis axis, const std::vector<Dim>& dims);
-  Indices contract_operand(const Node& product, size_t i, const Indices& lead, ExprId row, ExprId column, ExprId k);
+  ScoreFrame frame(size_t head_axes);
   void stop(ValueId value, std::string reason);
-  bool stopped() const { return note_.has_value(); }
+  bool stopped();
 
   bool find_scores();  ///< walks from the product to the softmax
-  bool read_scores();  ///< fills value_, keep_ and dot_
-  std::optional<ExprId> read_dot(ValueId product, const Indices& at);
-  ExprId scaled_score(const Node& product, const Dot& dot, size_t term);
-  bool read_value();  ///< V
+  bool read_scores();  ///< the score, keep and the dots
+  bool read_value();   ///< V
   void set_head_group();
   void read_sink();
   void find_output();
   void find_logsumexp();
   bool depends_on(ValueId value, ValueId target) const;
   Access access(ValueId tensor, const Indices& at);
-  /// Follows single-use casts, transposes and reshapes; `at` becomes the index into the value returned.
-  ValueId follow(ValueId value, Indices& at, bool has_d);
   AttentionMatch finish();
 
   const GraphFacts& facts_;
@@ -55,12 +39,12 @@ class Attempt {
   AttentionSpec spec_;
   std::optional<FusionNote> note_;
 
-  Indices lead_;
-  ExprId q_{-1}, kv_{-1}, d_{-1};
+  const ScoreFrame frame_;
+  DotReader dots_;
+  ExprId d_{-1};
   ValueId scores_ = kNoValue;  ///< the softmax's operand, or the weights when nothing normalises
   Indices scores_at_;
   bool one_to_one_ = true;  ///< each row of the softmax is exactly one (b, h, q)
-  std::vector<Dot> dots_;
   DotOperand value_;
   bool keys_depend_on_heads_ = false;
   AttentionMatch match_;

@@ -2,6 +2,7 @@
 #include "compiler/fuse/attempt.h"
 
 namespace tilewright::fusion {
+
 Access Attempt::access(ValueId tensor, const Indices& at) {
   Access out;
   out.tensor = t_.tensor(tensor);
@@ -9,29 +10,11 @@ Access Attempt::access(ValueId tensor, const Indices& at) {
   return out;
 }
 
-ValueId Attempt::follow(ValueId value, Indices& at, bool has_d) {
-  for (;;) {
-    const auto& users = facts_.users[GraphFacts::at(value)];
-    if (facts_.result_uses[GraphFacts::at(value)] > 0 || users.size() != 1) return value;
-    const Node& user = graph_[users[0]];
-    if (is_float_cast(graph_, user)) {
-      value = users[0];
-      continue;
-    }
-    auto moved = is_simple_view(user.op) ? view_result_indices(t_.math, graph_, user, at) : std::nullopt;
-    if (!moved || !is_strided_access(t_.math, t_.pool, *moved, Axis::q)) return value;
-    for (ExprId axis : *moved)
-      if (!has_d && (depends(t_.pool, axis) & bit(Axis::d))) return value;
-    at = std::move(*moved);
-    value = users[0];
-  }
-}
-
 void Attempt::find_output() {
-  Indices at = lead_;
-  at.push_back(weights_.operand == 1 ? d_ : q_);
-  at.push_back(weights_.operand == 1 ? q_ : d_);
-  match_.output = follow(pv_, at, true);
+  Indices at = frame_.lead;
+  at.push_back(weights_.operand == 1 ? d_ : frame_.q);
+  at.push_back(weights_.operand == 1 ? frame_.q : d_);
+  match_.output = follow_views(facts_, t_, pv_, at, Axis::q, true);
   spec_.output = access(match_.output, at);
 }
 
@@ -48,7 +31,7 @@ void Attempt::find_logsumexp() {
   if (weights_.softmax == kNoValue || !one_to_one_) return;
   const Node& softmax = graph_[weights_.softmax];
   std::vector<ValueId> inputs{value_.root};
-  for (const Dot& dot : dots_) inputs.insert(inputs.end(), {dot.query.root, dot.key.root});
+  for (const ScoreDot& dot : dots_.dots) inputs.insert(inputs.end(), {dot.query.root, dot.key.root});
   for (ValueId id : t_.tensors)
     if (id != match_.output) inputs.push_back(id);
   for (ValueId user : facts_.users[GraphFacts::at(scores_)]) {
@@ -64,14 +47,14 @@ void Attempt::find_logsumexp() {
     else
       at.pop_back();
     if (!is_strided_access(t_.math, t_.pool, at, Axis::q)) continue;
-    match_.logsumexp = follow(user, at, false);
+    match_.logsumexp = follow_views(facts_, t_, user, at, Axis::q, false);
     spec_.logsumexp = access(match_.logsumexp, at);
     return;
   }
 }
 
 AttentionMatch Attempt::finish() {
-  for (const Dot& dot : dots_) {
+  for (const ScoreDot& dot : dots_.dots) {
     spec_.dots.push_back({access(dot.query.root, dot.query.at), access(dot.key.root, dot.key.at), dot.head_dim});
     match_.products.push_back(dot.product);
   }

@@ -104,6 +104,31 @@ std::optional<DotOperand> trace_dot_operand(const GraphFacts& facts, Tracer& t, 
   return std::nullopt;
 }
 
+ExprId with_factors(Tracer& t, ExprId value, const std::vector<Factor>& factors, DType dtype) {
+  for (const Factor& factor : factors)
+    value = t.pool.op(factor.divides ? Op::div : Op::mul, dtype, {value, t.cast(factor.value, dtype)});
+  return value;
+}
+
+ValueId follow_views(const GraphFacts& facts, Tracer& t, ValueId value, Indices& at, Axis sequence, bool has_d) {
+  const Graph& graph = facts.graph;
+  for (;;) {
+    const auto& users = facts.users[GraphFacts::at(value)];
+    if (facts.result_uses[GraphFacts::at(value)] > 0 || users.size() != 1) return value;
+    const Node& user = graph[users[0]];
+    if (is_float_cast(graph, user)) {
+      value = users[0];
+      continue;
+    }
+    auto moved = is_simple_view(user.op) ? view_result_indices(t.math, graph, user, at) : std::nullopt;
+    if (!moved || !is_strided_access(t.math, t.pool, *moved, sequence)) return value;
+    for (ExprId axis : *moved)
+      if (!has_d && (depends(t.pool, axis) & bit(Axis::d))) return value;
+    at = std::move(*moved);
+    value = users[0];
+  }
+}
+
 int64_t common_head_group(const Expr& pool, const std::vector<const Indices*>& accesses) {
   int64_t group = 0;
   for (const Indices* at : accesses)

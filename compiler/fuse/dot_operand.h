@@ -31,6 +31,13 @@ struct LookThrough {
 std::optional<DotOperand> trace_dot_operand(const GraphFacts& facts, Tracer& tracer, ValueId operand, const Indices& at,
                                             Axis sequence, LookThrough through);
 
+/// value · or / each factor.
+ExprId with_factors(Tracer& tracer, ExprId value, const std::vector<Factor>& factors, DType dtype);
+
+/// Where a computed value goes in the end: through single-use casts, transposes and reshapes for as long as it is a
+/// strided access, without d unless `has_d`. `at` becomes the index into the value returned.
+ValueId follow_views(const GraphFacts& facts, Tracer& tracer, ValueId value, Indices& at, Axis sequence, bool has_d);
+
 /// The largest g such that all of `accesses` depend on h only through floor(h / g); 0 when none depends on h.
 int64_t common_head_group(const Expr& pool, const std::vector<const Indices*>& accesses);
 

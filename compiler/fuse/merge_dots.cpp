@@ -54,6 +54,21 @@ std::optional<ExprId> merge_sum(Expr& pool, ExprId a, ExprId b) {
   return wrap(pool, std::move(*left));
 }
 
+/// Replaces nodes, args first; `replace` may change its node or give another.
+template <class Replace>
+void rewrite(Expr& pool, std::span<ExprId> roots, Replace replace) {
+  int32_t nodes = 0;
+  for (ExprId root : roots) nodes = std::max(nodes, raw(root) + 1);
+  std::vector<ExprId> moved;
+  for (int32_t i = 0; i < nodes; ++i) {
+    ExprNode node = pool[ExprId{i}];
+    for (ExprId& arg : node.args) arg = moved[static_cast<size_t>(raw(arg))];
+    const std::optional<ExprId> other = replace(node);
+    moved.push_back(other ? *other : pool.add(std::move(node)));
+  }
+  for (ExprId& root : roots) root = moved[static_cast<size_t>(raw(root))];
+}
+
 }  // namespace
 
 ExprId partial_score(Expr& pool, size_t i, DType dtype) {
@@ -65,30 +80,38 @@ ExprId partial_score(Expr& pool, size_t i, DType dtype) {
   return pool.add(std::move(node));
 }
 
-std::optional<ExprId> merge_dots(Expr& pool, ExprId root, size_t count) {
-  const int64_t all = (int64_t{1} << count) - 1;
-  std::vector<ExprId> moved;
-  const auto visit = [&](bool finish) {
-    moved.clear();
-    const size_t nodes = static_cast<size_t>(raw(root)) + 1;
-    for (size_t i = 0; i < nodes; ++i) {
-      ExprNode node = pool[ExprId{static_cast<int32_t>(i)}];
-      for (ExprId& arg : node.args) arg = moved[static_cast<size_t>(raw(arg))];
-      std::optional<ExprId> merged;
-      if (finish && node.kind == ExprKind::score && node.literal.integer == all) node.literal.integer = 0;
-      if (!finish && node.kind == ExprKind::op && node.op == Op::add)
-        merged = merge_sum(pool, node.args[0], node.args[1]);
-      moved.push_back(merged ? *merged : pool.add(std::move(node)));
-    }
-    root = moved[static_cast<size_t>(raw(root))];
-  };
-  if (count > 1) visit(false);
-  visit(true);
+std::optional<std::vector<int64_t>> merge_dots(Expr& pool, std::span<ExprId> roots, size_t count) {
+  if (count > 1)
+    rewrite(pool, roots, [&](const ExprNode& node) {
+      const bool sum = node.kind == ExprKind::op && node.op == Op::add && is_float(node.dtype);
+      return sum ? merge_sum(pool, node.args[0], node.args[1]) : std::nullopt;
+    });
   Expr alone;
-  alone.import(pool, root);
+  for (ExprId root : roots) alone.import(pool, root);
+  std::vector<int64_t> products;
   for (const ExprNode& node : alone.nodes())
-    if (node.kind == ExprKind::score && node.literal.integer != 0) return std::nullopt;
-  return root;
+    if (node.kind == ExprKind::score &&
+        std::find(products.begin(), products.end(), node.literal.integer) == products.end())
+      products.push_back(node.literal.integer);
+  int64_t seen = 0;
+  for (int64_t terms : products) {
+    if (seen & terms) return std::nullopt;
+    seen |= terms;
+  }
+  const auto first = [](int64_t terms) { return terms & -terms; };
+  std::sort(products.begin(), products.end(), [&](int64_t a, int64_t b) { return first(a) < first(b); });
+  return products;
+}
+
+void number_products(Expr& pool, std::span<ExprId> roots, std::span<const int64_t> products) {
+  rewrite(pool, roots, [&](ExprNode& node) -> std::optional<ExprId> {
+    if (node.kind != ExprKind::score) return std::nullopt;
+    const auto found = std::find(products.begin(), products.end(), node.literal.integer);
+    if (found == products.end()) return std::nullopt;  // summed up since, no root reaches it
+    node.product = static_cast<int>(found - products.begin());
+    node.literal = {};
+    return std::nullopt;
+  });
 }
 
 }  // namespace tilewright::fusion
