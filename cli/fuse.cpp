@@ -29,8 +29,8 @@ int fuse_command(const Options& options) {
       steps.push_back({{"kind", "attention"}, {"name", attention->spec.name}, {"text", print(attention->spec)}});
       text += print(attention->spec) + "\n";
     } else if (const auto* backward = std::get_if<BackwardStep>(&step.what)) {
-      steps.push_back({{"kind", "backward"}, {"name", backward->spec.name}});
-      text += fmt::format("// backward @{}\n", backward->spec.name);
+      steps.push_back({{"kind", "backward"}, {"name", backward->spec.name}, {"text", print(backward->spec)}});
+      text += print(backward->spec) + "\n";
     } else {
       const auto& loop = std::get<LoopStep>(step.what);
       steps.push_back({{"kind", "loop"}, {"name", loop.name}});

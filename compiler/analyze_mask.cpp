@@ -1,5 +1,6 @@
 // keep → which keys are hidden from all queries, and where each block of queries has work.
 #include "compiler/analyze_mask_bounds.h"
+#include "compiler/conjuncts.h"
 #include "compiler/passes.h"
 
 namespace tilewright {
@@ -7,18 +8,6 @@ namespace {
 
 // A test that costs more scalar code than this is left out.
 constexpr size_t kMostNodes = 160;
-
-void collect_conjuncts(const SimplifyingBuilder& in, ExprId id, bool wanted,
-                       std::vector<std::pair<ExprId, bool>>& out) {
-  const ExprNode& node = in[id];
-  if (node.kind == ExprKind::op && node.op == Op::logical_not) return collect_conjuncts(in, node.args[0], !wanted, out);
-  if (node.kind == ExprKind::op && node.op == (wanted ? Op::logical_and : Op::logical_or) &&
-      node.dtype == DType::boolean) {
-    for (ExprId arg : node.args) collect_conjuncts(in, arg, wanted, out);
-    return;
-  }
-  out.emplace_back(id, wanted);
-}
 
 Expr bounded(Expr expr, const Expr& otherwise) { return expr.nodes().size() > kMostNodes ? otherwise : expr; }
 
@@ -43,10 +32,8 @@ void analyze_mask(ScoreSpace& spec) {
   SimplifyingBuilder in(extents);
   const ExprId keep = in.import(spec.keep, spec.keep.root());
 
-  std::vector<std::pair<ExprId, bool>> conjuncts;
-  collect_conjuncts(in, keep, true, conjuncts);
   ExprId keep_kv = in.boolean(true);
-  for (const auto& [id, wanted] : conjuncts) {
+  for (const auto& [id, wanted] : conjuncts(in, keep)) {
     if (in.depends(id) & bit(Axis::q)) continue;
     keep_kv = in.op(Op::logical_and, {keep_kv, wanted ? id : in.op(Op::logical_not, {id})});
   }

@@ -67,7 +67,7 @@ std::string print(const Program& program) {
       continue;
     }
     if (const auto* backward = std::get_if<BackwardStep>(&program.steps[i].what)) {
-      text += fmt::format("  step {}: backward @{}\n", i, backward->spec.name);
+      text += fmt::format("  step {}: backward\n", i) + indented(print(backward->spec));
       continue;
     }
     const auto& loop = std::get<LoopStep>(program.steps[i].what);

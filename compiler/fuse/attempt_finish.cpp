@@ -47,6 +47,7 @@ void Attempt::find_logsumexp() {
     else
       at.pop_back();
     if (!is_strided_access(t_.math, t_.pool, at, Axis::q)) continue;
+    match_.logsumexp_node = user;
     match_.logsumexp = follow_views(facts_, t_, user, at, Axis::q, false);
     spec_.logsumexp = access(match_.logsumexp, at);
     return;

@@ -1,5 +1,7 @@
 #include <algorithm>
 
+#include "compiler/fuse/match_attention.h"
+#include "compiler/fuse/match_backward.h"
 #include "compiler/fuse/program_builder.h"
 #include "compiler/passes.h"
 
@@ -10,7 +12,8 @@ namespace {
 /// Everything in the graph that is attention, and why the rest is not.
 class Search {
  public:
-  explicit Search(GraphFacts& facts) : facts_(facts), graph_(facts.graph), claimed_(facts.graph.nodes.size(), false) {}
+  explicit Search(GraphFacts& facts)
+      : facts_(facts), graph_(facts.graph), claimed_(facts.graph.nodes.size(), false), absorbed_(claimed_) {}
 
   /// `normalised`: products behind a softmax; otherwise those behind other functions of a product.
   void run(bool normalised) {
@@ -27,7 +30,20 @@ class Search {
     }
   }
 
-  std::vector<AttentionMatch>& matches() { return matches_; }
+  /// `lone_products`: see find_backward.
+  void run_backward(bool lone_products) {
+    BackwardSearch found = find_backward(facts_, absorbed_, lone_products);
+    for (auto& note : found.notes) notes_.push_back(std::move(note));
+    for (BackwardMatch& match : found.matches) {
+      for (ValueId product : match.products) claimed_[GraphFacts::at(product)] = true;
+      for (ValueId user : match.users) claimed_[GraphFacts::at(user)] = absorbed_[GraphFacts::at(user)] = true;
+      for (size_t i = 0; i < match.tensors.size(); ++i)
+        if (match.spec.tensors[i].output) facts_.stored[GraphFacts::at(match.tensors[i])] = true;
+      fused_.push_back({BackwardStep{std::move(match.spec)}, std::move(match.tensors)});
+    }
+  }
+
+  std::vector<FusedStep>& fused() { return fused_; }
 
   /// In the graph's order; a softmax that no product takes is noted, too.
   std::vector<FusionNote> notes() {
@@ -51,18 +67,19 @@ class Search {
 
  private:
   void take(ValueId pv, AttentionMatch match) {
-    claimed_[GraphFacts::at(pv)] = true;
-    claimed_[GraphFacts::at(match.weights)] = true;
+    for (ValueId id : {pv, match.weights, match.logsumexp_node})
+      if (id != kNoValue) claimed_[GraphFacts::at(id)] = absorbed_[GraphFacts::at(id)] = true;
     facts_.stored[GraphFacts::at(match.output)] = true;
     if (match.logsumexp != kNoValue) facts_.stored[GraphFacts::at(match.logsumexp)] = true;
     for (ValueId product : match.products) claimed_[GraphFacts::at(product)] = true;
-    matches_.push_back(std::move(match));
+    fused_.push_back({AttentionStep{std::move(match.spec)}, std::move(match.tensors)});
   }
 
   GraphFacts& facts_;
   const Graph& graph_;
   std::vector<bool> claimed_;
-  std::vector<AttentionMatch> matches_;
+  std::vector<bool> absorbed_;  ///< products, softmaxes and LSEs that fused steps compute
+  std::vector<FusedStep> fused_;
   std::vector<std::pair<ValueId, FusionNote>> notes_;
 };
 
@@ -89,13 +106,24 @@ Result<Program> fuse(const Graph& canonical) {
   fusion::GraphFacts facts(canonical);
   fusion::Search search(facts);
   search.run(true);
+  search.run_backward(false);
   search.run(false);
-  for (fusion::AttentionMatch& match : search.matches()) {
-    const bool only = search.matches().size() == 1;
-    match.spec.name = only ? canonical.name : canonical.name + "_" + canonical[match.output].name;
-    analyze_mask(match.spec);
+  search.run_backward(true);
+  for (fusion::FusedStep& fused : search.fused()) {
+    const auto output = std::find_if(fused.spec_tensors().begin(), fused.spec_tensors().end(),
+                                     [](const SpecTensor& tensor) { return tensor.output; });
+    const bool only = search.fused().size() == 1;
+    const std::string name = only ? canonical.name : canonical.name + "_" + output->name;
+    const auto complete = [&](ScoreSpace& space) {
+      space.name = name;
+      analyze_mask(space);
+    };
+    if (auto* attention = std::get_if<AttentionStep>(&fused.what))
+      complete(attention->spec);
+    else
+      complete(std::get<BackwardStep>(fused.what).spec);
   }
-  auto program = fusion::ProgramBuilder(facts, search.matches()).build();
+  auto program = fusion::ProgramBuilder(facts, search.fused()).build();
   if (!program) return program;
   program->not_fused = search.notes();
   program->graph_ops = fusion::count_ops(canonical);

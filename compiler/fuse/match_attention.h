@@ -13,8 +13,9 @@ struct AttentionMatch {
   std::vector<ValueId> tensors;  ///< spec tensor i is this value; outputs come last
   ValueId output = kNoValue;     ///< value the step writes, views and casts after the product included
   ValueId logsumexp = kNoValue;
-  std::vector<ValueId> products;  ///< the products of queries and keys
-  ValueId weights = kNoValue;     ///< the softmax, or the operand of the product when nothing normalises
+  ValueId logsumexp_node = kNoValue;  ///< the op itself, before its views
+  std::vector<ValueId> products;      ///< the products of queries and keys
+  ValueId weights = kNoValue;         ///< the softmax, or the operand of the product when nothing normalises
 };
 
 /// What the product `pv` multiplies with V.

@@ -18,13 +18,17 @@ DType accumulation_type(std::initializer_list<DType> types) {
 
 }  // namespace
 
-ProgramBuilder::ProgramBuilder(const GraphFacts& facts, const std::vector<AttentionMatch>& matches)
-    : facts_(facts), graph_(facts.graph), matches_(matches) {
+const std::vector<SpecTensor>& FusedStep::spec_tensors() const {
+  if (const auto* attention = std::get_if<AttentionStep>(&what)) return attention->spec.tensors;
+  return std::get<BackwardStep>(what).spec.tensors;
+}
+
+ProgramBuilder::ProgramBuilder(const GraphFacts& facts, const std::vector<FusedStep>& fused)
+    : facts_(facts), graph_(facts.graph), fused_(fused) {
   program_.name = graph_.name;
-  for (size_t i = 0; i < matches.size(); ++i) {
-    written_by_[matches[i].output] = i;
-    if (matches[i].logsumexp != kNoValue) written_by_[matches[i].logsumexp] = i;
-  }
+  for (size_t i = 0; i < fused.size(); ++i)
+    for (size_t t = 0; t < fused[i].tensors.size(); ++t)
+      if (fused[i].spec_tensors()[t].output) written_by_[fused[i].tensors[t]] = i;
 }
 
 Result<Program> ProgramBuilder::build() {
@@ -79,7 +83,7 @@ int ProgramBuilder::tensor_of(ValueId value) {
 
 void ProgramBuilder::emit(ValueId value) {
   const Node& node = graph_[value];
-  if (auto match = written_by_.find(value); match != written_by_.end()) return emit_attention(matches_[match->second]);
+  if (auto found = written_by_.find(value); found != written_by_.end()) return emit_fused(fused_[found->second]);
   switch (info(node.op).group) {
     case OpGroup::reduce: return emit_reduce(value);
     case OpGroup::contract: return emit_contract(value);
@@ -89,11 +93,11 @@ void ProgramBuilder::emit(ValueId value) {
   emit_pointwise(value);
 }
 
-void ProgramBuilder::emit_attention(const AttentionMatch& match) {
+void ProgramBuilder::emit_fused(const FusedStep& fused) {
   Step step;
-  for (size_t i = 0; i < match.tensors.size(); ++i)
-    step.tensors.push_back(match.spec.tensors[i].output ? declare(match.tensors[i]) : tensor_of(match.tensors[i]));
-  step.what = AttentionStep{match.spec};
+  for (size_t i = 0; i < fused.tensors.size(); ++i)
+    step.tensors.push_back(fused.spec_tensors()[i].output ? declare(fused.tensors[i]) : tensor_of(fused.tensors[i]));
+  step.what = fused.what;
   program_.steps.push_back(std::move(step));
 }
 

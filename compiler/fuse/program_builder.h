@@ -3,13 +3,21 @@
 
 #include <map>
 
-#include "compiler/fuse/match_attention.h"
+#include "compiler/fuse/tracer.h"
+#include "compiler/program.h"
 
 namespace tilewright::fusion {
 
+/// A step that fusion found, with the values of its spec's tensors.
+struct FusedStep {
+  decltype(Step::what) what;
+  std::vector<ValueId> tensors;
+  const std::vector<SpecTensor>& spec_tensors() const;
+};
+
 class ProgramBuilder {
  public:
-  ProgramBuilder(const GraphFacts& facts, const std::vector<AttentionMatch>& matches);
+  ProgramBuilder(const GraphFacts& facts, const std::vector<FusedStep>& fused);
   Result<Program> build();
 
  private:
@@ -23,7 +31,7 @@ class ProgramBuilder {
   int tensor_of(ValueId value);  ///< makes sure that some step writes it
   int declare(ValueId value);    ///< a result or a temporary
   void emit(ValueId value);
-  void emit_attention(const AttentionMatch& match);
+  void emit_fused(const FusedStep& fused);
   void emit_pointwise(ValueId value);
   void emit_concat(ValueId value);
   void emit_reduce(ValueId value);
@@ -37,8 +45,8 @@ class ProgramBuilder {
 
   const GraphFacts& facts_;
   const Graph& graph_;
-  const std::vector<AttentionMatch>& matches_;
-  std::map<ValueId, size_t> written_by_;  ///< value → match
+  const std::vector<FusedStep>& fused_;
+  std::map<ValueId, size_t> written_by_;  ///< value → fused step
   std::map<ValueId, int> tensor_;
   Program program_;
   Diagnostics errors_;

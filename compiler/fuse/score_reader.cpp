@@ -1,5 +1,6 @@
 #include "compiler/fuse/score_reader.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace tilewright::fusion {
@@ -10,12 +11,35 @@ bool is_literal(const Expr& pool, ExprId id, bool value) {
   return node.kind == ExprKind::constant && node.dtype == DType::boolean && (node.literal.integer != 0) == value;
 }
 
+void collect_conjuncts(const Expr& pool, ExprId id, std::vector<ExprId>& out) {
+  const ExprNode& node = pool[id];
+  if (node.kind == ExprKind::op && node.op == Op::logical_and && node.dtype == DType::boolean) {
+    for (ExprId arg : node.args) collect_conjuncts(pool, arg, out);
+  } else if (!is_literal(pool, id, true)) {
+    out.push_back(id);
+  }
+}
+
+std::vector<ExprId> conjuncts_of(const Expr& pool, const std::optional<ExprId>& keep) {
+  std::vector<ExprId> out;
+  if (keep) collect_conjuncts(pool, *keep, out);
+  return out;
+}
+
+bool contains(const std::vector<ExprId>& all, ExprId id) { return std::find(all.begin(), all.end(), id) != all.end(); }
+
 }  // namespace
 
 ExprId ScoreReader::both(ExprId a, ExprId b) {
   if (is_literal(t_.pool, a, true) || is_literal(t_.pool, b, false) || a == b) return b;
   if (is_literal(t_.pool, b, true) || is_literal(t_.pool, a, false)) return a;
-  return t_.pool.op(Op::logical_and, DType::boolean, {a, b});
+  // A mask that two operands share is one.
+  std::vector<ExprId> mine, others;
+  collect_conjuncts(t_.pool, a, mine);
+  collect_conjuncts(t_.pool, b, others);
+  for (ExprId other : others)
+    if (!contains(mine, other)) a = t_.pool.op(Op::logical_and, DType::boolean, {a, other});
+  return a;
 }
 
 ScoreReader::Keep ScoreReader::both(const Keep& a, const Keep& b) {
@@ -137,14 +161,52 @@ MaskedValue ScoreReader::read_scaled(const Node& node, const Indices& at, Fill f
     const MaskedValue rest = operand(node, 1 - i, at, fill);
     return {rest.value, both(rest.keep, keep)};
   }
-  std::vector<ExprId> args{t_.read_operand(node, 0, at), t_.read_operand(node, 1, at)};
-  return {t_.pool.op(node.op, dtype, std::move(args)), std::nullopt};
+  if (fill == Fill::minus_infinity) {
+    std::vector<ExprId> args{t_.read_operand(node, 0, at), t_.read_operand(node, 1, at)};
+    return {t_.pool.op(node.op, dtype, std::move(args)), std::nullopt};
+  }
+  // 0 · x and 0 / x are hidden whatever x is.
+  const MaskedValue a = operand(node, 0, at, fill);
+  const MaskedValue b =
+      node.op == Op::mul ? operand(node, 1, at, fill) : MaskedValue{t_.read_operand(node, 1, at), std::nullopt};
+  return {t_.pool.op(node.op, dtype, {a.value, b.value}), both(a.keep, b.keep)};
+}
+
+ScoreReader::Keep ScoreReader::common_zeros(MaskedValue& a, MaskedValue& b) {
+  const std::vector<ExprId> of_a = conjuncts_of(t_.pool, a.keep), of_b = conjuncts_of(t_.pool, b.keep);
+  Keep common;
+  for (ExprId id : of_a)
+    if (contains(of_b, id)) common = both(common, Keep(id));
+  const auto keep_rest = [&](MaskedValue& value, const std::vector<ExprId>& own, const std::vector<ExprId>& other) {
+    const DType dtype = t_.pool[value.value].dtype;
+    for (ExprId id : own)
+      if (!contains(other, id))
+        value.value = t_.pool.op(Op::select, dtype, {id, value.value, t_.pool.constant(0, dtype)});
+  };
+  keep_rest(a, of_a, of_b);
+  keep_rest(b, of_b, of_a);
+  return common;
+}
+
+/// add and sub: hidden where both operands are.
+MaskedValue ScoreReader::read_sum_of_zeros(const Node& node, const Indices& at) {
+  MaskedValue a = operand(node, 0, at, Fill::zero), b = operand(node, 1, at, Fill::zero);
+  const Keep keep = common_zeros(a, b);
+  return {t_.pool.op(node.op, compute_type(node.type.dtype), {a.value, b.value}), keep};
 }
 
 MaskedValue ScoreReader::read(ValueId id, const Indices& at, Fill fill) {
+  std::tuple<int32_t, Fill, std::vector<int32_t>> key{raw(id), fill, {}};
+  for (ExprId index : at) std::get<2>(key).push_back(raw(index));
+  if (const auto found = memo_.find(key); found != memo_.end()) return found->second;
+  return memo_.emplace(std::move(key), read_anew(id, at, fill)).first->second;
+}
+
+MaskedValue ScoreReader::read_anew(ValueId id, const Indices& at, Fill fill) {
   const Node& node = graph_[id];
   const DType dtype = compute_type(node.type.dtype);
   const auto plain = [&] { return MaskedValue{t_.read(id, at), std::nullopt}; };
+  if (t_.is_stored(id)) return plain();
   if (t_.is_open_view(id)) return read(node.operands[0], view_operand_indices(t_.math, graph_, node, at), fill);
   if (t_.is_open_cast(id)) {
     const MaskedValue inner = operand(node, 0, at, fill);
@@ -154,9 +216,14 @@ MaskedValue ScoreReader::read(ValueId id, const Indices& at, Fill fill) {
     case Op::select: return read_select(node, at, fill);
     case Op::mul:
     case Op::div: return read_scaled(node, at, fill);
-    case Op::add: return fill == Fill::minus_infinity ? read_add(node, at) : plain();
+    case Op::add: return fill == Fill::minus_infinity ? read_add(node, at) : read_sum_of_zeros(node, at);
+    case Op::neg: {
+      if (fill != Fill::zero) return plain();
+      const MaskedValue a = operand(node, 0, at, fill);
+      return {t_.pool.op(Op::neg, dtype, {a.value}), a.keep};
+    }
     case Op::sub: {
-      if (fill != Fill::minus_infinity) return plain();
+      if (fill == Fill::zero) return read_sum_of_zeros(node, at);
       const MaskedValue a = operand(node, 0, at, fill);
       return {t_.pool.op(Op::sub, dtype, {a.value, t_.read_operand(node, 1, at)}), a.keep};
     }

@@ -1,6 +1,8 @@
 // Splits a masked score into what is scored and what is kept (semantics 4).
 #pragma once
 
+#include <tuple>
+
 #include "compiler/fuse/tracer.h"
 
 namespace tilewright::fusion {
@@ -22,10 +24,12 @@ class ScoreReader {
 
  private:
   using Keep = std::optional<ExprId>;
+  MaskedValue read_anew(ValueId id, const Indices& at, Fill fill);
   MaskedValue operand(const Node& node, size_t i, const Indices& at, Fill fill);
   MaskedValue read_add(const Node& node, const Indices& at);
   MaskedValue read_select(const Node& node, const Indices& at, Fill fill);
   MaskedValue read_scaled(const Node& node, const Indices& at, Fill fill);
+  MaskedValue read_sum_of_zeros(const Node& node, const Indices& at);
   /// keep of a value that is nothing but 0 and -inf; nullopt otherwise.
   Keep additive_mask(ValueId id, const Indices& at);
   /// keep of a bool cast to a number; nullopt otherwise.
@@ -35,6 +39,8 @@ class ScoreReader {
   bool is_fill(ValueId id, Fill fill) const;
   ExprId both(ExprId a, ExprId b);
   Keep both(const Keep& a, const Keep& b);
+  /// What both masks hide; each value keeps a select for what only its own hides.
+  Keep common_zeros(MaskedValue& a, MaskedValue& b);
   ExprId either(ExprId a, ExprId b);
   ExprId negated(ExprId a);
   ExprId boolean(bool value) { return t_.pool.constant_int(value, DType::boolean); }
@@ -43,6 +49,7 @@ class ScoreReader {
 
   const Graph& graph_;
   Tracer& t_;
+  std::map<std::tuple<int32_t, Fill, std::vector<int32_t>>, MaskedValue> memo_;
 };
 
 }  // namespace tilewright::fusion

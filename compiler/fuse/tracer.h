@@ -54,6 +54,7 @@ class Tracer {
   /// The value behind views and float casts, when it is a literal.
   const Scalar* literal(ValueId id) const;
   ExprId cast(ExprId value, DType dtype);
+  bool is_stored(ValueId id) const { return facts_.stored[GraphFacts::at(id)]; }
   /// Views and float casts that a walk may look through.
   bool is_open_view(ValueId id) const { return is_simple_view(graph_[id].op) && !facts_.stored[GraphFacts::at(id)]; }
   bool is_open_cast(ValueId id) const;

@@ -45,9 +45,9 @@ class Runner {
       std::vector<TensorView> views;
       for (int tensor : step.tensors) views.push_back(views_[static_cast<size_t>(tensor)]);
       if (const auto* attention = std::get_if<AttentionStep>(&step.what)) {
-        if (auto done = run_attention(attention->spec, step, views); !done) return done.error();
-      } else if (std::holds_alternative<BackwardStep>(step.what)) {
-        return unsupported("backward steps are not interpreted");
+        if (auto done = run_fused(attention->spec, step, views); !done) return done.error();
+      } else if (const auto* backward = std::get_if<BackwardStep>(&step.what)) {
+        if (auto done = run_fused(backward->spec, step, views); !done) return done.error();
       } else {
         run_loop(std::get<LoopStep>(step.what), step, views);
       }
@@ -66,7 +66,8 @@ class Runner {
   }
 
  private:
-  Result<Done> run_attention(const AttentionSpec& spec, const Step& step, std::span<const TensorView> views) {
+  template <class Spec>
+  Result<Done> run_fused(const Spec& spec, const Step& step, std::span<const TensorView> views) {
     auto outputs = interpret(spec, dims_, views);
     if (!outputs) return outputs.error();
     size_t next = 0;
