@@ -7,11 +7,12 @@
 namespace tilewright::testing {
 namespace {
 
-void check_attention(const AttentionSpec& spec, Outcome& outcome) {
+template <class Spec, class Parse>
+void check_spec(const Spec& spec, Parse parse, Outcome& outcome) {
   const std::string once = print(spec);
   if (const Diagnostics errors = verify(spec); !errors.empty())
     outcome.failures.push_back("does not verify: " + to_string(errors) + "\n" + once);
-  const auto again = parse_attention(once);
+  const auto again = parse(once);
   if (!again)
     outcome.failures.push_back("does not parse back: " + to_string(again.error()) + "\n" + once);
   else if (print(*again) != once)
@@ -41,7 +42,10 @@ Outcome fuse_case(const std::string& text) {
   without_notes.not_fused.clear();
   outcome.output = print(without_notes);
   for (const Step& step : program->steps)
-    if (const auto* attention = std::get_if<AttentionStep>(&step.what)) check_attention(attention->spec, outcome);
+    if (const auto* attention = std::get_if<AttentionStep>(&step.what))
+      check_spec(attention->spec, parse_attention, outcome);
+    else if (const auto* backward = std::get_if<BackwardStep>(&step.what))
+      check_spec(backward->spec, parse_backward, outcome);
   return outcome;
 }
 

@@ -73,6 +73,7 @@ Program fuse_and_check(const Graph& graph, DimBindings dims) {
   EXPECT_TRUE(program.ok()) << (program ? "" : to_string(program.error()));
   if (!program) return {};
   for (const AttentionSpec* spec : attentions(*program)) EXPECT_EQ(to_string(verify(*spec)), "") << print(*spec);
+  for (const BackwardSpec* spec : backwards(*program)) EXPECT_EQ(to_string(verify(*spec)), "") << print(*spec);
   compare_with_oracle(graph, *canonical, *program, std::move(dims));
   return std::move(*program);
 }
@@ -81,6 +82,13 @@ std::vector<const AttentionSpec*> attentions(const Program& program) {
   std::vector<const AttentionSpec*> out;
   for (const Step& step : program.steps)
     if (const auto* attention = std::get_if<AttentionStep>(&step.what)) out.push_back(&attention->spec);
+  return out;
+}
+
+std::vector<const BackwardSpec*> backwards(const Program& program) {
+  std::vector<const BackwardSpec*> out;
+  for (const Step& step : program.steps)
+    if (const auto* backward = std::get_if<BackwardStep>(&step.what)) out.push_back(&backward->spec);
   return out;
 }
 

@@ -16,6 +16,7 @@ Program fuse_and_check(const std::string& graph, DimBindings dims = {});
 Program fuse_and_check(const Graph& graph, DimBindings dims = {});
 
 std::vector<const AttentionSpec*> attentions(const Program& program);
+std::vector<const BackwardSpec*> backwards(const Program& program);
 /// The attention of a program that must hold nothing else.
 const AttentionSpec& only_attention(const Program& program);
 
