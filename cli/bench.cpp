@@ -64,13 +64,13 @@ int bench_command(const Options& options) {
 
 }  // namespace
 
-void add_bench(CLI::App& app, int& exit_code) {
-  auto* command = app.add_subcommand("bench", "measure what the project promises, against limits of the same run");
+void add_bench(CommandLine& line) {
+  Command command = line.add("bench", "measure what the project promises, against limits of the same run");
   auto options = std::make_shared<Options>();
-  command->add_option("--filter", options->rows.filter, "rows whose group/name contains this");
-  command->add_option("--seconds", options->rows.seconds, "about how long a row measures (1.5)");
-  command->add_flag("--json", options->json, "print JSON");
-  command->callback([options, &exit_code] { exit_code = bench_command(*options); });
+  command.option("--filter", options->rows.filter, "rows whose group/name contains this");
+  command.option("--seconds", options->rows.seconds, "about how long a row measures (1.5)");
+  command.flag("--json", options->json, "print JSON");
+  command.action([options] { return bench_command(*options); });
 }
 
 }  // namespace tilewright::cli

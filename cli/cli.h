@@ -1,12 +1,12 @@
 // What the commands share: exit codes, failures, reading graphs, dim options.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "cli/command.h"
 #include "ir/graph.h"
 #include "runtime/engine.h"
 
@@ -35,13 +35,13 @@ DimBindings add_default_dims(const Graph& graph, DimBindings& dims);
 /// "1.5 MB", "12 KB", "0 B"; powers of 1024.
 std::string bytes_text(int64_t bytes);
 
-/// Every command adds itself: options, and a callback that stores its exit code.
-void add_verify(CLI::App& app, int& exit_code);
-void add_fuse(CLI::App& app, int& exit_code);
-void add_emit(CLI::App& app, int& exit_code);
-void add_run(CLI::App& app, int& exit_code);
-void add_bench(CLI::App& app, int& exit_code);
-void add_devices(CLI::App& app, int& exit_code);
-void add_demo(CLI::App& app, int& exit_code);
+/// Every command adds itself: its options and what it does.
+void add_verify(CommandLine& line);
+void add_fuse(CommandLine& line);
+void add_emit(CommandLine& line);
+void add_run(CommandLine& line);
+void add_bench(CommandLine& line);
+void add_devices(CommandLine& line);
+void add_demo(CommandLine& line);
 
 }  // namespace tilewright::cli

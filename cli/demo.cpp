@@ -136,15 +136,15 @@ int demo_command(Options options) {
 
 }  // namespace
 
-void add_demo(CLI::App& app, int& exit_code) {
-  auto* command = app.add_subcommand("demo", "compile, verify and measure the attention of real models");
+void add_demo(CommandLine& line) {
+  Command command = line.add("demo", "compile, verify and measure the attention of real models");
   auto options = std::make_shared<Options>();
-  command->add_option("--models", options->models, "folder of the models' graph files");
-  command->add_option("--only", options->only, "models whose file name contains this");
-  command->add_option("--threads", options->threads, "worker threads, 0 = all cores");
-  command->add_option("--dump", options->dump_dir, "where the dumps go (build/dump)");
-  command->add_flag("--json", options->json, "print JSON");
-  command->callback([options, &exit_code] { exit_code = demo_command(*options); });
+  command.option("--models", options->models, "folder of the models' graph files");
+  command.option("--only", options->only, "models whose file name contains this");
+  command.option("--threads", options->threads, "worker threads, 0 = all cores");
+  command.option("--dump", options->dump_dir, "where the dumps go (build/dump)");
+  command.flag("--json", options->json, "print JSON");
+  command.action([options] { return demo_command(*options); });
 }
 
 }  // namespace tilewright::cli

@@ -50,12 +50,12 @@ int devices_command(const Options& options) {
 
 }  // namespace
 
-void add_devices(CLI::App& app, int& exit_code) {
-  auto* command = app.add_subcommand("devices", "say what this machine can run");
+void add_devices(CommandLine& line) {
+  Command command = line.add("devices", "say what this machine can run");
   auto options = std::make_shared<Options>();
-  command->add_flag("--json", options->json, "print JSON");
-  command->add_flag("--measure", options->measure, "measure the FMA peak, too");
-  command->callback([options, &exit_code] { exit_code = devices_command(*options); });
+  command.flag("--json", options->json, "print JSON");
+  command.flag("--measure", options->measure, "measure the FMA peak, too");
+  command.action([options] { return devices_command(*options); });
 }
 
 }  // namespace tilewright::cli

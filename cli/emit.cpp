@@ -71,15 +71,15 @@ int emit_command(const Options& options) {
 
 }  // namespace
 
-void add_emit(CLI::App& app, int& exit_code) {
-  auto* command = app.add_subcommand("emit", "print one stage of compiling a graph");
+void add_emit(CommandLine& line) {
+  Command command = line.add("emit", "print one stage of compiling a graph");
   auto options = std::make_shared<Options>();
-  command->add_option("FILE", options->file, "graph file, - for stdin")->required();
-  command->add_option("--stage", options->stage, "input, canonical, fused, tile, schedule, emitted-ll, ll or asm");
-  command->add_option("--target", options->target, "cpu-avx2, cpu-avx512 or native");
-  command->add_flag("--generic", options->generic, "the generic template for everything");
-  command->add_flag("--json", options->json, "print JSON");
-  command->callback([options, &exit_code] { exit_code = emit_command(*options); });
+  command.required("FILE", options->file, "graph file, - for stdin");
+  command.option("--stage", options->stage, "input, canonical, fused, tile, schedule, emitted-ll, ll or asm");
+  command.option("--target", options->target, "cpu-avx2, cpu-avx512 or native");
+  command.flag("--generic", options->generic, "the generic template for everything");
+  command.flag("--json", options->json, "print JSON");
+  command.action([options] { return emit_command(*options); });
 }
 
 }  // namespace tilewright::cli

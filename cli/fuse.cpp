@@ -53,14 +53,14 @@ int fuse_command(const Options& options) {
 
 }  // namespace
 
-void add_fuse(CLI::App& app, int& exit_code) {
-  auto* command = app.add_subcommand("fuse", "print the fused form of a graph, and what did not fuse and why");
+void add_fuse(CommandLine& line) {
+  Command command = line.add("fuse", "print the fused form of a graph, and what did not fuse and why");
   auto options = std::make_shared<Options>();
-  command->add_option("FILE", options->file, "graph file, - for stdin")->required();
-  command->add_flag("--json", options->json, "print JSON");
-  command->add_flag("--program", options->program, "print every step with its tensors");
-  command->add_flag("--require-fused", options->require_fused, "anything that does not fuse is an error");
-  command->callback([options, &exit_code] { exit_code = fuse_command(*options); });
+  command.required("FILE", options->file, "graph file, - for stdin");
+  command.flag("--json", options->json, "print JSON");
+  command.flag("--program", options->program, "print every step with its tensors");
+  command.flag("--require-fused", options->require_fused, "anything that does not fuse is an error");
+  command.action([options] { return fuse_command(*options); });
 }
 
 }  // namespace tilewright::cli

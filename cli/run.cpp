@@ -88,24 +88,23 @@ int run_command(const Options& options) {
 
 }  // namespace
 
-void add_run(CLI::App& app, int& exit_code) {
-  auto* command = app.add_subcommand("run", "compile a graph for this CPU, run it and measure it");
+void add_run(CommandLine& line) {
+  Command command = line.add("run", "compile a graph for this CPU, run it and measure it");
   auto options = std::make_shared<Options>();
-  command->add_option("FILE", options->file, "graph file, - for stdin")->required();
-  command->add_option("--dim", options->dims, "NAME=SIZE of a named dim")->allow_extra_args(false);
-  command->add_option("--input", options->inputs, "NAME=FILE.npy for a parameter; others get made-up data")
-      ->allow_extra_args(false);
-  command->add_option("--output", options->outputs, "NAME=FILE.npy to write a result to")->allow_extra_args(false);
-  command->add_option("--seed", options->seed, "of the made-up data (1)");
-  command->add_flag("--verify", options->verify, "compare with the f64 reference; exit code 1 when wrong");
-  command->add_option("--threads", options->threads, "worker threads, 0 = all cores");
-  command->add_option("--dump", options->dump_dir, "write every stage of the compile below this folder");
-  command->add_flag("--require-fused", options->require_fused, "anything that does not fuse is an error");
-  command->add_option("--workspace-limit", options->workspace_limit, "bytes beyond inputs and outputs");
-  command->add_option("--repeat", options->repeat, "timed runs; 0 = about half a second");
-  command->add_flag("--generic", options->generic, "the generic template for everything");
-  command->add_flag("--json", options->json, "print JSON");
-  command->callback([options, &exit_code] { exit_code = run_command(*options); });
+  command.required("FILE", options->file, "graph file, - for stdin");
+  command.option("--dim", options->dims, "NAME=SIZE of a named dim");
+  command.option("--input", options->inputs, "NAME=FILE.npy for a parameter; others get made-up data");
+  command.option("--output", options->outputs, "NAME=FILE.npy to write a result to");
+  command.option("--seed", options->seed, "of the made-up data (1)");
+  command.flag("--verify", options->verify, "compare with the f64 reference; exit code 1 when wrong");
+  command.option("--threads", options->threads, "worker threads, 0 = all cores");
+  command.option("--dump", options->dump_dir, "write every stage of the compile below this folder");
+  command.flag("--require-fused", options->require_fused, "anything that does not fuse is an error");
+  command.option("--workspace-limit", options->workspace_limit, "bytes beyond inputs and outputs");
+  command.option("--repeat", options->repeat, "timed runs; 0 = about half a second");
+  command.flag("--generic", options->generic, "the generic template for everything");
+  command.flag("--json", options->json, "print JSON");
+  command.action([options] { return run_command(*options); });
 }
 
 }  // namespace tilewright::cli

@@ -30,12 +30,12 @@ int verify_command(const Options& options) {
 
 }  // namespace
 
-void add_verify(CLI::App& app, int& exit_code) {
-  auto* command = app.add_subcommand("verify", "check a graph file and print everything that is wrong with it");
+void add_verify(CommandLine& line) {
+  Command command = line.add("verify", "check a graph file and print everything that is wrong with it");
   auto options = std::make_shared<Options>();
-  command->add_option("FILE", options->file, "graph file, - for stdin")->required();
-  command->add_flag("--json", options->json, "print JSON");
-  command->callback([options, &exit_code] { exit_code = verify_command(*options); });
+  command.required("FILE", options->file, "graph file, - for stdin");
+  command.flag("--json", options->json, "print JSON");
+  command.action([options] { return verify_command(*options); });
 }
 
 }  // namespace tilewright::cli

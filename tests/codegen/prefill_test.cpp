@@ -2,21 +2,11 @@
 #include <gtest/gtest.h>
 
 #include "compiler/plan_rules.h"
-#include "runtime/cpu_detect.h"
+#include "tests/codegen/jit_support.h"
 #include "tests/support/attention_case.h"
 
 namespace tilewright::testing {
 namespace {
-
-std::vector<CpuTarget> targets() {
-  CpuTarget here = detect_cpu();
-  std::vector<CpuTarget> list = {here};
-  if (here.isa == CpuIsa::avx512) {
-    here.isa = CpuIsa::avx2;
-    list.push_back(here);
-  }
-  return list;
-}
 
 /// Small tiles, so that short sequences meet every kind of block.
 CpuSchedule small_schedule(const TileProgram& program, const CpuTarget& target) {
@@ -30,7 +20,7 @@ CpuSchedule small_schedule(const TileProgram& program, const CpuTarget& target) 
 void check(const CaseOptions& options, bool both = false) {
   static int turn = 0;
   ++turn;
-  for (const CpuTarget& target : targets()) {
+  for (const CpuTarget& target : runnable_targets()) {
     for (bool packed : {true, false}) {
       if (!both && packed == (turn % 2 == 0)) continue;
       SCOPED_TRACE(options.text() + " " + std::string(to_string(target.isa)) + (packed ? "" : " packed on the fly"));
@@ -165,7 +155,7 @@ TEST(Prefill, WithoutSoftmax) {
 }
 
 TEST(Prefill, SameBitsPackedAndOnTheFly) {
-  for (const CpuTarget& target : targets()) {
+  for (const CpuTarget& target : runnable_targets()) {
     std::vector<double> first;
     for (bool packed : {true, false})
       for (int64_t pieces : {1, 5}) {
