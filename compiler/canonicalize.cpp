@@ -8,6 +8,8 @@ Graph remove_dead(const Graph& graph) {
   std::vector<bool> live(graph.nodes.size(), false);
   for (ValueId id : graph.results) live[static_cast<size_t>(raw(id))] = true;
   for (ValueId id : graph.params) live[static_cast<size_t>(raw(id))] = true;
+  for (size_t i = 0; i < graph.nodes.size(); ++i)
+    if (updates_in_place(graph, ValueId{static_cast<int32_t>(i)})) live[i] = true;
   for (size_t i = graph.nodes.size(); i-- > 0;) {
     if (!live[i]) continue;
     for (ValueId operand : graph.nodes[i].operands)
@@ -44,6 +46,10 @@ Result<Graph> canonicalize(const Graph& graph) {
     to.set_origin(node);
     if (info(node.op).group == OpGroup::sugar) {
       moved[i] = canonical::expand_sugar(to, node, node.operands);
+      continue;
+    }
+    if (node.op == Op::update && !updates_in_place(graph, ValueId{static_cast<int32_t>(i)})) {
+      moved[i] = canonical::expand_update(to, node, node.operands);
       continue;
     }
     ValueId raised = canonical::raise_softmax(to, node);

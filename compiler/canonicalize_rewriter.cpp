@@ -17,6 +17,7 @@ std::string key_of(const Node& node) {
   switch (node.op) {
     case Op::index:
     case Op::concat:
+    case Op::update:
     case Op::softmax:
     case Op::reduce_sum:
     case Op::reduce_max:

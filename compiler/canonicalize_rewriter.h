@@ -57,7 +57,10 @@ ValueId expand_sugar(Rewriter& to, const Node& node, const std::vector<ValueId>&
 /// The softmax / logsumexp that `node` (not yet emitted) completes the spelling of; kNoValue when it is none.
 ValueId raise_softmax(Rewriter& to, const Node& node);
 
-/// `graph` without the nodes that no result needs. Params stay.
+/// An update of anything but an inout param, as a choice between its two operands (operands in the new graph).
+ValueId expand_update(Rewriter& to, const Node& node, const std::vector<ValueId>& operands);
+
+/// `graph` without the nodes that neither a result nor an inout param needs. Params stay.
 Graph remove_dead(const Graph& graph);
 
 }  // namespace tilewright::canonical

@@ -1,6 +1,7 @@
 // The meaning of the sugar ops in index, compare, select and arithmetic (semantics 7, 8, 10, 11).
 #include <cmath>
 #include <limits>
+#include <tuple>
 
 #include "compiler/canonicalize_rewriter.h"
 
@@ -89,6 +90,33 @@ ValueId expand_alibi(const Score& s, ValueId slopes, ValueId q_offset) {
 }
 
 }  // namespace
+
+ValueId expand_update(Rewriter& to, const Node& node, const std::vector<ValueId>& operands) {
+  const auto [before, rows, position] = std::tuple(operands[0], operands[1], operands[2]);
+  const int64_t axis = node.attributes.axis, rank = node.type.rank();
+  const Dim& size = node.type.shape[static_cast<size_t>(axis)];
+  const Dim& count = to.type(rows).shape[static_cast<size_t>(axis)];
+  const auto i64 = [&](const Dim& value) {
+    return value.is_constant() ? to.constant_int(value.constant(), DType::i64) : to.dim(value);
+  };
+  ValueId begin = to.cast(position, DType::i64);
+  if (to.type(begin).rank() == 1) {
+    Shape shape(static_cast<size_t>(rank), Dim(1));
+    shape[0] = node.type.shape[0];
+    begin = to.reshape(begin, shape);
+  }
+  begin = to.pointwise(Op::max, {to.pointwise(Op::min, {begin, i64(size - count)}), i64(0)});
+  const ValueId row = to.pointwise(Op::sub, {to.index(axis, size, rank), begin});
+  const ValueId fresh =
+      to.pointwise(Op::logical_and, {to.pointwise(Op::ge, {row, i64(0)}), to.pointwise(Op::lt, {row, i64(count)})});
+  Node load;
+  load.op = Op::load;
+  load.operands = {rows};
+  for (int64_t i = 0; i < rank; ++i)
+    load.operands.push_back(i == axis ? row : to.index(i, node.type.shape[static_cast<size_t>(i)], rank));
+  load.type = node.type;
+  return to.pointwise(Op::select, {fresh, to.emit(std::move(load)), before});
+}
 
 ValueId expand_sugar(Rewriter& to, const Node& node, const std::vector<ValueId>& operands) {
   const auto optional = [&](size_t i) { return i < operands.size() ? operands[i] : kNoValue; };

@@ -65,6 +65,9 @@ struct Graph {
   static ValueId operand(const Node& node, size_t i) { return i < node.operands.size() ? node.operands[i] : kNoValue; }
 };
 
+/// An `update` whose first operand is an inout param, or such an update of one: it writes the caller's memory.
+bool updates_in_place(const Graph& graph, ValueId id);
+
 /// Builds graphs in C++. Result types are inferred as the verifier infers them; where an operand combination is
 /// wrong the node gets its first operand's type and `verify` reports it, so building never fails half-way.
 /// Names are made unique ("%s", "%s_1"); an empty name becomes a number.
@@ -90,6 +93,8 @@ class GraphBuilder {
   ValueId reshape(ValueId a, Shape shape);
   ValueId slice(ValueId a, int64_t axis, Dim begin, Dim end);
   ValueId concat(std::vector<ValueId> parts, int64_t axis);
+  /// `cache` with rows [at, at + n) of `axis` taken from `rows`; at: i32 or i64, a scalar or one per batch [B].
+  ValueId update(ValueId cache, ValueId rows, ValueId at, int64_t axis);
   ValueId broadcast(ValueId a, Shape shape);
   ValueId repeat_heads(ValueId a, int64_t times);
 

@@ -97,6 +97,14 @@ ValueId GraphBuilder::reshape(ValueId a, Shape shape) {
   return add(make(Op::reshape, {a}, {graph_.type(a).dtype, std::move(shape)}));
 }
 
+bool updates_in_place(const Graph& graph, ValueId id) {
+  if (graph[id].op != Op::update) return false;
+  while (graph[id].op == Op::update && !graph[id].operands.empty() && raw(graph[id].operands[0]) >= 0 &&
+         raw(graph[id].operands[0]) < raw(id))
+    id = graph[id].operands[0];
+  return graph[id].op == Op::param && graph[id].inout;
+}
+
 ValueId GraphBuilder::slice(ValueId a, int64_t axis, Dim begin, Dim end) {
   Node node = make(Op::slice, {a});
   node.attributes.axis = axis;
@@ -107,6 +115,12 @@ ValueId GraphBuilder::slice(ValueId a, int64_t axis, Dim begin, Dim end) {
 
 ValueId GraphBuilder::concat(std::vector<ValueId> parts, int64_t axis) {
   Node node = make(Op::concat, std::move(parts));
+  node.attributes.axis = axis;
+  return add(std::move(node));
+}
+
+ValueId GraphBuilder::update(ValueId cache, ValueId rows, ValueId at, int64_t axis) {
+  Node node = make(Op::update, {cache, rows, at});
   node.attributes.axis = axis;
   return add(std::move(node));
 }

@@ -69,6 +69,28 @@ Result<TensorType> concat(const Rule& rule) {
   return type;
 }
 
+Result<TensorType> update(const Rule& rule) {
+  if (auto axis = check_axis(rule); !axis) return axis.error();
+  const auto axis = static_cast<size_t>(rule.node.attributes.axis);
+  const TensorType &cache = rule.type(0), &rows = rule.type(1), &at = rule.type(2);
+  TensorType expected = cache;
+  if (rows.rank() == cache.rank()) expected.shape[axis] = rows.shape[axis];
+  if (rows != expected)
+    return invalid("update: the new rows differ from the operand in more than axis {}: {} and {}", axis, rule.what(0),
+                   rule.what(1));
+  if (surely_less(cache.shape[axis], rows.shape[axis]))
+    return invalid("update: {} new rows do not fit into {} of axis {}: {} and {}", to_string(rows.shape[axis]),
+                   to_string(cache.shape[axis]), axis, rule.what(1), rule.what(0));
+  if (at.dtype != DType::i32 && at.dtype != DType::i64)
+    return invalid("update: the position must be i32 or i64, but {}", rule.what(2));
+  const bool per_batch = at.rank() == 1 && axis > 0 && at.shape[0] == cache.shape[0];
+  if (at.rank() != 0 && !per_batch)
+    return invalid(
+        "update: the position must be a scalar or [{}] (one per batch, for an axis behind it), but {} and {}",
+        to_string(cache.shape[0]), rule.what(2), rule.what(0));
+  return cache;
+}
+
 Result<TensorType> repeat_heads(const Rule& rule) {
   TensorType type = rule.type(0);
   const int64_t times = rule.node.attributes.times;
@@ -157,6 +179,7 @@ Result<TensorType> view(const Rule& rule) {
     case Op::slice: return slice(rule);
     case Op::concat: return concat(rule);
     case Op::repeat_heads: return repeat_heads(rule);
+    case Op::update: return update(rule);
     case Op::reshape:
       if (!same_element_count(a.shape, reshaped.shape))
         return invalid("reshape: {}, which does not have the same number of elements as {}", rule.what(0),

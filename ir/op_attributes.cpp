@@ -34,7 +34,8 @@ std::optional<AttributeKind> parse_attribute_kind(std::string_view text) {
 std::span<const AttributeRule> attributes_of(Op op) {
   switch (op) {
     case Op::index:
-    case Op::concat: return kAxis;
+    case Op::concat:
+    case Op::update: return kAxis;
     case Op::reduce_sum:
     case Op::reduce_max:
     case Op::reduce_min:

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -19,6 +20,7 @@ class GraphVerifier {
     check_params();
     check_dim_names();
     check_results();
+    check_updates();
     return std::move(errors_);
   }
 
@@ -108,6 +110,25 @@ class GraphVerifier {
         errors_.error("graph @{} returns value {}, which does not exist", graph_.name, raw(id));
       else if (graph_[id].op == Op::constant && graph_[id].name.empty())
         errors_.error("graph @{} returns a literal; return a named value", graph_.name);
+    }
+  }
+
+  /// An inout param is overwritten by the update that takes it: nothing may read the rows as they were before.
+  void check_updates() {
+    for (size_t i = 0; i < graph_.nodes.size(); ++i) {
+      const ValueId id{static_cast<int32_t>(i)};
+      if (!updates_in_place(graph_, id)) continue;
+      const ValueId before = graph_.nodes[i].operands[0];
+      const auto reads = [&](const Node& node) {
+        return static_cast<size_t>(std::count(node.operands.begin(), node.operands.end(), before));
+      };
+      for (const Node& node : graph_.nodes)
+        if (reads(node) > (&node == &graph_.nodes[i] ? 1 : 0))
+          complain(node, fmt::format("reads %{}, which %{} overwrites in place; read %{} instead", graph_[before].name,
+                                     graph_.nodes[i].name, graph_.nodes[i].name));
+      if (std::find(graph_.results.begin(), graph_.results.end(), before) != graph_.results.end())
+        errors_.error("graph @{} returns %{}, which %{} overwrites in place; return %{} instead", graph_.name,
+                      graph_[before].name, graph_.nodes[i].name, graph_.nodes[i].name);
     }
   }
 

@@ -127,6 +127,15 @@ Signature::Signature(const Graph& graph) {
     result_shapes_.push_back(formulas(graph.type(id).shape, dims_));
   }
 
+  written_.assign(param_types_.size(), false);
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    ValueId id{static_cast<int32_t>(i)};
+    if (!updates_in_place(graph, id)) continue;
+    while (graph[id].op == Op::update) id = graph[id].operands[0];
+    const auto param = std::find(graph.params.begin(), graph.params.end(), id);
+    written_[static_cast<size_t>(param - graph.params.begin())] = true;
+  }
+
   std::vector<bool> known(dims_.size(), false);
   for (bool progress = true; progress;) {
     progress = false;
@@ -194,6 +203,7 @@ Result<Done> Signature::bind(std::span<const TensorView> inputs, std::span<int64
 
 Result<Done> Signature::check_outputs(std::span<const TensorView> inputs, std::span<const TensorView> outputs,
                                       std::span<const int64_t> values) const {
+  if (auto ok = check_written(inputs); !ok) return ok;
   if (outputs.size() != result_types_.size())
     return invalid("{} outputs are given, the graph returns {}: {}", outputs.size(), result_types_.size(),
                    list_names(result_names_));
@@ -229,6 +239,23 @@ Result<Done> Signature::check_outputs(std::span<const TensorView> inputs, std::s
       if (!inout_[j] && byte_range(inputs[j], other) && overlap(range, other))
         return about(name, fmt::format("the output overlaps the input %{} in memory, which only an inout parameter may",
                                        param_names_[j]));
+  }
+  return Done{};
+}
+
+Result<Done> Signature::check_written(std::span<const TensorView> inputs) const {
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (!written_[i] || is_empty(inputs[i])) continue;
+    if (!elements_are_distinct(inputs[i]))
+      return about(param_names_[i],
+                   "this inout parameter is written, but its strides make elements overlap, each needs its own place");
+    ByteRange range, other;
+    byte_range(inputs[i], range);
+    for (size_t j = 0; j < inputs.size(); ++j)
+      if (j != i && byte_range(inputs[j], other) && overlap(range, other))
+        return about(
+            param_names_[i],
+            fmt::format("this inout parameter is written, but overlaps the input %{} in memory", param_names_[j]));
   }
   return Done{};
 }

@@ -24,7 +24,7 @@ class Signature {
 
   /// Solves dims from the inputs and checks inputs alone. `values` has dims().size() places. Allocates only on errors.
   Result<Done> bind(std::span<const TensorView> inputs, std::span<int64_t> values) const;
-  /// Checks outputs against dims, themselves and the inputs.
+  /// Checks outputs and inout parameters that are written against dims, themselves and the inputs.
   Result<Done> check_outputs(std::span<const TensorView> inputs, std::span<const TensorView> outputs,
                              std::span<const int64_t> values) const;
   bool has_inout() const;
@@ -43,6 +43,7 @@ class Signature {
     int64_t coefficient;
     DimFormula rest;
   };
+  Result<Done> check_written(std::span<const TensorView> inputs) const;
   bool solve(std::span<const TensorView> inputs, std::span<int64_t> values) const;
   Diagnostics explain(std::span<const TensorView> inputs) const;
 
@@ -50,6 +51,7 @@ class Signature {
   std::vector<TensorType> param_types_, result_types_;
   std::vector<std::string> param_names_, result_names_;
   std::vector<bool> inout_;
+  std::vector<bool> written_;  ///< inout params that an update writes
   std::vector<std::vector<DimFormula>> param_shapes_, result_shapes_;
   std::vector<Solution> solutions_;
   bool solvable_ = true;

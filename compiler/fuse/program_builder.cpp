@@ -37,6 +37,8 @@ Result<Program> ProgramBuilder::build() {
     tensor_[param] = static_cast<int>(program_.tensors.size());
     program_.tensors.push_back({graph_[param].name, graph_.type(param), TensorRole::param, static_cast<int>(i)});
   }
+  for (size_t i = 0; i < graph_.nodes.size(); ++i)
+    if (graph_.nodes[i].op == Op::update) tensor_of(ValueId{static_cast<int32_t>(i)});
   for (size_t i = 0; i < graph_.results.size(); ++i) {
     const ValueId value = graph_.results[i];
     const int source = tensor_of(value);
@@ -90,6 +92,7 @@ void ProgramBuilder::emit(ValueId value) {
     default: break;
   }
   if (node.op == Op::concat) return emit_concat(value);
+  if (node.op == Op::update) return emit_update(value);
   emit_pointwise(value);
 }
 
@@ -134,11 +137,11 @@ void ProgramBuilder::finish(LoopParts& parts, int target, const Indices& output)
   keep_loads(step.value);
   keep_loads(step.value2);
   if (step.sink) keep_loads(*step.sink);
+  for (ExprId axis : output) keep_loads(step.output.axes.emplace_back(extract(parts.tracer.pool, axis)));
   step.output.tensor = static_cast<int>(step.tensors.size());
   const ProgramTensor& written = program_.tensors[static_cast<size_t>(target)];
   step.tensors.push_back({written.name, written.type, true});
   out.tensors.push_back(target);
-  for (ExprId axis : output) step.output.axes.push_back(extract(parts.tracer.pool, axis));
   out.what = std::move(step);
   program_.steps.push_back(std::move(out));
 }
@@ -176,6 +179,27 @@ void ProgramBuilder::emit_concat(ValueId value) {
     finish(parts, target, output);
     begin = begin + graph_.type(part).shape[axis];
   }
+}
+
+/// Writes the new rows into the inout param; the value is that tensor from here on.
+void ProgramBuilder::emit_update(ValueId value) {
+  TW_CHECK(updates_in_place(graph_, value));
+  const Node& node = graph_[value];
+  const auto axis = static_cast<size_t>(node.attributes.axis);
+  const ValueId rows = node.operands[1], position = node.operands[2];
+  const int target = tensor_of(node.operands[0]);
+  LoopParts parts(facts_, Region::loop, node, graph_.type(rows).shape);
+  Tracer& t = parts.tracer;
+  parts.step.value = simplified(parts, t.read(rows, parts.at));
+  parts.step.accumulate = accumulation_type({node.type.dtype});
+  const Indices where = graph_.type(position).rank() == 1 ? Indices{parts.at[0]} : Indices{};
+  const ExprId last = t.pool.dim(node.type.shape[axis] - graph_.type(rows).shape[axis]);
+  ExprId begin = t.pool.op(Op::min, DType::i64, {t.cast(t.read(position, where), DType::i64), last});
+  begin = t.pool.op(Op::max, DType::i64, {begin, t.pool.constant_int(0, DType::i64)});
+  Indices output = parts.at;
+  output[axis] = t.math.add(output[axis], begin);
+  finish(parts, target, output);
+  tensor_[value] = target;
 }
 
 void ProgramBuilder::emit_reduce(ValueId value) {

@@ -34,6 +34,7 @@ class ProgramBuilder {
   void emit_fused(const FusedStep& fused);
   void emit_pointwise(ValueId value);
   void emit_concat(ValueId value);
+  void emit_update(ValueId value);
   void emit_reduce(ValueId value);
   void emit_contract(ValueId value);
   void emit_copy(ValueId value, int target);

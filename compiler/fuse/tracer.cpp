@@ -13,6 +13,7 @@ GraphFacts::GraphFacts(const Graph& g)
     const Node& node = g.nodes[i];
     for (ValueId operand : node.operands)
       if (operand != kNoValue) users[at(operand)].push_back(ValueId{static_cast<int32_t>(i)});
+    stored[i] = node.op == Op::update;
     const OpGroup group = info(node.op).group;
     cheap[i] = group == OpGroup::leaf ? node.op != Op::param || node.type.rank() == 0
                                       : (group == OpGroup::pointwise || is_simple_view(node.op)) && node.op != Op::load;

@@ -78,7 +78,7 @@ Indices reshape_indices(IndexMath& math, const Shape& from, const Indices& at, c
   return out;
 }
 
-bool is_simple_view(Op op) { return info(op).group == OpGroup::view && op != Op::concat; }
+bool is_simple_view(Op op) { return info(op).group == OpGroup::view && op != Op::concat && op != Op::update; }
 
 Indices broadcast_indices(IndexMath& math, const Shape& operand, const Indices& at) {
   Indices out;

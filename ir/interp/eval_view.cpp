@@ -147,6 +147,43 @@ Value concatenate(const NodeJob& job) {
   return result;
 }
 
+/// First row that an update replaces in one batch, moved so that all new rows fit.
+int64_t update_begin(const NodeJob& job, int64_t batch) {
+  const auto axis = static_cast<size_t>(job.node().attributes.axis);
+  const Value& position = *job.operands[2];
+  const int64_t offset = position.offsets.empty() ? 0 : position.offsets[0][static_cast<size_t>(batch)];
+  int64_t at = 0;
+  read_integers(position, 0, &offset, 1, &at);
+  return std::max<int64_t>(0, std::min(at, job.shape()[axis] - job.operands[1]->shape[axis]));
+}
+
+template <class T>
+Value updated(const NodeJob& job) {
+  T* out = nullptr;
+  Value result = make_dense<T>(job.grid, job.shape(), job.node().type.dtype, &out);
+  const auto axis = static_cast<size_t>(job.node().attributes.axis);
+  const Value &before = *job.operands[0], &rows = *job.operands[1];
+  std::vector<int64_t> at(job.grid.size(), 0);
+  const int64_t count = element_count(job.grid);
+  for (int64_t flat = 0; flat < count; ++flat) {
+    int64_t rest = flat;
+    for (size_t i = at.size(); i-- > 0;) {
+      at[i] = job.grid[i][rest % job.grid[i].size()];
+      rest /= job.grid[i].size();
+    }
+    const int64_t begin = update_begin(job, axis > 0 ? at[0] : 0);
+    const bool fresh = at[axis] >= begin && at[axis] < begin + rows.shape[axis];
+    const Value& source = fresh ? rows : before;
+    int64_t offset = 0;
+    for (size_t i = 0; i < at.size(); ++i)
+      offset +=
+          source.offsets[i][static_cast<size_t>(source.grid[i].position(at[i] - (fresh && i == axis ? begin : 0)))];
+    const std::vector<int64_t> last{0};
+    out[flat] = *RowReader<T>(source, last).row(offset);
+  }
+  return result;
+}
+
 }  // namespace
 
 template <class Real>
@@ -156,6 +193,7 @@ Value evaluate_view(const NodeJob& job) {
   const auto same = [](int64_t index) { return index; };
   if (node.op == Op::reshape) return reshape<Real>(job);
   if (node.op == Op::concat) return is_float(node.type.dtype) ? concatenate<Real>(job) : concatenate<int64_t>(job);
+  if (node.op == Op::update) return is_float(node.type.dtype) ? updated<Real>(job) : updated<int64_t>(job);
   Value result = shell(job);
   if (node.op == Op::broadcast) {
     result.offsets = aligned_offsets(operand, job.grid);

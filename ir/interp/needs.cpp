@@ -126,6 +126,12 @@ Grid needed_of_operand(const PreparedGraph& prepared, const DimBindings& dims, V
       out[axis] = grid[axis].within(before, before + operand[axis]).shifted(-before);
       return out;
     }
+    case Op::update: {
+      if (k == 2) return full_grid(operand);
+      Grid out = grid;
+      if (k == 1) out[axis] = IndexSet::range(0, operand[axis]);
+      return out;
+    }
     case Op::repeat_heads: {
       Grid out = grid;
       const int64_t times = node.attributes.times;

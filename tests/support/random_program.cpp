@@ -65,7 +65,7 @@ class RandomProgram {
     if (rank == 0) return;
     const auto axis = static_cast<int64_t>(below(static_cast<size_t>(rank)));
     const Dim size = shape(x)[static_cast<size_t>(axis)];
-    switch (below(4)) {
+    switch (below(5)) {
       case 0: {
         std::vector<int64_t> perm;
         for (int64_t i = 0; i < rank; ++i) perm.push_back((i + axis) % rank);
@@ -75,6 +75,10 @@ class RandomProgram {
         if (size.is_constant() && size.constant() > 1) keep(b_.slice(x, axis, 1, size));
         return;
       case 2: return keep(b_.concat({x, x}, axis));
+      case 3: {  // the last rows over the first ones, or wherever the position is clamped to
+        const ValueId rows = b_.slice(x, axis, size - (size.is_constant(0) ? 0 : 1), size);
+        return keep(b_.update(x, rows, b_.constant_int(static_cast<int64_t>(below(5)) - 1, DType::i64), axis));
+      }
       default:
         if (rank >= 3) keep(b_.repeat_heads(x, 2));
     }
