@@ -23,7 +23,7 @@ std::vector<std::filesystem::path> examples() {
   std::vector<std::filesystem::path> files;
   for (const char* folder : {"variants", "models"})
     for (const auto& entry :
-         std::filesystem::directory_iterator(std::string(TILEWRIGHT_SOURCE_DIR) + "/examples/" + folder))
+         std::filesystem::directory_iterator(std::filesystem::path(TILEWRIGHT_SOURCE_DIR) / "examples" / folder))
       if (entry.path().extension() == ".attn") files.push_back(entry.path());
   std::sort(files.begin(), files.end());
   return files;
