@@ -38,6 +38,7 @@ std::string bytes_text(int64_t bytes);
 /// Every command adds itself: its options and what it does.
 void add_verify(CommandLine& line);
 void add_fuse(CommandLine& line);
+void add_gradient(CommandLine& line);
 void add_emit(CommandLine& line);
 void add_run(CommandLine& line);
 void add_bench(CommandLine& line);

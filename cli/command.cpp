@@ -18,6 +18,10 @@ void Command::option(const std::string& name, std::vector<std::string>& values, 
   app_.add_option(name, values, help)->allow_extra_args(false);
 }
 
+void Command::list(const std::string& name, std::vector<std::string>& values, const std::string& help) {
+  app_.add_option(name, values, help)->delimiter(',');
+}
+
 void Command::option(const std::string& name, int& value, const std::string& help) {
   app_.add_option(name, value, help);
 }

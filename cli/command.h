@@ -20,6 +20,7 @@ class Command {
   void required(const std::string& name, std::string& value, const std::string& help);  ///< positional
   void option(const std::string& name, std::string& value, const std::string& help);
   void option(const std::string& name, std::vector<std::string>& values, const std::string& help);  ///< repeatable
+  void list(const std::string& name, std::vector<std::string>& values, const std::string& help);  ///< a,b,c
   void option(const std::string& name, int& value, const std::string& help);
   void option(const std::string& name, int64_t& value, const std::string& help);
   void option(const std::string& name, uint64_t& value, const std::string& help);

@@ -31,10 +31,7 @@ Graph remove_dead(const Graph& graph) {
   return out;
 }
 
-}  // namespace canonical
-
-Result<Graph> canonicalize(const Graph& graph) {
-  canonical::Rewriter to(graph.name);
+std::vector<ValueId> rewrite(Rewriter& to, const Graph& graph) {
   std::vector<ValueId> moved(graph.nodes.size(), kNoValue);
   // Params first: their order is the signature's, and every name of theirs is taken before any other.
   for (ValueId id : graph.params) moved[static_cast<size_t>(raw(id))] = to.param(graph[id]);
@@ -45,18 +42,26 @@ Result<Graph> canonicalize(const Graph& graph) {
       if (operand != kNoValue) operand = moved[static_cast<size_t>(raw(operand))];
     to.set_origin(node);
     if (info(node.op).group == OpGroup::sugar) {
-      moved[i] = canonical::expand_sugar(to, node, node.operands);
+      moved[i] = expand_sugar(to, node, node.operands);
       continue;
     }
     if (node.op == Op::update && !updates_in_place(graph, ValueId{static_cast<int32_t>(i)})) {
-      moved[i] = canonical::expand_update(to, node, node.operands);
+      moved[i] = expand_update(to, node, node.operands);
       continue;
     }
-    ValueId raised = canonical::raise_softmax(to, node);
+    ValueId raised = raise_softmax(to, node);
     if (raised != kNoValue && to.type(raised).dtype != node.type.dtype) raised = to.cast(raised, node.type.dtype);
     moved[i] = raised != kNoValue ? raised : to.emit(std::move(node));
   }
   for (ValueId id : graph.results) to.graph().results.push_back(moved[static_cast<size_t>(raw(id))]);
+  return moved;
+}
+
+}  // namespace canonical
+
+Result<Graph> canonicalize(const Graph& graph) {
+  canonical::Rewriter to(graph.name);
+  canonical::rewrite(to, graph);
   return canonical::remove_dead(to.graph());
 }
 

@@ -1,4 +1,4 @@
-// Internal to canonicalize: emits nodes of the new graph, sharing equal ones and dropping no-ops on the way.
+// Internal to canonicalize and gradient: emits nodes of the new graph, sharing equal ones and dropping no-ops on the way.
 #pragma once
 
 #include <string>
@@ -50,6 +50,9 @@ class Rewriter {
   std::string stem_;
   int line_ = 0;
 };
+
+/// Emits all of `graph`, results included; where each of its values went. Dead nodes stay.
+std::vector<ValueId> rewrite(Rewriter& to, const Graph& graph);
 
 /// Expands one sugar node whose operands are `operands` in the new graph.
 ValueId expand_sugar(Rewriter& to, const Node& node, const std::vector<ValueId>& operands);

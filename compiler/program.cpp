@@ -19,6 +19,7 @@ std::string_view to_string(LoopKind kind) {
     case LoopKind::reduce: return "reduce";
     case LoopKind::softmax: return "softmax";
     case LoopKind::contract: return "contract";
+    case LoopKind::scatter: return "scatter";
     case LoopKind::pointwise: break;
   }
   return "pointwise";
@@ -48,7 +49,8 @@ std::string print_loop(const LoopStep& step) {
   else if (step.kind == LoopKind::contract)
     meaning = fmt::format("sum(axis {}, mul({}, {}))", step.axis, value, print(step.value2, step.tensors));
   if (step.sink) meaning += " with sink " + print(*step.sink, step.tensors);
-  return fmt::format("    %{}[{}] = {}\n", out.name, target, meaning);
+  const std::string_view writes = step.kind == LoopKind::scatter ? "+=" : "=";
+  return fmt::format("    %{}[{}] {} {}\n", out.name, target, writes, meaning);
 }
 
 }  // namespace

@@ -24,7 +24,9 @@ enum class LoopKind : uint8_t {
   pointwise,  ///< out[…] = value
   reduce,     ///< folds `axis` of `value` with `op` (reduce_*, logsumexp)
   softmax,    ///< out[…] = softmax of `value` along `axis`
-  contract    ///< out[…] = Σ over the last axis of value · value2
+  contract,   ///< out[…] = Σ over the last axis of value · value2
+  scatter  ///< out[…] += value, row-major over `extents`; `output` is computed, inside the tensor, nothing where that
+           ///< is empty
 };
 
 /// An unfused piece: a loop nest over `extents` (axis i is Axis(i)). `output` maps the axes it keeps to the tensor.

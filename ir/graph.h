@@ -98,6 +98,8 @@ class GraphBuilder {
   ValueId broadcast(ValueId a, Shape shape);
   ValueId repeat_heads(ValueId a, int64_t times);
 
+  /// Result shape is `table`.
+  ValueId scatter_add(ValueId updates, std::vector<ValueId> indices, Shape table);
   ValueId reduce(Op op, ValueId a, int64_t axis, bool keepdims = true);
   /// A sink has the dtype of the scores and is a scalar, [H] (one per head, the axis rank-3 of the scores) or anything
   /// that broadcasts right-aligned to the scores with `axis` set to 1, such as [H,1,1].
@@ -126,7 +128,7 @@ class GraphBuilder {
 
 /// Result type of a node from its operands; the one place that holds the type rules (the verifier and the
 /// builder both call it). For ops whose type is annotated (param, constant, index, reshape, broadcast, cast,
-/// matmul's dtype) `declared` supplies what cannot be inferred.
+/// scatter_add, matmul's dtype) `declared` supplies what cannot be inferred.
 /// Errors: a diagnostic that names both sides of the mismatch.
 Result<TensorType> infer_type(const Graph& graph, const Node& node, const TensorType& declared);
 

@@ -87,6 +87,11 @@ ValueId GraphBuilder::load(ValueId table, std::vector<ValueId> indices) {
   return add(make(Op::load, std::move(indices)));
 }
 
+ValueId GraphBuilder::scatter_add(ValueId updates, std::vector<ValueId> indices, Shape table) {
+  indices.insert(indices.begin(), updates);
+  return add(make(Op::scatter_add, std::move(indices), {graph_.type(updates).dtype, std::move(table)}));
+}
+
 ValueId GraphBuilder::transpose(ValueId a, std::vector<int64_t> perm) {
   Node node = make(Op::transpose, {a});
   node.attributes.perm = std::move(perm);

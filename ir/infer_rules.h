@@ -26,6 +26,7 @@ struct Rule {
 Result<TensorType> leaf(const Rule& rule);
 Result<TensorType> pointwise(const Rule& rule);
 Result<TensorType> load(const Rule& rule);
+Result<TensorType> scatter_add(const Rule& rule);
 Result<TensorType> view(const Rule& rule);
 Result<TensorType> reduce(const Rule& rule);
 Result<TensorType> contract(const Rule& rule);

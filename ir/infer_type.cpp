@@ -144,24 +144,51 @@ Result<TensorType> pointwise(const Rule& rule) {
   return TensorType{dtype, std::move(*shape)};
 }
 
-Result<TensorType> load(const Rule& rule) {
-  const TensorType& table = rule.type(0);
-  const auto count = static_cast<int64_t>(rule.node.operands.size()) - 1;
-  if (count != table.rank())
-    return invalid("load needs one index per axis, found {}: {}, which has rank {}", count, rule.what(0), table.rank());
+namespace {
+
+/// Indices are integers, and constant ones lie inside `table`, which is called `name`.
+Result<Done> check_indices(const Rule& rule, const TensorType& table, std::string_view name) {
+  const std::string_view op = info(rule.node.op).name;
   for (size_t i = 1; i < rule.node.operands.size(); ++i) {
-    if (!is_integer(rule.type(i).dtype)) return invalid("load takes integer indices, but {}", rule.what(i));
+    if (!is_integer(rule.type(i).dtype)) return invalid("{} takes integer indices, but {}", op, rule.what(i));
     const Node& index = rule.graph[rule.operand(i)];
     if (index.op != Op::constant) continue;
     const int64_t value = index.attributes.literal.integer;
     const Dim& size = table.shape[i - 1];
     if (value < 0 || (size.is_constant() && value >= size.constant()))
-      return invalid("load: constant index {} on axis {} is outside %{}, which is {}", value, i - 1,
-                     rule.graph[rule.operand(0)].name, to_string(table));
+      return invalid("{}: constant index {} on axis {} is outside {}, which is {}", op, value, i - 1, name,
+                     to_string(table));
   }
+  return Done{};
+}
+
+}  // namespace
+
+Result<TensorType> load(const Rule& rule) {
+  const TensorType& table = rule.type(0);
+  const auto count = static_cast<int64_t>(rule.node.operands.size()) - 1;
+  if (count != table.rank())
+    return invalid("load needs one index per axis, found {}: {}, which has rank {}", count, rule.what(0), table.rank());
+  if (auto fits = check_indices(rule, table, "%" + rule.graph[rule.operand(0)].name); !fits) return fits.error();
   auto shape = broadcast_operands(rule, 1);
   if (!shape) return shape.error();
   return TensorType{table.dtype, std::move(*shape)};
+}
+
+Result<TensorType> scatter_add(const Rule& rule) {
+  const TensorType& updates = rule.type(0);
+  const TensorType table{updates.dtype, rule.declared.shape};
+  const auto count = static_cast<int64_t>(rule.node.operands.size()) - 1;
+  if (count != table.rank())
+    return invalid("scatter_add needs one index per axis of the result, found {}: it is annotated {}, which has rank {}",
+                   count, to_string(rule.declared), table.rank());
+  if (size_of(updates.dtype) < 4)
+    return invalid("scatter_add sums in memory and takes f64, f32, i64 or i32, but {}; insert a cast", rule.what(0));
+  if (auto fits = check_indices(rule, table, "the result"); !fits) return fits.error();
+  for (size_t i = 1; i < rule.node.operands.size(); ++i)
+    if (broadcast(rule.type(i).shape, updates.shape) != updates.shape)
+      return invalid("scatter_add: an index does not broadcast to the updates: {}, {}", rule.what(i), rule.what(0));
+  return table;
 }
 
 }  // namespace infer
@@ -173,7 +200,7 @@ Result<TensorType> apply_rule(const infer::Rule& rule) {
     case OpGroup::leaf: return infer::leaf(rule);
     case OpGroup::pointwise: return rule.node.op == Op::load ? infer::load(rule) : infer::pointwise(rule);
     case OpGroup::view: return infer::view(rule);
-    case OpGroup::reduce: return infer::reduce(rule);
+    case OpGroup::reduce: return rule.node.op == Op::scatter_add ? infer::scatter_add(rule) : infer::reduce(rule);
     case OpGroup::contract: return infer::contract(rule);
     case OpGroup::sugar: break;
   }

@@ -66,7 +66,8 @@ DType literal_dtype(Op op, size_t position, LiteralKind kind, std::span<const st
   const bool comparison = op >= Op::eq && op <= Op::ge;
   if (op == Op::cast) return own;
   if (op == Op::select && position == 0) return DType::boolean;
-  if ((op == Op::load && position > 0) || (op == Op::update && position == 2)) return DType::i64;
+  if ((op == Op::load || op == Op::scatter_add) && position > 0) return DType::i64;
+  if (op == Op::update && position == 2) return DType::i64;
   const bool is_offset =
       ((op == Op::mask_causal || op == Op::mask_window) && position == 1) || (op == Op::alibi && position == 2);
   if (is_offset) return DType::i64;

@@ -40,6 +40,10 @@ CpuKernelSource generate_loop(const LoopStep& step, const CpuTarget& target, con
       launch.phases.push_back({symbol, cpu::loop_items(step, {step.axis})});
       emit_reduce(builder, args, step);
       break;
+    case LoopKind::scatter:
+      launch.phases.push_back({symbol, cpu::scatter_items(step)});
+      emit_scatter(builder, args, step);
+      break;
     case LoopKind::contract:
       launch.phases.push_back(
           {symbol, cpu::loop_items(step, {rank - 3, rank - 2, rank - 1}, rank - 3, cpu::kContractRows)});

@@ -42,6 +42,15 @@ LoopFrame::Place LoopFrame::output(int vary) {
   return {b_.element_pointer(output_type(), args_.tensor(access.tensor), offset), step};
 }
 
+Expr scatter_items(const LoopStep& step) {
+  Expr expr;
+  ExprId items = expr.constant_int(1, DType::i64);
+  for (const Dim& dim : step.tensors[static_cast<size_t>(step.output.tensor)].type.shape)
+    items = expr.op(Op::min, DType::i64, {items, expr.dim(dim)});
+  expr.set_root(items);
+  return expr;
+}
+
 Expr loop_items(const LoopStep& step, const std::vector<int>& inner, int blocked_axis, int64_t block) {
   Expr expr;
   ExprId items = expr.constant_int(1, DType::i64);

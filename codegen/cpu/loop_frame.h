@@ -39,6 +39,9 @@ class LoopFrame {
   std::map<int, llvm::Value*> values_;
 };
 
+/// 1 when the output of a scatter step has elements, else 0.
+Expr scatter_items(const LoopStep& step);
+
 /// Product of the extents of the axes that are not inner, as LaunchPhase::items.
 Expr loop_items(const LoopStep& step, const std::vector<int>& inner, int blocked_axis = -1, int64_t block = 1);
 
@@ -52,6 +55,7 @@ llvm::Value* to_accumulator(LlvmBuilder& b, llvm::Value* value, DType accumulate
 /// The bodies of the loop kernels, emitted into a started kernel function.
 void emit_pointwise(LlvmBuilder& b, ArgsReader& args, const LoopStep& step);
 void emit_reduce(LlvmBuilder& b, ArgsReader& args, const LoopStep& step);
+void emit_scatter(LlvmBuilder& b, ArgsReader& args, const LoopStep& step);
 void emit_contract(LlvmBuilder& b, ArgsReader& args, const LoopStep& step, const CpuSchedule& schedule);
 
 /// Scratch of one worker for a contract step.

@@ -87,7 +87,7 @@ void ProgramBuilder::emit(ValueId value) {
   const Node& node = graph_[value];
   if (auto found = written_by_.find(value); found != written_by_.end()) return emit_fused(fused_[found->second]);
   switch (info(node.op).group) {
-    case OpGroup::reduce: return emit_reduce(value);
+    case OpGroup::reduce: return node.op == Op::scatter_add ? emit_scatter(value) : emit_reduce(value);
     case OpGroup::contract: return emit_contract(value);
     default: break;
   }
@@ -137,7 +137,7 @@ void ProgramBuilder::finish(LoopParts& parts, int target, const Indices& output)
   keep_loads(step.value);
   keep_loads(step.value2);
   if (step.sink) keep_loads(*step.sink);
-  for (ExprId axis : output) keep_loads(step.output.axes.emplace_back(extract(parts.tracer.pool, axis)));
+  for (ExprId axis : output) keep_loads(step.output.axes.emplace_back(simplified(parts, axis)));
   step.output.tensor = static_cast<int>(step.tensors.size());
   const ProgramTensor& written = program_.tensors[static_cast<size_t>(target)];
   step.tensors.push_back({written.name, written.type, true});
@@ -224,6 +224,32 @@ void ProgramBuilder::emit_reduce(ValueId value) {
   Indices output = node.op == Op::softmax ? parts.at : row;
   if (node.op != Op::softmax && !node.attributes.keepdims) output.erase(output.begin() + node.attributes.axis);
   finish(parts, declare(value), output);
+}
+
+/// Zeros, then the updates added one after another.
+void ProgramBuilder::emit_scatter(ValueId value) {
+  const Node& node = graph_[value];
+  const int target = declare(value);
+  LoopParts zeros(facts_, Region::loop, node, node.type.shape);
+  zeros.step.accumulate = accumulation_type({node.type.dtype});
+  zeros.step.value.set_root(is_float(node.type.dtype) ? zeros.step.value.constant(0, node.type.dtype)
+                                                      : zeros.step.value.constant_int(0, node.type.dtype));
+  finish(zeros, target, zeros.at);
+
+  LoopParts parts(facts_, Region::loop, node, graph_.type(node.operands[0]).shape);
+  LoopStep& step = parts.step;
+  step.kind = LoopKind::scatter;
+  step.op = node.op;
+  step.accumulate = accumulation_type({node.type.dtype});
+  Tracer& t = parts.tracer;
+  step.value = simplified(parts, t.read(node.operands[0], parts.at));
+  Indices output;
+  for (size_t i = 1; i < node.operands.size(); ++i) {
+    const ExprId index = t.cast(t.read_operand(node, i, parts.at), DType::i64);
+    const ExprId low = t.pool.op(Op::max, DType::i64, {index, t.pool.constant_int(0, DType::i64)});
+    output.push_back(t.pool.op(Op::min, DType::i64, {low, t.pool.dim(node.type.shape[i - 1] - 1)}));
+  }
+  finish(parts, target, output);
 }
 
 void ProgramBuilder::emit_contract(ValueId value) {

@@ -36,6 +36,7 @@ class ProgramBuilder {
   void emit_concat(ValueId value);
   void emit_update(ValueId value);
   void emit_reduce(ValueId value);
+  void emit_scatter(ValueId value);
   void emit_contract(ValueId value);
   void emit_copy(ValueId value, int target);
   /// Completes the step: `output` indexes `target`, tensors that no expression mentions are dropped.

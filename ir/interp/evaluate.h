@@ -39,6 +39,8 @@ Value evaluate_pointwise(const NodeJob& job);
 template <class Real>
 Value evaluate_load(const NodeJob& job);
 template <class Real>
+Value evaluate_scatter(const NodeJob& job);
+template <class Real>
 Value evaluate_sugar(const NodeJob& job);
 template <class Real>
 Value evaluate_reduction(const NodeJob& job);

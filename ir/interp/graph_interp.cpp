@@ -83,6 +83,7 @@ class Evaluation {
     const Node& node = job.node();
     if (node.op == Op::param) return param_value(job.id, job.grid);
     if (node.op == Op::load) return interp::evaluate_load<Real>(job);
+    if (node.op == Op::scatter_add) return interp::evaluate_scatter<Real>(job);
     switch (info(node.op).group) {
       case OpGroup::leaf: return interp::evaluate_leaf<Real>(job);
       case OpGroup::pointwise: return interp::evaluate_pointwise<Real>(job);

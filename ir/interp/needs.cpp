@@ -94,6 +94,7 @@ std::vector<ReshapeGroup> reshape_groups(const Sizes& from, const Sizes& to) {
 Grid computed_grid(const PreparedGraph& prepared, ValueId id, const Grid& wanted) {
   const Node& node = prepared.graph[id];
   Grid grid = wanted;
+  if (node.op == Op::scatter_add) return full_grid(prepared.shapes[static_cast<size_t>(raw(id))]);
   if (node.op == Op::softmax && element_count(wanted) > 0) {
     const auto axis = static_cast<size_t>(node.attributes.axis);
     grid[axis] = IndexSet::range(0, prepared.shapes[static_cast<size_t>(raw(id))][axis]);
@@ -107,6 +108,7 @@ Grid needed_of_operand(const PreparedGraph& prepared, const DimBindings& dims, V
   const Sizes& operand = prepared.shapes[static_cast<size_t>(raw(node.operands[k]))];
   const auto axis = static_cast<size_t>(node.attributes.axis);
   switch (node.op) {
+    case Op::scatter_add: return full_grid(operand);
     case Op::load: return k == 0 ? full_grid(operand) : of_broadcast(operand, grid);
     case Op::broadcast: return of_broadcast(operand, grid);
     case Op::transpose: {

@@ -6,7 +6,8 @@
 
 namespace tilewright::interp {
 
-/// What is really computed when `wanted` is asked of node `id`: a softmax is computed over its whole axis.
+/// What is really computed when `wanted` is asked of node `id`: a softmax is computed over its whole axis,
+/// a scatter_add whole.
 Grid computed_grid(const PreparedGraph& prepared, ValueId id, const Grid& wanted);
 
 /// Elements of operand `k` of node `id` that computing `grid` reads.

@@ -91,6 +91,11 @@ Result<Done> check_sizes(const PreparedGraph& prepared, const DimBindings& dims,
         return at(node,
                   invalid("operand {} has shape {}, which does not broadcast to {}", k, show(shape(k)), show(own)));
   }
+  if (node.op == Op::scatter_add)
+    for (size_t k = 1; k < node.operands.size(); ++k)
+      if (!broadcasts_to(shape(k), shape(0)))
+        return at(node, invalid("index {} has shape {}, which does not broadcast to the updates' {}", k - 1,
+                                show(shape(k)), show(shape(0))));
   if (node.op == Op::reshape && product(shape(0)) != product(own))
     return at(node, invalid("cannot reshape {} to {}: {} elements against {}", show(shape(0)), show(own),
                             product(shape(0)), product(own)));

@@ -20,6 +20,7 @@ std::optional<Anchor> search(const Graph& graph, ValueId id) {
     case Op::transpose:
     case Op::reshape:
     case Op::cast: return through(node.operands[0]);
+    case Op::scatter_add: return std::nullopt;
     default: break;
   }
   if (info(node.op).group == OpGroup::reduce) {

@@ -105,6 +105,16 @@ class Runner {
       for (const Expr& axis : step.output.axes) where.push_back(evaluate_int(axis, dims_, views, at));
       store_element(out.view.dtype, out.element(out.position(where)), static_cast<double>(value));
     };
+    if (step.kind == LoopKind::scatter) {
+      if (out.view.element_count() == 0) return;
+      return for_each(extents, 0, at, -1, [&] {
+        std::vector<int64_t> where;
+        for (const Expr& axis : step.output.axes) where.push_back(evaluate_int(axis, dims_, views, at));
+        std::byte* element = out.element(out.position(where));
+        const double sum = load_element(out.view.dtype, element) + static_cast<double>(real(step.value));
+        store_element(out.view.dtype, element, sum);
+      });
+    }
     if (step.kind == LoopKind::pointwise) return for_each(extents, 0, at, -1, [&] { store(real(step.value)); });
     const auto axis = static_cast<size_t>(step.axis);
     for_each(extents, 0, at, step.axis, [&] {

@@ -1,0 +1,217 @@
+#include "tests/support/gradient_case.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "ir/text.h"
+#include "ir/verify.h"
+#include "tests/support/random_graph.h"
+
+namespace tilewright::testing {
+namespace {
+
+void expect_round_trip(const Graph& graph) {
+  const Diagnostics wrong = verify(graph);
+  EXPECT_TRUE(wrong.empty()) << tilewright::to_string(wrong) << "\n" << print(graph);
+  const std::string text = print(graph);
+  const auto parsed = parse_graph(text);
+  ASSERT_TRUE(parsed.ok()) << tilewright::to_string(parsed.error()) << "\n" << text;
+  EXPECT_EQ(print(*parsed), text);
+}
+
+std::vector<long double> interpret_all(const Graph& graph, const DimBindings& dims, std::span<const TensorView> params,
+                                       size_t result) {
+  auto values = interpret(graph, dims, params, result, std::nullopt, Precision::oracle);
+  EXPECT_TRUE(values.ok()) << (values ? "" : tilewright::to_string(values.error())) << "\n" << print(graph);
+  return values ? values->values : std::vector<long double>{};
+}
+
+size_t result_position(const Graph& graph, const std::string& name) {
+  for (size_t i = 0; i < graph.results.size(); ++i)
+    if (graph[graph.results[i]].name == name) return i;
+  ADD_FAILURE() << "no result " << name;
+  return 0;
+}
+
+/// Σ over the float results of result · gradient.
+long double objective(const GradientCase& test, std::span<const TensorView> params) {
+  long double sum = 0;
+  size_t next = 0;
+  for (size_t i = 0; i < test.graph.results.size(); ++i) {
+    if (!is_float(test.graph.type(test.graph.results[i]).dtype)) continue;
+    const TestTensor& d = test.result_gradients[next++];
+    const auto values = interpret_all(test.graph, test.dims, params, i);
+    for (size_t k = 0; k < values.size(); ++k) {
+      const double weight = d.get(static_cast<int64_t>(k));
+      if (std::isfinite(values[k])) sum += values[k] * weight;  // -inf of an empty row's LSE has no gradient
+    }
+  }
+  return sum;
+}
+
+}  // namespace
+
+std::vector<TensorView> GradientCase::views() const {
+  std::vector<TensorView> out;
+  for (const TestTensor& input : inputs) out.push_back(input.view());
+  return out;
+}
+
+GradientCase make_gradient_case(const Graph& graph, DimBindings dims, uint64_t seed) {
+  GradientCase test;
+  test.graph = graph;
+  test.seed = seed;
+  for (ValueId id : graph.params)
+    for (const Dim& dim : graph.type(id).shape)
+      for (const auto& [name, coefficient] : dim.terms()) dims.emplace(name, 3);
+  test.dims = dims;
+  std::mt19937_64 random(seed);
+  for (ValueId id : graph.params) {
+    const TensorType& type = graph.type(id);
+    Fill how;
+    if (type.dtype == DType::boolean) how = {Fill::Kind::coin, 0.5};
+    if (is_integer(type.dtype)) how = {Fill::Kind::integer_between, 1, 0, 3};
+    test.inputs.emplace_back(type.dtype, concrete_shape(type, dims), Layout::gapped, random);
+    fill(test.inputs.back(), how, random);
+  }
+  return test;
+}
+
+bool run_backward(GradientCase& test) {
+  auto made = gradient(test.graph, test.request);
+  EXPECT_TRUE(made.ok()) << (made ? "" : tilewright::to_string(made.error()));
+  if (!made) return false;
+  test.gradient = std::move(*made);
+  const Graph &forward = test.gradient.forward, &backward = test.gradient.backward;
+  expect_round_trip(forward);
+  expect_round_trip(backward);
+  std::mt19937_64 random(test.seed + 77);
+  test.result_gradients.clear();
+  test.backward_inputs.clear();
+  test.gradients.clear();
+  for (ValueId id : test.graph.results) {
+    const TensorType& type = test.graph.type(id);
+    if (!is_float(type.dtype)) continue;
+    test.result_gradients.emplace_back(type.dtype, concrete_shape(type, test.dims), Layout::gapped, random);
+    fill(test.result_gradients.back(), {}, random);
+  }
+  const std::vector<TensorView> forward_views = test.views();
+  size_t next_gradient = 0;
+  for (ValueId id : backward.params) {
+    const Node& node = backward[id];
+    const auto saved = std::find(test.gradient.saved.begin(), test.gradient.saved.end(), node.name);
+    const auto given = std::find_if(test.graph.params.begin(), test.graph.params.end(),
+                                    [&](ValueId p) { return test.graph[p].name == node.name; });
+    if (given != test.graph.params.end()) {
+      test.backward_inputs.push_back(test.inputs[static_cast<size_t>(given - test.graph.params.begin())]);
+    } else if (saved != test.gradient.saved.end()) {
+      TestTensor tensor(node.type.dtype, concrete_shape(node.type, test.dims), Layout::gapped, random);
+      const auto values = interpret_all(forward, test.dims, forward_views, result_position(forward, node.name));
+      for (size_t k = 0; k < values.size(); ++k) tensor.set(static_cast<int64_t>(k), static_cast<double>(values[k]));
+      test.backward_inputs.push_back(std::move(tensor));
+    } else {
+      EXPECT_EQ(node.name.substr(0, 2), "d_") << node.name;
+      if (next_gradient == test.result_gradients.size()) return false;
+      test.backward_inputs.push_back(test.result_gradients[next_gradient++]);
+    }
+  }
+  EXPECT_EQ(next_gradient, test.result_gradients.size());
+  std::vector<TensorView> views;
+  for (const TestTensor& input : test.backward_inputs) views.push_back(input.view());
+  for (size_t i = 0; i < backward.results.size(); ++i)
+    test.gradients.push_back(interpret_all(backward, test.dims, views, i));
+  return !::testing::Test::HasFailure();
+}
+
+namespace {
+
+/// The objective's derivative as parameter `position` moves by `step` · direction either way; `along` becomes the step
+/// really taken per element, which rounding changes.
+long double difference(GradientCase& test, size_t position, const std::vector<double>& direction, double step,
+                       std::vector<long double>& along) {
+  TestTensor& tensor = test.inputs[position];
+  std::vector<double> before(direction.size());
+  for (size_t k = 0; k < before.size(); ++k) before[k] = tensor.get(static_cast<int64_t>(k));
+  along.assign(before.size(), 0);
+  long double values[2];
+  for (int side = 0; side < 2; ++side) {
+    for (size_t k = 0; k < before.size(); ++k) {
+      tensor.set(static_cast<int64_t>(k), before[k] + (side ? -step : step) * direction[k]);
+      along[k] += (side ? -1 : 1) * static_cast<long double>(tensor.get(static_cast<int64_t>(k))) / (2 * step);
+    }
+    values[side] = objective(test, test.views());
+  }
+  for (size_t k = 0; k < before.size(); ++k) tensor.set(static_cast<int64_t>(k), before[k]);
+  return (values[0] - values[1]) / (2 * step);
+}
+
+void expect_direction(GradientCase& test, size_t position, const std::vector<double>& direction, long double size,
+                      const std::vector<long double>& gradient) {
+  constexpr double kStep = 1e-5;
+  std::vector<long double> along;
+  const long double found = difference(test, position, direction, kStep, along);
+  long double expected = 0;
+  for (size_t k = 0; k < along.size(); ++k) expected += gradient[k] * along[k];
+  const auto close = [&](long double value) {
+    return std::abs(value - expected) <= 1e-6L * std::max(std::abs(value), size) + 1e-12L;
+  };
+  if (close(found)) return;
+  // Where the third derivative is large: its term cancels between two step sizes.
+  const long double nearer = difference(test, position, direction, kStep / 2, along);
+  const long double extrapolated = (4 * nearer - found) / 3;
+  EXPECT_TRUE(close(extrapolated)) << "differences give " << static_cast<double>(extrapolated) << ", the backward pass "
+                                   << static_cast<double>(expected);
+}
+
+}  // namespace
+
+void expect_differences(GradientCase& test, int elements) {
+  std::vector<std::string> wrt = test.request.wrt;
+  if (wrt.empty())
+    for (ValueId id : test.graph.params)
+      if (is_float(test.graph.type(id).dtype)) wrt.push_back(test.graph[id].name);
+  ASSERT_EQ(wrt.size(), test.gradients.size());
+  std::mt19937_64 random(test.seed + 5);
+  std::normal_distribution<double> gaussian;
+  for (size_t w = 0; w < wrt.size(); ++w) {
+    SCOPED_TRACE("d_" + wrt[w]);
+    EXPECT_EQ(test.gradient.backward[test.gradient.backward.results[w]].name.substr(0, 2), "d_");
+    size_t position = 0;
+    while (test.graph[test.graph.params[position]].name != wrt[w]) ++position;
+    const std::vector<long double>& gradient = test.gradients[w];
+    ASSERT_EQ(static_cast<size_t>(test.inputs[position].size()), gradient.size());
+    if (gradient.empty()) continue;
+    long double square = 0;
+    for (long double g : gradient) square += g * g;
+    // Terms cancel along a random direction; a single element counts against the typical one.
+    const long double norm = std::sqrt(square), root = std::sqrt(static_cast<long double>(gradient.size()));
+    for (int trial = 0; trial < 2 + elements; ++trial) {
+      std::vector<double> direction(gradient.size(), 0);
+      if (trial < 2)
+        for (double& x : direction) x = gaussian(random) / static_cast<double>(root);
+      else
+        direction[random() % direction.size()] = 1;
+      expect_direction(test, position, direction, norm / root, gradient);
+    }
+  }
+}
+
+void check_gradient(const Graph& graph, DimBindings dims, uint64_t seed) {
+  for (const bool recompute : {false, true}) {
+    SCOPED_TRACE(recompute ? "recompute" : "save");
+    GradientCase test = make_gradient_case(graph, dims, seed);
+    test.request.recompute = recompute;
+    if (!run_backward(test)) {
+      ADD_FAILURE() << print(test.gradient.backward);
+      return;
+    }
+    expect_differences(test);
+    if (::testing::Test::HasFailure()) {
+      ADD_FAILURE() << print(test.gradient.backward);
+      return;
+    }
+  }
+}
+
+}  // namespace tilewright::testing
