@@ -35,6 +35,8 @@ GradientCase variant_case(const Variant& variant, const Sizes& sizes, bool recom
 TEST_P(Variants, MatchDifferences) {
   for (const Sizes& sizes : {Sizes{"ragged", 2, 5, 9}, Sizes{"square", 1, 6, 6}})
     for (bool recompute : {false, true}) {
+      const bool wide = in_f64(GetParam()).nodes.front().type.shape.back().constant() >= 64;
+      if (wide && recompute == (sizes.name == "ragged")) continue;  // slow to interpret
       SCOPED_TRACE(sizes.name + (recompute ? ", recompute" : ", save"));
       GradientCase test = variant_case(GetParam(), sizes, recompute);
       ASSERT_TRUE(run_backward(test)) << print(test.gradient.backward);

@@ -126,75 +126,126 @@ bool run_backward(GradientCase& test) {
 
 namespace {
 
-/// The objective's derivative as parameter `position` moves by `step` · direction either way; `along` becomes the step
-/// really taken per element, which rounding changes.
-long double difference(GradientCase& test, size_t position, const std::vector<double>& direction, double step,
-                       std::vector<long double>& along) {
-  TestTensor& tensor = test.inputs[position];
-  std::vector<double> before(direction.size());
-  for (size_t k = 0; k < before.size(); ++k) before[k] = tensor.get(static_cast<int64_t>(k));
-  along.assign(before.size(), 0);
-  long double values[2];
-  for (int side = 0; side < 2; ++side) {
-    for (size_t k = 0; k < before.size(); ++k) {
-      tensor.set(static_cast<int64_t>(k), before[k] + (side ? -step : step) * direction[k]);
-      along[k] += (side ? -1 : 1) * static_cast<long double>(tensor.get(static_cast<int64_t>(k))) / (2 * step);
-    }
-    values[side] = objective(test, test.views());
+/// A direction in the space of some parameters: position of the parameter and one number per element of it.
+using Direction = std::vector<std::pair<size_t, std::vector<double>>>;
+
+/// The objective's derivative as the parameters move by `step` · direction either way; `along` becomes the step really
+/// taken per element, which rounding changes.
+long double difference(GradientCase& test, const Direction& direction, double step,
+                       std::vector<std::vector<long double>>& along) {
+  Direction before = direction;
+  along.clear();
+  for (auto& [position, values] : before) {
+    for (size_t k = 0; k < values.size(); ++k) values[k] = test.inputs[position].get(static_cast<int64_t>(k));
+    along.emplace_back(values.size(), 0);
   }
-  for (size_t k = 0; k < before.size(); ++k) tensor.set(static_cast<int64_t>(k), before[k]);
-  return (values[0] - values[1]) / (2 * step);
+  const auto set = [&](double factor, long double sign) {
+    for (size_t d = 0; d < direction.size(); ++d) {
+      TestTensor& tensor = test.inputs[direction[d].first];
+      for (size_t k = 0; k < direction[d].second.size(); ++k) {
+        const auto at = static_cast<int64_t>(k);
+        tensor.set(at, before[d].second[k] + factor * direction[d].second[k]);
+        if (std::isfinite(tensor.get(at))) along[d][k] += sign * static_cast<long double>(tensor.get(at)) / (2 * step);
+      }
+    }
+  };
+  set(step, 1);
+  const long double above = objective(test, test.views());
+  set(-step, -1);
+  const long double below = objective(test, test.views());
+  set(0, 0);
+  return (above - below) / (2 * step);
 }
 
-void expect_direction(GradientCase& test, size_t position, const std::vector<double>& direction, long double size,
-                      const std::vector<long double>& gradient) {
+/// `size`: what the derivative counts against when it is small.
+void expect_direction(GradientCase& test, const Direction& direction, long double size,
+                      const std::vector<const std::vector<long double>*>& gradients) {
   constexpr double kStep = 1e-5;
-  std::vector<long double> along;
-  const long double found = difference(test, position, direction, kStep, along);
+  std::vector<std::vector<long double>> along;
+  const long double found = difference(test, direction, kStep, along);
   long double expected = 0;
-  for (size_t k = 0; k < along.size(); ++k) expected += gradient[k] * along[k];
+  for (size_t d = 0; d < along.size(); ++d)
+    for (size_t k = 0; k < along[d].size(); ++k) expected += (*gradients[d])[k] * along[d][k];
   const auto close = [&](long double value) {
     return std::abs(value - expected) <= 1e-6L * std::max(std::abs(value), size) + 1e-12L;
   };
   if (close(found)) return;
   // Where the third derivative is large: its term cancels between two step sizes.
-  const long double nearer = difference(test, position, direction, kStep / 2, along);
+  const long double nearer = difference(test, direction, kStep / 2, along);
   const long double extrapolated = (4 * nearer - found) / 3;
   EXPECT_TRUE(close(extrapolated)) << "differences give " << static_cast<double>(extrapolated) << ", the backward pass "
                                    << static_cast<double>(expected);
 }
 
+/// Positions of the parameters whose gradients were asked for, in the order of test.gradients.
+std::vector<size_t> differentiated(const GradientCase& test) {
+  std::vector<size_t> out;
+  for (size_t p = 0; p < test.graph.params.size(); ++p)
+    if (test.request.wrt.empty() && is_float(test.graph.type(test.graph.params[p]).dtype)) out.push_back(p);
+  for (const std::string& name : test.request.wrt)
+    for (size_t p = 0; p < test.graph.params.size(); ++p)
+      if (test.graph[test.graph.params[p]].name == name) out.push_back(p);
+  EXPECT_EQ(out.size(), test.gradients.size());
+  return out;
+}
+
+long double norm_of(const std::vector<long double>& gradient) {
+  long double square = 0;
+  for (long double g : gradient) square += g * g;
+  return std::sqrt(square);
+}
+
+std::vector<double> random_direction(size_t count, std::mt19937_64& random) {
+  std::normal_distribution<double> gaussian;
+  std::vector<double> out(count);
+  for (double& x : out) x = gaussian(random) / std::sqrt(static_cast<double>(count));
+  return out;
+}
+
 }  // namespace
 
 void expect_differences(GradientCase& test, int elements) {
-  std::vector<std::string> wrt = test.request.wrt;
-  if (wrt.empty())
-    for (ValueId id : test.graph.params)
-      if (is_float(test.graph.type(id).dtype)) wrt.push_back(test.graph[id].name);
-  ASSERT_EQ(wrt.size(), test.gradients.size());
   std::mt19937_64 random(test.seed + 5);
-  std::normal_distribution<double> gaussian;
-  for (size_t w = 0; w < wrt.size(); ++w) {
-    SCOPED_TRACE("d_" + wrt[w]);
-    EXPECT_EQ(test.gradient.backward[test.gradient.backward.results[w]].name.substr(0, 2), "d_");
-    size_t position = 0;
-    while (test.graph[test.graph.params[position]].name != wrt[w]) ++position;
+  const std::vector<size_t> positions = differentiated(test);
+  for (size_t w = 0; w < positions.size(); ++w) {
+    SCOPED_TRACE("d_" + test.graph[test.graph.params[positions[w]]].name);
     const std::vector<long double>& gradient = test.gradients[w];
-    ASSERT_EQ(static_cast<size_t>(test.inputs[position].size()), gradient.size());
+    ASSERT_EQ(static_cast<size_t>(test.inputs[positions[w]].size()), gradient.size());
     if (gradient.empty()) continue;
-    long double square = 0;
-    for (long double g : gradient) square += g * g;
     // Terms cancel along a random direction; a single element counts against the typical one.
-    const long double norm = std::sqrt(square), root = std::sqrt(static_cast<long double>(gradient.size()));
-    for (int trial = 0; trial < 2 + elements; ++trial) {
+    const long double typical = norm_of(gradient) / std::sqrt(static_cast<long double>(gradient.size()));
+    for (int trial = 0; trial < 1 + elements; ++trial) {
       std::vector<double> direction(gradient.size(), 0);
-      if (trial < 2)
-        for (double& x : direction) x = gaussian(random) / static_cast<double>(root);
+      if (trial == 0)
+        direction = random_direction(gradient.size(), random);
       else
         direction[random() % direction.size()] = 1;
-      expect_direction(test, position, direction, norm / root, gradient);
+      expect_direction(test, {{positions[w], std::move(direction)}}, typical, {&gradient});
     }
   }
+}
+
+void expect_joint_difference(GradientCase& test) {
+  std::mt19937_64 random(test.seed + 5);
+  const std::vector<size_t> positions = differentiated(test);
+  Direction direction;
+  std::vector<const std::vector<long double>*> gradients;
+  long double size = 0;
+  for (size_t w = 0; w < positions.size(); ++w) {
+    const std::vector<long double>& gradient = test.gradients[w];
+    ASSERT_EQ(static_cast<size_t>(test.inputs[positions[w]].size()), gradient.size());
+    if (gradient.empty()) continue;
+    direction.emplace_back(positions[w], random_direction(gradient.size(), random));
+    gradients.push_back(&gradient);
+    size += norm_of(gradient) / std::sqrt(static_cast<long double>(gradient.size()));
+  }
+  expect_direction(test, direction, size / std::max<size_t>(1, gradients.size()), gradients);
+}
+
+Graph in_f64(Graph graph) {
+  for (Node& node : graph.nodes)
+    if (is_float(node.type.dtype)) node.type.dtype = DType::f64;
+  return graph;
 }
 
 void check_gradient(const Graph& graph, DimBindings dims, uint64_t seed) {

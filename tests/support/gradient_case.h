@@ -35,11 +35,17 @@ GradientCase make_gradient_case(const Graph& graph, DimBindings dims = {}, uint6
 /// then the backward. False after a gtest failure.
 bool run_backward(GradientCase& test);
 
-/// After run_backward, of an f64 graph: d(Σ result · gradient) along random directions of each parameter and along
+/// After run_backward, of an f64 graph: d(Σ result · gradient) along a random direction of each parameter and along
 /// `elements` single elements, by central differences, within 1e-6 of it relative to the gradient's size.
 void expect_differences(GradientCase& test, int elements = 3);
 
-/// Both of the above, saving and recomputing.
+/// The same along one random direction of all parameters together.
+void expect_joint_difference(GradientCase& test);
+
+/// The graph with every float in f64.
+Graph in_f64(Graph graph);
+
+/// run_backward and expect_differences, saving and recomputing.
 void check_gradient(const Graph& graph, DimBindings dims = {}, uint64_t seed = 1);
 
 }  // namespace tilewright::testing
