@@ -107,14 +107,26 @@ class Splitter {
     if (!is_forward(id)) return node.op == Op::logsumexp ? stored_[id] = id : kNoValue;
     if (node.op == Op::logsumexp) return stored_[id] = id;
     if (info(node.op).group != OpGroup::contract || scores_.is_score[at(id)]) return kNoValue;
-    for (ValueId x = id; joint_.users(x).size() == 1;) {
+    return stored_[id] = stored_form(id);
+  }
+
+  /// Where a product is kept. Its readers alone decide in which form it exists in memory: a result of the graph that is
+  /// views and casts of it; else what a single narrowing makes of it; an attention's output as the next layer reads it.
+  ValueId stored_form(ValueId product) const {
+    const bool is_attention = scores_.from_weights[at(joint_[product].operands[0])];
+    ValueId form = product;
+    bool extends = true;
+    for (ValueId x = product; joint_.users(x).size() == 1;) {
       x = joint_.users(x)[0];
       const Node& user = joint_[x];
-      const bool invertible = user.op == Op::transpose || user.op == Op::reshape || is_float_cast(user);
-      if (!invertible) break;
-      if (joint_.is_result(x)) return stored_[id] = x;
+      const bool cast = is_float_cast(user), view = user.op == Op::transpose || user.op == Op::reshape;
+      if (!cast && !view) break;
+      if (joint_.is_result(x)) return x;
+      const bool widens = size_of(user.type.dtype) > size_of(joint_.type(user.operands[0]).dtype);
+      extends = extends && !widens && (cast || is_attention);
+      if (extends) form = x;
     }
-    return stored_[id] = id;
+    return form;
   }
 
   bool is_float_cast(const Node& node) const { return node.op == Op::cast && is_view_or_cast(joint_.graph(), node); }

@@ -199,7 +199,7 @@ TEST(Saved, HoldsProductsButNoScores) {
     })");
   const auto made = gradient(graph);
   ASSERT_TRUE(made.ok());
-  EXPECT_EQ(made->saved, (Names{"q", "k", "v", "o", "y", "h", "lse"}));
+  EXPECT_EQ(made->saved, (Names{"q", "k", "v", "om", "y", "h", "lse"}));
   check_gradient(graph, {{"B", 2}, {"S", 4}});
 }
 
