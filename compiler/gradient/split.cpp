@@ -71,6 +71,13 @@ class Splitter {
     for (ValueId result : given.results) images_[at(joint.moved(result))] = result;
     // Results of the forward are there for nothing.
     for (ValueId result : joint.results()) stored_.emplace(result, result);
+    for (size_t i = 0; i < joint.forward_size(); ++i) {
+      const ValueId id{static_cast<int32_t>(i)};
+      if (!is_kept_product(id)) continue;
+      const ValueId form = stored_form(id);
+      stored_.emplace(id, form);
+      stored_.emplace(form, form);
+    }
     on_gradients_.assign(g.nodes.size(), false);
   }
 
@@ -93,21 +100,19 @@ class Splitter {
   }
 
  private:
-  bool is_forward(ValueId id) const { return at(id) < joint_.forward_size(); }
-
   /// The value that backward reads in place of `id`: itself, or the end of a chain of views and casts that is a result
   /// of the forward; kNoValue when `id` is computed again.
-  ValueId store(ValueId id) {
+  ValueId store(ValueId id) const {
     const Node& node = joint_[id];
     if (recompute_ || node.op == Op::param || node.op == Op::constant || on_gradients_[at(id)]) return kNoValue;
     // An extremum is computed again with its operand, so that it is equal to an element of it to the bit.
     if (node.op == Op::reduce_max || node.op == Op::reduce_min) return kNoValue;
     if (auto known = stored_.find(id); known != stored_.end()) return known->second;
-    // Behind the forward, an LSE is the only thing worth keeping.
-    if (!is_forward(id)) return node.op == Op::logsumexp ? stored_[id] = id : kNoValue;
-    if (node.op == Op::logsumexp) return stored_[id] = id;
-    if (info(node.op).group != OpGroup::contract || scores_.is_score[at(id)]) return kNoValue;
-    return stored_[id] = stored_form(id);
+    return node.op == Op::logsumexp ? id : kNoValue;
+  }
+
+  bool is_kept_product(ValueId id) const {
+    return joint_.live(id) && info(joint_[id].op).group == OpGroup::contract && !scores_.is_score[at(id)];
   }
 
   /// Where a product is kept. Its readers alone decide in which form it exists in memory: a result of the graph that is
