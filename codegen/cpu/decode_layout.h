@@ -10,9 +10,10 @@ namespace tilewright::cpu {
 struct DecodeOperand {
   DType dtype;
   int64_t dim;
-  bool pairs;       ///< bf16 in units of two vectors, even elements first, then odd ones: one shift or mask each
-  int64_t vectors;  ///< full ones
-  int64_t tail;     ///< elements of the last, partial vector
+  bool pairs;         ///< bf16 in units of two vectors, even elements first, then odd ones: one shift or mask each
+  int64_t vectors;    ///< full ones
+  int64_t tail;       ///< elements of the last, partial vector
+  int64_t near, far;  ///< rows from the one being read to those being prefetched into L1 and into L2
 };
 
 struct DecodeLayout {
@@ -27,15 +28,12 @@ struct DecodeLayout {
   int64_t output_vectors;  ///< value vectors of a register tile
   DecodeOperand key, value;
   int64_t query_stride;  ///< elements of a packed query row, a multiple of lanes
-  /// Keys from the one being read to the one being prefetched into L1 and into L2.
-  int64_t key_near, key_far, value_near, value_far;
-
+  int64_t value_stride;  ///< elements of a row of value sums, a multiple of lanes
   /// A row's partial state in the workspace: value sums, then m and l.
-  int64_t value_stride;
   int64_t record() const { return value_stride + lanes; }
 
-  // Scratch of a worker.
-  int64_t q_at, scores_at, max_at, sum_at, factor_at, sums_at, key_stage_at, value_stage_at;
+  // Scratch of a worker: rows of Q, S, m, l, factors and value sums; scores not yet summed over lanes; copies of K, V.
+  int64_t q_at, scores_at, max_at, sum_at, factor_at, sums_at, partial_at, key_copy_at, value_copy_at;
   int64_t scratch_elements;
 };
 

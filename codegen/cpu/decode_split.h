@@ -1,31 +1,27 @@
 // First phase of the decode template: one split of one KV head's keys against all query rows that share it.
 #pragma once
 
+#include <map>
+
 #include "codegen/cpu/access.h"
 #include "codegen/cpu/decode_tiles.h"
-#include "codegen/cpu/expr_emitter.h"
-#include "compiler/passes.h"
+#include "codegen/cpu/decode_weights.h"
 
 namespace tilewright::cpu {
 
 /// Items are (b, kv head, split), splits fastest. An item writes one record per row (see DecodeLayout): value sums, the
 /// maximum of base-2 scores and the sum of weights; a sum of 0 means that the rest was not written.
+/// The products, the weights and copies of K and V are functions compiled for speed; what is around them is not.
 class DecodeSplit {
  public:
-  DecodeSplit(LlvmBuilder& builder, const TileProgram& program, const DecodeLayout& layout)
-      : b_(builder),
-        program_(program),
-        spec_(program.spec),
-        l_(layout),
-        args_layout_(args_layout(program.spec)),
-        leading_(leading_scale(program.score)) {}
+  /// Emits the functions that the kernel calls.
+  DecodeSplit(LlvmBuilder& builder, const TileProgram& program, const DecodeLayout& layout);
   void kernel(const std::string& symbol);
 
  private:
   struct Emitters {
-    ExprEmitter score, keep, keep_kv, keep_kv_one, begin, end, skip;
+    ExprEmitter keep_kv, begin, end, skip;
     void set(Axis axis, llvm::Value* value);
-    void hoist();
   };
   struct Item {
     llvm::Value *b, *h;        ///< h: the group's first query head
@@ -36,26 +32,28 @@ class DecodeSplit {
   void item(ArgsReader& args, Emitters& emit, const Item& item);
   void rows(ArgsReader& args, Emitters& emit, const Item& item, llvm::Value* first_row, llvm::Value* count,
             llvm::Value* begin, llvm::Value* end);
-  Values key_range(ArgsReader& args, Emitters& emit, const Item& item);
-  llvm::Value* skipped(ArgsReader& args, Emitters& emit, const Item& item, llvm::Value* first, llvm::Value* last);
-  llvm::Value* over_heads(const std::vector<const Expr*>& exprs, const Item& item, Emitters& emit, const Values& start,
-                          const std::function<Values(const Values&)>& body, Values& result);
+  Values key_range(Emitters& emit, const Item& item);
+  llvm::Value* skipped(Emitters& emit, const Item& item, llvm::Value* first, llvm::Value* last);
+  Values over_heads(const std::vector<const Expr*>& exprs, const Item& item, Emitters& emit, const Values& start,
+                    const std::function<Values(const Values&)>& body);
   void pack_queries(ArgsReader& args, const Item& item, llvm::Value* first_row, llvm::Value* count);
-  void block(Emitters& emit, const Item& item, llvm::Value* first_row, llvm::Value* count, const RowAccess& key,
-             const RowAccess& value, llvm::Value* kv, llvm::Value* keys);
-  void weights(Emitters& emit, const Item& item, llvm::Value* first_row, llvm::Value* count, llvm::Value* kv,
-               llvm::Value* keys);
-  DecodeBlock natural_or_staged(Emitters& emit, const DecodeOperand& operand, const RowAccess& access, llvm::Value* kv,
-                                llvm::Value* keys, int64_t stage_at, bool hide);
+  void block(Emitters& emit, const DecodeRows& rows, const RowAccess& key, const RowAccess& value);
+  llvm::Function* emit_copy(DType dtype, bool hide);
+  DecodeBlock natural_or_copied(Emitters& emit, const DecodeOperand& operand, const RowAccess& access,
+                                const DecodeRows& rows, int64_t copy_at, bool hide);
+  llvm::Value* at(llvm::Value* base, llvm::Value* elements) { return b_.element_pointer(l_.dtype, base, elements); }
+  llvm::Value* scratch(int64_t elements) { return at(b_.argument(3), b_.i64(elements)); }
+  bool hides() const { return !spec_.keep_kv.is_constant_true(); }
   bool softmax() const { return spec_.normaliser == Normaliser::softmax; }
 
   LlvmBuilder& b_;
-  const TileProgram& program_;
   const AttentionSpec& spec_;
   const DecodeLayout& l_;
   ArgsLayout args_layout_;
   LeadingScale leading_;
-  DecodeTiles* tiles_ = nullptr;
+  DecodeTiles tiles_;
+  DecodeWeights weights_;
+  std::map<std::pair<DType, bool>, llvm::Function*> copies_;  ///< by dtype and whether keys are hidden
 };
 
 }  // namespace tilewright::cpu

@@ -1,5 +1,14 @@
-// The two products of the decode template, straight from K and V as they lie in memory. Rows of Q, S and the sums are
-// those of a few query heads and positions that share one KV head.
+// The two products of the decode template, straight from K and V as they lie in memory, as internal functions. Rows of
+// Q, S and the value sums are those of a few query heads and positions that share one KV head; they lie in scratch.
+//
+//   scores: lanes keys at a time, in register tiles of 4 rows × lanes / 4 keys (or 1 × 4) whose vectors run along d:
+//
+//             d →                          partial[row][key][lane]            S[row]
+//     key k  ████████  · Q rows (L1)  →    16 vectors per row in L1    →   one vector: lane = key
+//     key k+1 …                            (registers: 16 sums, 4 or 8 of Q, 2 of K)
+//
+//   outputs: 4 rows (or 1) × output_vectors sums in registers, one key after another; a run of keys at a time, so that
+//     further columns of V find the run in L1.
 #pragma once
 
 #include "codegen/cpu/decode_layout.h"
@@ -16,40 +25,39 @@ struct DecodeBlock {
 
 class DecodeTiles {
  public:
-  DecodeTiles(LlvmBuilder& builder, const DecodeLayout& layout, llvm::Value* scratch)
-      : b_(builder), l_(layout), scratch_(scratch) {}
+  /// Emits the functions.
+  DecodeTiles(LlvmBuilder& builder, const DecodeLayout& layout);
 
   /// S[row][key] = Σ_d Q·K for the block's keys, up to the next multiple of lanes (copies of the last key beyond).
-  void scores(const DecodeBlock& keys, llvm::Value* rows);
-  /// sums[row] = sums[row] · factor[row] + Σ_key P[row][key] · V; rows of sums are a record apart.
-  void outputs(const DecodeBlock& values, llvm::Value* rows, llvm::Value* sums);
-
-  llvm::Value* at(llvm::Value* base, llvm::Value* elements) { return b_.element_pointer(l_.dtype, base, elements); }
-  llvm::Value* scratch(int64_t elements) { return at(scratch_, b_.i64(elements)); }
-
-  /// Vectors `first` … of a K or V row at `pointer`, widened: two for pairs, else one; the tail is masked.
-  Values read(const DecodeOperand& operand, llvm::Value* pointer, llvm::Value* first, bool tail);
+  void scores(llvm::Value* scratch, const DecodeBlock& keys, llvm::Value* rows);
+  /// sums[row] = sums[row] · factor[row] + Σ_key P[row][key] · V.
+  void outputs(llvm::Value* scratch, const DecodeBlock& values, llvm::Value* rows);
 
  private:
+  llvm::Function* begin(const char* name);
+  llvm::Value* at(llvm::Value* base, llvm::Value* elements) { return b_.element_pointer(l_.dtype, base, elements); }
+  llvm::Value* scratch(int64_t elements) { return at(b_.argument(0), b_.i64(elements)); }
+  Values read(const DecodeOperand& operand, llvm::Value* pointer, bool tail);
+  void for_row_tiles(llvm::Value* rows, const std::function<void(llvm::Value* row, int64_t count)>& body);
+  void prefetch(llvm::Value* near, llvm::Value* far);
+
   void score_rows(const DecodeBlock& keys, llvm::Value* first_key, llvm::Value* row, int64_t rows);
-  llvm::Value* dots(const DecodeBlock& keys, llvm::Value* key, int64_t count, llvm::Value* query, int64_t rows);
-  llvm::Value* fold(Values vectors);
+  void dots(const DecodeBlock& keys, llvm::Value* first, int64_t count, llvm::Value* query, int64_t rows,
+            llvm::Value* partial, llvm::Value* leads);
+  llvm::Value* fold(llvm::Value* partial);
   /// A run of keys inside a block.
   struct KeyRun {
     const DecodeBlock& values;
     llvm::Value *begin, *end;
   };
-  void output_rows(const KeyRun& run, llvm::Value* row, int64_t rows, llvm::Value* sums);
-  void output_chunk(const KeyRun& run, llvm::Value* row, int64_t rows, llvm::Value* sums, llvm::Value* first_vector,
-                    int64_t vectors, bool tail);
-  void for_row_tiles(llvm::Value* rows, const std::function<void(llvm::Value* row, int64_t count)>& body);
-  void prefetch_key_line(const DecodeBlock& keys, llvm::Value* ahead, llvm::Value* vector, int64_t i, int64_t count);
-  llvm::Value* whole_rows(llvm::Value* rows);
-  void prefetch(llvm::Value* near, llvm::Value* far);
+  void rescale(llvm::Value* rows);
+  void output_rows(const KeyRun& run, llvm::Value* row, int64_t rows);
+  void output_chunk(const KeyRun& run, llvm::Value* row, int64_t rows, llvm::Value* first_column, int64_t vectors,
+                    bool tail);
 
   LlvmBuilder& b_;
   const DecodeLayout& l_;
-  llvm::Value* scratch_;
+  llvm::Function *scores_, *outputs_;
 };
 
 }  // namespace tilewright::cpu
