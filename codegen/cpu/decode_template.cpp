@@ -126,12 +126,14 @@ class DecodeMerge {
     Value* divisor = softmax() ? static_cast<Value*>(ir.CreateSelect(empty, c(1), total)) : c(1);
     const RowAccess out = resolve_access(b_, args, spec_, spec_.output, batch, head);
     Value* to = b_.element_pointer(out_type, out.base, b_.mul(q, out.stride_seq));
+    // Written as vectors where it belongs, or into scratch and from there one by one where the stride is not 1.
+    Value* natural = ir.CreateICmpEQ(out.stride_dim, b_.i64(1));
+    Value* row = ir.CreateSelect(natural, to, at(b_.argument(3), l_.value_copy_at));
     auto put = [&](Value* x, Value* column, Value* mask) {
       const int64_t width = LlvmBuilder::lanes_of(x);
       x = ir.CreateSelect(empty, llvm::Constant::getNullValue(x->getType()), x);
       x = ir.CreateFPCast(ir.CreateFDiv(x, b_.splat(divisor, width)), b_.vector_type(out_type, width));
-      b_.store_strided(out_type, x, b_.element_pointer(out_type, to, b_.mul(column, out.stride_dim)), out.stride_dim,
-                       mask);
+      b_.store_vector(out_type, x, b_.element_pointer(out_type, row, column), mask);
     };
     const int64_t lanes = l_.lanes;
     if (l_.value.pairs) {
@@ -151,6 +153,14 @@ class DecodeMerge {
         put(b_.load_vector(type, at(sums, column), lanes), column, b_.lane_mask(b_.i64(l_.value.tail), lanes));
       }
     }
+    b_.when(ir.CreateNot(natural), [&] {
+      llvm::Type* raw = b_.memory_type(out_type);
+      const llvm::Align align(static_cast<uint64_t>(size_of(out_type)));
+      b_.loop(b_.i64(0), b_.i64(l_.value.dim), 1, [&](Value* column) {
+        Value* x = ir.CreateAlignedLoad(raw, b_.element_pointer(out_type, row, column), align);
+        ir.CreateAlignedStore(x, b_.element_pointer(out_type, to, b_.mul(column, out.stride_dim)), align);
+      });
+    });
     if (!spec_.logsumexp) return;
     const DType lse_type = spec_.tensors[static_cast<size_t>(spec_.logsumexp->tensor)].type.dtype;
     const RowAccess lse = resolve_access(b_, args, spec_, *spec_.logsumexp, batch, head);
