@@ -142,6 +142,20 @@ TEST(R9, MaskLengthMustMatch) {
   EXPECT_NE(to_string(bound.error()).find("12"), std::string::npos) << to_string(bound.error());
 }
 
+TEST(R9, MaskRowsLongerThanTheSequence) {
+  // A mask for up to 100 keys, of which 83 are there. The fault: its rows are found with the sequence's length.
+  constexpr int64_t kLongest = 100, kKeys = 83, kRows = 70;
+  KernelCheck check(with_keep({kSq, kSk}).build(), {{"B", 1}, {"Sq", kRows}, {"Sk", kKeys}});
+  std::vector<uint8_t> memory(kLongest * kRows);
+  for (size_t i = 0; i < memory.size(); ++i) memory[i] = i * i % 7 < 3;
+  TensorView keep = TensorView::contiguous(memory.data(), DType::boolean, {kRows, kKeys});
+  TensorView packed = keep;
+  keep.strides[0] = kLongest;
+  check.replace("keep", keep);
+  check.run();
+  check.expect_misreading_caught("keep", packed);
+}
+
 TEST(R14, MaskOfEveryRankOverManyTiles) {
   const std::vector<Shape> shapes = {
       {kSk},        {1},       {kSq, kSk},        {kSq, 1},          {1, kSk},       {2, kSq, kSk},

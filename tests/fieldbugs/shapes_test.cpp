@@ -39,6 +39,28 @@ TEST(R7, TailTilesNeverSeeUnwrittenMemory) {
     }
 }
 
+TEST(R7, StaleRowsBehindTheLengthNeverMeetAZeroProbability) {
+  // K and V hold NaN behind the length. The fault: a large finite minimum hides the scores of the tail, so that its P
+  // is exactly 0, and 0 times what nobody cleared in V is NaN.
+  const auto hidden_tail = [](double minimum) {
+    AttentionGraph graph;
+    graph.modify = [minimum](GraphBuilder& g, ValueId s) {
+      const Dim sk = Dim::named("Sk");
+      const ValueId seen = g.binary(Op::lt, g.index(3, {1, 1, 1, sk}), g.dim(sk - 37));
+      return g.select(seen, s, g.constant(minimum, DType::f32));
+    };
+    return graph.build();
+  };
+  for (int64_t sq : {1, 70}) {
+    KernelCheck check(hidden_tail(-HUGE_VAL), {{"B", 1}, {"Sq", sq}, {"Sk", 165}});
+    for (const char* name : {"k", "v"})
+      for (int64_t i = 0; i < check.input(name).size(); ++i)
+        if (i / 16 % 165 >= 165 - 37) check.input(name).set(i, NAN);
+    check.run();
+    check.expect_caught(hidden_tail(-1e30));
+  }
+}
+
 TEST(R8, LengthsThatAreNoMultipleOfTheBlock) {
   AttentionGraph graph;
   graph.heads = graph.kv_heads = 1;
@@ -64,6 +86,22 @@ TEST(R10, ZeroLengths) {
           EXPECT_EQ(check.outputs[1].get(0), -HUGE_VAL);
         }
       }
+}
+
+TEST(R10, WithoutKeysASumOfNothingIsNotDividedBy) {
+  // The fault: O = sum(e * V) / sum(e) with no answer to sum(e) = 0.
+  const Dim b = Dim::named("B"), sq = Dim::named("Sq"), sk = Dim::named("Sk");
+  GraphBuilder g("undefended");
+  const ValueId q = g.param("q", {DType::f32, {b, 2, sq, 16}}), k = g.param("k", {DType::f32, {b, 2, sk, 16}});
+  const ValueId v = g.param("v", {DType::f32, {b, 2, sk, 16}});
+  const ValueId e = g.unary(Op::exp, g.binary(Op::mul, g.matmul_nt(q, k), g.constant(0.25, DType::f32)));
+  g.result(g.named(g.binary(Op::div, g.matmul(e, v), g.reduce(Op::reduce_sum, e, 3)), "o"));
+  const Graph undefended = g.take();
+  for (int64_t keys : {0, 40}) {
+    KernelCheck check(AttentionGraph().build(), {{"B", 1}, {"Sq", 3}, {"Sk", keys}});
+    check.run();
+    EXPECT_EQ(check.accepts_kernel_of(undefended), keys > 0);
+  }
 }
 
 TEST(R11, CausalAlignmentWhenLengthsDiffer) {
@@ -161,6 +199,22 @@ TEST(R16, BoundsAtEveryTileEdge) {
       check.output_layout = Layout::contiguous;
       check.run();
     }
+}
+
+TEST(R16, GuardPagesStopWhatGoesOneElementTooFar) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto one_further = [](TensorView view) {
+    view.data = static_cast<float*>(view.data) + 1;
+    return view;
+  };
+  KernelCheck check(causal().build(), {{"B", 1}, {"Sq", 21}, {"Sk", 43}}, Layout::contiguous);
+  for (const char* name : {"q", "k", "v"})
+    EXPECT_DEATH(check.expect_misreading_caught(name, one_further(check.input(name).view())), "") << name;
+  std::mt19937_64 random(1);
+  const testing::TestTensor out(DType::f32, {1, 2, 21, 16}, Layout::contiguous, random);
+  const testing::TestTensor lse(DType::f32, {1, 2, 21}, Layout::contiguous, random);
+  check.own_outputs = {one_further(out.view()), lse.view()};
+  EXPECT_DEATH(check.run(), "") << "o";
 }
 
 TEST(R16, LoadIndicesAreClampedToTheTable) {

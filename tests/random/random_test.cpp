@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <map>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "ir/accuracy.h"
@@ -26,6 +27,9 @@ uint64_t from_environment(const char* name, uint64_t otherwise) {
 }
 constexpr double kFusedShare = 0.9;
 constexpr int kTimesEach = 50;
+// Of the cases, on each ISA. Generic runs where it is forced and where fast templates refuse.
+constexpr std::pair<CpuTemplate, double> kTemplateShares[] = {
+    {CpuTemplate::prefill, 0.2}, {CpuTemplate::decode, 0.2}, {CpuTemplate::generic, 0.25}};
 
 struct Way {
   std::string name;
@@ -51,8 +55,8 @@ std::vector<Way> ways() {
 
 struct Tally {
   std::mutex lock;
-  std::map<std::string, std::pair<int, int>> spellings;  // seen, fused
-  std::map<std::string, int> templates;
+  std::map<std::string, std::pair<int, int>> spellings;          // seen, fused
+  std::map<std::pair<CpuIsa, CpuTemplate>, uint64_t> templates;  // cases in which it ran a fused step
   std::vector<std::string> failures;
 };
 
@@ -73,6 +77,7 @@ std::vector<std::string> run_case(const RandomCase& c, const std::vector<Way>& a
   }
   auto judge = OutputJudge::create(c.graph, c.dims, input_views);
   if (!judge) return {fmt::format("seed {}: {}", c.seed, to_string(judge.error()))};
+  std::set<std::pair<CpuIsa, CpuTemplate>> ran;
   // Fast runs on every ISA, generic on one of them in two of three cases.
   for (size_t w = 0; w < all.size(); ++w) {
     if (all[w].options.force_generic && all.size() > 2 && (w / 2 + c.seed) % 3 != 0) continue;
@@ -88,9 +93,6 @@ std::vector<std::string> run_case(const RandomCase& c, const std::vector<Way>& a
         ++tally.spellings[spelling].first;
         tally.spellings[spelling].second += fused;
       }
-      for (const StepReport& step : kernel->stats().step_reports)
-        for (const CpuSchedule& schedule : step.schedules)
-          ++tally.templates[step.fused ? std::string(to_string(schedule.kernel)) : "loop"];
     }
     std::vector<TestTensor> outputs;
     std::vector<TensorView> output_views;
@@ -115,6 +117,10 @@ std::vector<std::string> run_case(const RandomCase& c, const std::vector<Way>& a
       fail(all[w].name + ": " + to_string(done.error()));
       continue;
     }
+    if (auto choices = kernel->choices(c.dims); choices)
+      for (size_t i = 0; i < choices->size(); ++i)
+        if (const StepReport& step = kernel->stats().step_reports[i]; step.fused)
+          ran.emplace(all[w].engine.target().isa, step.schedules[choices->at(i)].kernel);
     for (const TestTensor& output : outputs)
       if (!output.gaps_intact()) fail(all[w].name + ": wrote outside its output");
     auto reports = judge->judge(output_views);
@@ -125,6 +131,8 @@ std::vector<std::string> run_case(const RandomCase& c, const std::vector<Way>& a
     for (const AccuracyReport& report : *reports)
       if (!report.pass) fail(all[w].name + ": " + report.failure + " (" + to_string(report) + ")");
   }
+  const std::lock_guard guard(tally.lock);
+  for (const auto& which : ran) ++tally.templates[which];
   return failures;
 }
 
@@ -155,7 +163,17 @@ TEST(RandomGraphs, InterpreterGenericAndFastAgree) {
   std::printf("%lu random graphs;", static_cast<unsigned long>(cases));
   for (const Way& way : all) std::printf(" %s;", way.name.c_str());
   std::printf("\n");
-  for (const auto& [name, count] : tally.templates) std::printf("  template %-10s %5d\n", name.c_str(), count);
+  std::set<CpuIsa> isas;
+  for (const Way& way : all) isas.insert(way.engine.target().isa);
+  for (CpuIsa isa : isas)
+    for (const auto& [name, least] : kTemplateShares) {
+      const double share = static_cast<double>(tally.templates[{isa, name}]) / static_cast<double>(cases);
+      const std::string what = fmt::format("{} {}", to_string(isa), to_string(name));
+      std::printf("  template %-16s in %5.1f %% of the cases\n", what.c_str(), 100 * share);
+      if (cases >= kCases) {
+        EXPECT_GE(share, least) << what;
+      }
+    }
   for (const auto& [spelling, count] : tally.spellings) {
     const double share = static_cast<double>(count.second) / count.first;
     std::printf("  %-40s %5d graphs, %5.1f %% fused\n", spelling.c_str(), count.first, 100 * share);

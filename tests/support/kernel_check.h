@@ -34,6 +34,8 @@ class KernelCheck {
   void run();
   /// Runs the kernel of `planted`, a graph with the fault in it, and expects the judge to reject its outputs.
   void expect_caught(const Graph& planted);
+  /// The judge's verdict on that kernel; its outputs are left in `outputs`.
+  bool accepts_kernel_of(const Graph& planted);
 
   /// Runs the kernel on a view that misreads the parameter's memory, and expects the judge to reject the outputs.
   void expect_misreading_caught(const std::string& name, const TensorView& misread);
