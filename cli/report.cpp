@@ -12,9 +12,13 @@ namespace {
 
 /// f64 when a fused step computes in f64.
 DType arithmetic(const Program& program) {
-  for (const Step& step : program.steps)
-    if (const auto* attention = std::get_if<AttentionStep>(&step.what))
-      if (attention->spec.accumulate == DType::f64) return DType::f64;
+  for (const Step& step : program.steps) {
+    const auto* attention = std::get_if<AttentionStep>(&step.what);
+    const auto* backward = std::get_if<BackwardStep>(&step.what);
+    const ScoreSpace* space = attention ? static_cast<const ScoreSpace*>(&attention->spec) : nullptr;
+    if (backward) space = &backward->spec;
+    if (space && space->accumulate == DType::f64) return DType::f64;
+  }
   return DType::f32;
 }
 

@@ -16,11 +16,17 @@ void line(std::string& out, std::string_view label, const std::string& what) {
 }
 
 void fused_lines(std::string& out, const CompileStats& stats) {
-  const int loops = stats.steps - stats.fused_attentions;
+  const int loops = stats.steps - stats.fused_attentions - stats.fused_backwards;
+  const auto count = [](int n, std::string_view what) { return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s"); };
+  std::string fused = count(stats.fused_attentions, "attention");
+  if (stats.fused_backwards > 0) {
+    const std::string backwards =
+        fmt::format("{} backward pass{}", stats.fused_backwards, stats.fused_backwards == 1 ? "" : "es");
+    fused = stats.fused_attentions == 0 ? backwards : fused + " and " + backwards;
+  }
   line(out, "fused",
-       fmt::format("{} ops into {} attention{}{}", stats.graph_ops, stats.fused_attentions,
-                   stats.fused_attentions == 1 ? "" : "s",
-                   loops == 0 ? "" : fmt::format(" and {} step{} outside", loops, loops == 1 ? "" : "s")));
+       fmt::format("{} ops into {}{}", stats.graph_ops, fused,
+                   loops == 0 ? "" : fmt::format(" and {} outside", count(loops, "step"))));
   for (const FusionNote& note : stats.not_fused)
     line(out, "not fused", to_string(Diagnostic{ErrorKind::unsupported, note.reason, note.value, note.line}));
 }
@@ -32,7 +38,7 @@ void template_lines(std::string& out, const Report& report) {
     if (!step.fused) continue;
     const size_t chosen = i < report.choices.size() ? report.choices[i] : 0;
     const CpuSchedule& schedule = step.schedules[chosen];
-    line(out, stats.fused_attentions > 1 ? "%" + step.name : "template", print(schedule));
+    line(out, stats.fused_attentions + stats.fused_backwards > 1 ? "%" + step.name : "template", print(schedule));
     for (const std::string& reason : schedule.reasons) line(out, "", "because " + reason);
     for (size_t other = 0; other < step.schedules.size(); ++other)
       if (other != chosen && step.schedules[other].kernel != CpuTemplate::generic)
@@ -104,6 +110,7 @@ Json json(const Report& report) {
   for (const auto& [name, size] : report.defaulted) out["default_dims"][name] = size;
   out["graph_ops"] = stats.graph_ops;
   out["fused_attentions"] = stats.fused_attentions;
+  out["fused_backwards"] = stats.fused_backwards;
   out["steps"] = Json::array();
   for (size_t i = 0; i < stats.step_reports.size(); ++i) {
     const StepReport& step = stats.step_reports[i];

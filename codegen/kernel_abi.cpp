@@ -29,25 +29,44 @@ ArgsLayout lay_out(const std::vector<SpecTensor>& tensors, std::set<std::string>
   return layout;
 }
 
+void collect(const DotTerm& dot, std::set<std::string>& names) {
+  collect(dot.query, names);
+  collect(dot.key, names);
+}
+void collect(const ScoreSpace& space, std::set<std::string>& names) {
+  for (const Dim& dim : space.batch) collect(dim, names);
+  for (const Dim& dim : space.heads) collect(dim, names);
+  collect(space.q_len, names);
+  collect(space.kv_len, names);
+  for (const DotTerm& dot : space.dots) collect(dot, names);
+  for (const Expr* expr : {&space.keep, &space.keep_kv, &space.kv_range.begin, &space.kv_range.end,
+                           &space.kv_range.skip, &space.kv_range.full})
+    collect(*expr, names);
+}
+
 }  // namespace
 
 ArgsLayout args_layout(const AttentionSpec& spec) {
   std::set<std::string> names;
-  for (const Dim& dim : spec.batch) collect(dim, names);
-  for (const Dim& dim : spec.heads) collect(dim, names);
-  collect(spec.q_len, names);
-  collect(spec.kv_len, names);
-  for (const DotTerm& dot : spec.dots) {
-    collect(dot.query, names);
-    collect(dot.key, names);
-  }
+  collect(static_cast<const ScoreSpace&>(spec), names);
   collect(spec.value, names);
   collect(spec.output, names);
   if (spec.logsumexp) collect(*spec.logsumexp, names);
-  for (const Expr* expr : {&spec.score, &spec.keep, &spec.keep_kv, &spec.kv_range.begin, &spec.kv_range.end,
-                           &spec.kv_range.skip, &spec.kv_range.full})
-    collect(*expr, names);
+  collect(spec.score, names);
   if (spec.sink) collect(*spec.sink, names);
+  return lay_out(spec.tensors, std::move(names));
+}
+
+ArgsLayout args_layout(const BackwardSpec& spec) {
+  std::set<std::string> names;
+  collect(static_cast<const ScoreSpace&>(spec), names);
+  if (spec.output_gradient) collect(*spec.output_gradient, names);
+  collect(spec.weights, names);
+  for (const auto* products : {&spec.rows, &spec.columns})
+    for (const BackwardProduct& product : *products) {
+      collect(product.operand, names);
+      collect(product.output, names);
+    }
   return lay_out(spec.tensors, std::move(names));
 }
 

@@ -33,6 +33,7 @@ struct ArgsLayout {
   int64_t size = 0;                    ///< int64 words
 };
 ArgsLayout args_layout(const AttentionSpec& spec);
+ArgsLayout args_layout(const BackwardSpec& spec);
 ArgsLayout args_layout(const LoopStep& step);
 
 /// Phases run in order with a barrier between them.
@@ -40,6 +41,9 @@ struct LaunchPhase {
   std::string symbol;
   Expr items;                     ///< i64 over dims
   bool only_when_packed = false;  ///< left out when KernelArgs::packed is null
+  /// Items are claimed one at a time in ascending order and each is run to its end once claimed: an item may wait for
+  /// items of smaller numbers.
+  bool ordered = false;
 };
 
 struct LaunchInfo {

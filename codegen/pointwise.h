@@ -31,7 +31,7 @@ class PointwiseWalker {
   using Value = typename Builder::Operand;
   using Values = std::vector<Value>;
 
-  /// `expr` must be pruned (all nodes reached from the root) and outlive the walker.
+  /// `expr` must be pruned (all nodes reached from the roots that are asked for) and outlive the walker.
   PointwiseWalker(Builder& builder, const Expr& expr)
       : builder_(builder), expr_(expr), depends_(dependencies(expr)), values_(expr.nodes().size()) {}
 
@@ -60,16 +60,17 @@ class PointwiseWalker {
       if (values_[i]) visit(ExprId{static_cast<int32_t>(i)}, *values_[i]);
   }
 
-  /// Computes everything that is missing; none of that is kept.
-  Value root() {
+  /// Computes everything that is missing, once for all roots; none of that is kept.
+  Values roots(const std::vector<ExprId>& ids) {
     const std::vector<std::optional<Value>> kept = values_;
     for (size_t i = 0; i < values_.size(); ++i) {
       const ExprId id{static_cast<int32_t>(i)};
       values_[i] = builder_.finish(id, values_[i] ? *values_[i] : evaluate(id));
     }
-    const Value result = *values_[static_cast<size_t>(raw(expr_.root()))];
+    Values results;
+    for (ExprId id : ids) results.push_back(*values_[static_cast<size_t>(raw(id))]);
     values_ = kept;
-    return result;
+    return results;
   }
 
  private:

@@ -1,7 +1,7 @@
 // A caller's tile sizes in place of the rules' own.
 #include <algorithm>
 
-#include "compiler/schedule.h"
+#include "compiler/plan_rules.h"
 
 namespace tilewright {
 namespace {
@@ -32,15 +32,20 @@ Result<Done> check_caches(const CpuSchedule& s, const AttentionSpec& spec, const
   return Done{};
 }
 
-}  // namespace
-
-Result<Done> override_tiles(CpuPlan& plan, const TileProgram& program, const CpuTarget& target,
-                            const ScheduleOverride& wanted) {
+Result<Done> check_range(const ScheduleOverride& wanted) {
   // Far above any cache and far below any overflow of the sums here.
   constexpr int64_t kLargest = 1 << 20;
   for (const auto& [name, size] : {std::pair{"block_q", wanted.block_q}, {"block_kv", wanted.block_kv}})
     if (size < 0 || size > kLargest)
       return invalid("{} is {}; a tile has 1 to {} rows, 0 leaves it to the rules", name, size, kLargest);
+  return Done{};
+}
+
+}  // namespace
+
+Result<Done> override_tiles(CpuPlan& plan, const TileProgram& program, const CpuTarget& target,
+                            const ScheduleOverride& wanted) {
+  if (auto ok = check_range(wanted); !ok) return ok;
   for (CpuPlan::Choice& choice : plan.choices) {
     CpuSchedule& s = choice.schedule;
     if (s.kernel == CpuTemplate::decode) {
@@ -63,6 +68,26 @@ Result<Done> override_tiles(CpuPlan& plan, const TileProgram& program, const Cpu
     if (!prefill) s.strip_rows = s.block_q;
     if (!wanted.empty())
       if (auto ok = check_caches(s, program.spec, target); !ok) return ok;
+  }
+  return Done{};
+}
+
+Result<Done> override_tiles(CpuPlan& plan, const BackwardSpec& spec, const CpuTarget& target,
+                            const ScheduleOverride& wanted) {
+  if (auto ok = check_range(wanted); !ok) return ok;
+  if (wanted.empty()) return Done{};
+  for (CpuPlan::Choice& choice : plan.choices) {
+    CpuSchedule& s = choice.schedule;
+    const bool fast = s.kernel == CpuTemplate::backward;
+    if (wanted.block_kv > 0) {
+      s.block_kv = take(s, "block_kv", wanted.block_kv, fast ? s.nr() : 1, "panels");
+      s.chunk_kv = round_up(s.chunk_kv, s.block_kv);
+    }
+    if (wanted.block_q > 0) s.block_q = s.strip_rows = take(s, "block_q", wanted.block_q, fast ? s.mr : 1, "tiles");
+    const int64_t working_set = backward_working_set(s, spec);
+    if (fast && working_set > target.l2_bytes)
+      return invalid("block_q {} and block_kv {} take {} KB for a chunk of {} keys, more than the {} KB L2", s.block_q,
+                     s.block_kv, working_set >> 10, s.chunk_kv, target.l2_bytes >> 10);
   }
   return Done{};
 }

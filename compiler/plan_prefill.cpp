@@ -33,6 +33,15 @@ int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit
 
 }  // namespace
 
+void fit_micro_kernel(CpuSchedule& s, const CpuTarget& target, int64_t width) {
+  const int64_t vectors = (width + s.lanes - 1) / s.lanes;
+  const Tile tile = target.isa == CpuIsa::avx512 ? best_tile(kTiles32, vectors) : best_tile(kTiles16, vectors);
+  s.mr = tile.mr;
+  s.nv = tile.nv;
+  s.reasons.push_back(fmt::format("a {}x{} micro-kernel keeps its sums in {} of {} vector registers and fits Dv {}",
+                                  s.mr, s.nv, s.mr * s.nv, target.vector_registers(), width));
+}
+
 std::string refuse_prefill(const TileProgram& program, const CpuTarget& target) {
   if (std::string reason = refuse_fast(program, target); !reason.empty()) return reason;
   return {};
@@ -48,13 +57,7 @@ CpuSchedule schedule_prefill(const TileProgram& program, const CpuTarget& target
   s.isa = target.isa;
   s.lanes = accumulator_lanes(program, target);
   s.k_unroll = 2;
-  const int64_t value_vectors = (dv + s.lanes - 1) / s.lanes;
-  const Tile tile =
-      target.isa == CpuIsa::avx512 ? best_tile(kTiles32, value_vectors) : best_tile(kTiles16, value_vectors);
-  s.mr = tile.mr;
-  s.nv = tile.nv;
-  s.reasons.push_back(fmt::format("a {}x{} micro-kernel keeps its sums in {} of {} vector registers and fits Dv {}",
-                                  s.mr, s.nv, s.mr * s.nv, target.vector_registers(), dv));
+  fit_micro_kernel(s, target, dv);
 
   const Block* block = std::find_if(std::begin(kBlocks), std::end(kBlocks) - 1,
                                     [&](const Block& t) { return std::max(dqk, dv) <= t.head_dim; });

@@ -4,13 +4,14 @@
 #include <string>
 #include <vector>
 
+#include "ir/backward_spec.h"
 #include "ir/result.h"
 #include "ir/target.h"
 #include "ir/tile_program.h"
 
 namespace tilewright {
 
-enum class CpuTemplate : uint8_t { generic, prefill, decode };
+enum class CpuTemplate : uint8_t { generic, prefill, decode, backward };
 std::string_view to_string(CpuTemplate name);
 
 struct CpuSchedule {
@@ -23,6 +24,7 @@ struct CpuSchedule {
   int64_t mr = 6, nv = 4;  ///< micro-kernel: rows × vectors of the S and O products
   int64_t k_unroll = 4;
   int64_t split_kv = 0;              ///< decode: keys per split, 0 = not split
+  int64_t chunk_kv = 0;              ///< backward: keys of one work item, a multiple of block_kv
   std::vector<std::string> reasons;  ///< one sentence per choice
 
   int64_t nr() const { return nv * lanes; }
@@ -50,6 +52,7 @@ struct PlanOptions {
 };
 
 CpuPlan plan_cpu(const TileProgram& program, const CpuTarget& target, const PlanOptions& options = {});
+CpuPlan plan_backward(const BackwardSpec& spec, const CpuTarget& target, const PlanOptions& options = {});
 
 /// Tile sizes that a caller wants instead of those of the rules; 0 leaves one to the rules.
 struct ScheduleOverride {
@@ -63,6 +66,9 @@ struct ScheduleOverride {
 /// works on those; a reason says so. Decode has no query tile: it takes block_kv only, up to its split.
 /// Errors: a negative size, a strip of scores over L1 or a working set over L2; each names the size and the bound.
 Result<Done> override_tiles(CpuPlan& plan, const TileProgram& program, const CpuTarget& target,
+                            const ScheduleOverride& wanted);
+/// The same for a backward pass, whose chunk of keys is rounded up to whole blocks.
+Result<Done> override_tiles(CpuPlan& plan, const BackwardSpec& spec, const CpuTarget& target,
                             const ScheduleOverride& wanted);
 
 }  // namespace tilewright

@@ -14,8 +14,10 @@ namespace {
 
 /// A step with everything that was decided about it before any code is generated.
 struct PlannedStep {
-  std::optional<TileProgram> program;  // attention
-  CpuPlan plan;                        // attention
+  const ScoreSpace* space = nullptr;       // of a fused step, forward or backward
+  std::optional<TileProgram> program;      // forward
+  const BackwardSpec* backward = nullptr;  // backward
+  CpuPlan plan;                            // fused
   std::vector<size_t> jobs;
 };
 
@@ -90,10 +92,9 @@ class BackEnd {
     stats.not_fused = program.not_fused;
     for (const Step& step : program.steps) {
       stats.fused_attentions += std::holds_alternative<AttentionStep>(step.what) ? 1 : 0;
-      if (const auto* backward = std::get_if<BackwardStep>(&step.what))
-        return unsupported("@{} is a fused backward pass, which no template runs", backward->spec.name);
+      stats.fused_backwards += std::holds_alternative<BackwardStep>(step.what) ? 1 : 0;
     }
-    if (stats.steps != stats.fused_attentions || stats.steps != 1)
+    if (stats.steps != stats.fused_attentions + stats.fused_backwards || stats.steps != 1)
       text("02_fused.program", [&] { return print(program); });
     if (!request_.options.require_fused) return Done{};
     Diagnostics errors;
@@ -110,30 +111,41 @@ class BackEnd {
   Result<Done> plan_steps() {
     const auto& steps = compiled().program.steps;
     planned_.resize(steps.size());
-    const bool several = compiled().stats.fused_attentions > 1;
+    const bool several = compiled().stats.fused_attentions + compiled().stats.fused_backwards > 1;
+    const PlanOptions options{request_.options.force_generic};
     for (size_t i = 0; i < steps.size(); ++i) {
       PlannedStep& planned = planned_[i];
+      const std::string number = suffix(several, std::to_string(i));
       if (const auto* attention = std::get_if<AttentionStep>(&steps[i].what)) {
+        planned.space = &attention->spec;
         planned.program = build_tile_program(attention->spec);
-        planned.plan = plan_cpu(*planned.program, request_.target, {request_.options.force_generic});
+        planned.plan = plan_cpu(*planned.program, request_.target, options);
         if (auto ok = override_tiles(planned.plan, *planned.program, request_.target, request_.options.tiles); !ok)
           return ok;
-        const std::string number = suffix(several, std::to_string(i));
         text("02_fused" + number + ".attention", [&] { return print(attention->spec); });
         text("03_tile" + number + ".tile", [&] { return print(*planned.program); });
-        text("04_schedule" + number + ".txt", [&] { return describe(planned.plan, attention->spec); });
+      } else if (const auto* backward = std::get_if<BackwardStep>(&steps[i].what)) {
+        planned.space = planned.backward = &backward->spec;
+        planned.plan = plan_backward(backward->spec, request_.target, options);
+        if (auto ok = override_tiles(planned.plan, backward->spec, request_.target, request_.options.tiles); !ok)
+          return ok;
+        text("02_fused" + number + ".backward", [&] { return print(backward->spec); });
+      } else {
+        continue;
       }
+      text("04_schedule" + number + ".txt", [&] { return describe(planned.plan, *planned.space); });
     }
     for (size_t i = 0; i < steps.size(); ++i) {
       PlannedStep& planned = planned_[i];
-      const size_t choices = planned.program ? planned.plan.choices.size() : 1;
+      const size_t choices = planned.space ? planned.plan.choices.size() : 1;
       for (size_t choice = 0; choice < choices; ++choice) {
         CompileJob job;
         job.step = i;
         job.choice = choice;
         job.symbol_prefix = fmt::format("s{}c{}_", i, choice);
-        if (planned.program) {
-          job.program = &*planned.program;
+        if (planned.space) {
+          job.program = planned.program ? &*planned.program : nullptr;
+          job.backward = planned.backward;
           job.schedule = planned.plan.choices[choice].schedule;
         } else {
           job.loop = &std::get<LoopStep>(steps[i].what);
@@ -145,7 +157,7 @@ class BackEnd {
     return Done{};
   }
 
-  static std::string describe(const CpuPlan& plan, const AttentionSpec& spec) {
+  static std::string describe(const CpuPlan& plan, const ScoreSpace& spec) {
     std::string out;
     for (const CpuPlan::Choice& choice : plan.choices) {
       out += fmt::format("{}\n  runs when {}\n", print(choice.schedule), condition(choice.use_when, spec.tensors));
@@ -160,6 +172,12 @@ class BackEnd {
     return expr.is_constant_true() ? "always" : print(expr, tensors);
   }
 
+  static ArgsLayout layout_of(const LoopStep& step) { return args_layout(step); }
+  template <class Fused>
+  static ArgsLayout layout_of(const Fused& step) {
+    return args_layout(step.spec);
+  }
+
   Result<Done> assemble() {
     const auto& names = compiled().signature.dims();
     for (const ProgramTensor& tensor : compiled().program.tensors)
@@ -169,9 +187,8 @@ class BackEnd {
     for (size_t i = 0; i < steps.size(); ++i) {
       CompiledStep step;
       step.tensors = steps[i].tensors;
-      const auto* attention = std::get_if<AttentionStep>(&steps[i].what);
-      const ArgsLayout layout =
-          attention ? args_layout(attention->spec) : args_layout(std::get<LoopStep>(steps[i].what));
+      const ScoreSpace* space = planned_[i].space;
+      const ArgsLayout layout = std::visit([](const auto& what) { return layout_of(what); }, steps[i].what);
       for (const std::string& dim : layout.dims) {
         const auto found = std::find(names.begin(), names.end(), dim);
         TW_CHECK(found != names.end());
@@ -179,22 +196,22 @@ class BackEnd {
       }
       step.meta_words = layout.size;
       StepReport report;
-      report.fused = attention != nullptr;
-      report.name = attention ? attention->spec.name : std::get<LoopStep>(steps[i].what).name;
+      report.fused = space != nullptr;
+      report.name = space ? space->name : std::get<LoopStep>(steps[i].what).name;
       report.refused = planned_[i].plan.refused;
       for (const size_t id : planned_[i].jobs)
-        if (auto ok = take_job(jobs_[id], step, report, attention); !ok) return ok;
+        if (auto ok = take_job(jobs_[id], step, report, space); !ok) return ok;
       compiled().steps.push_back(std::move(step));
       compiled().stats.step_reports.push_back(std::move(report));
     }
     return Done{};
   }
 
-  Result<Done> take_job(CompileJob& job, CompiledStep& step, StepReport& report, const AttentionStep* attention) {
+  Result<Done> take_job(CompileJob& job, CompiledStep& step, StepReport& report, const ScoreSpace* space) {
     if (!job.errors.empty()) return job.errors;
     const auto& names = compiled().signature.dims();
     const CpuPlan& plan = planned_[job.step].plan;
-    const Expr& use_when = attention ? plan.choices[job.choice].use_when : job.launch->use_when;
+    const Expr& use_when = space ? plan.choices[job.choice].use_when : job.launch->use_when;
     CompiledChoice choice;
     choice.kernel = job.launch->schedule.kernel;
     choice.use_when = LaunchExpr(use_when, names);
@@ -203,7 +220,7 @@ class BackEnd {
     choice.scratch_bytes = job.launch->scratch_bytes;
     choice.code = job.code;
     for (const LaunchPhase& phase : job.launch->phases) {
-      CompiledPhase compiled_phase{nullptr, LaunchExpr(phase.items, names), phase.only_when_packed};
+      CompiledPhase compiled_phase{nullptr, LaunchExpr(phase.items, names), phase.only_when_packed, phase.ordered};
       if (job.code) {
         compiled_phase.function = job.code->find_as<KernelFunction>(phase.symbol);
         TW_CHECK(compiled_phase.function != nullptr);
@@ -212,9 +229,9 @@ class BackEnd {
     }
     step.choices.push_back(std::move(choice));
 
-    if (attention) {
+    if (space) {
       report.schedules.push_back(job.schedule);
-      report.use_when.push_back(condition(use_when, attention->spec.tensors));
+      report.use_when.push_back(condition(use_when, space->tensors));
     }
     report.scratch_bytes = std::max(report.scratch_bytes, job.launch->scratch_bytes);
     report.code_bytes += job.code_bytes;

@@ -9,11 +9,16 @@
 namespace tilewright {
 namespace {
 
+CpuKernelSource generate(const CompileJob& job, const CpuTarget& target) {
+  if (job.loop) return generate_loop(*job.loop, target, job.symbol_prefix);
+  if (job.backward) return generate_backward(*job.backward, job.schedule, target, job.symbol_prefix);
+  return generate_attention(*job.program, job.schedule, target, job.symbol_prefix);
+}
+
 void run_job(CompileJob& job, const CompileRequest& request) {
   const std::string label = job.loop ? "loop" : std::string(to_string(job.schedule.kernel));
   Stopwatch watch;
-  CpuKernelSource source = job.loop ? generate_loop(*job.loop, request.target, job.symbol_prefix)
-                                    : generate_attention(*job.program, job.schedule, request.target, job.symbol_prefix);
+  CpuKernelSource source = generate(job, request.target);
   watch.lap(job.stages, "emit " + label);
   job.launch = std::move(source.launch);
   if (request.want_texts) {

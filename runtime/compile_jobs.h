@@ -10,8 +10,9 @@ namespace tilewright {
 
 struct CompileJob {
   size_t step = 0, choice = 0;
-  const TileProgram* program = nullptr;  ///< attention
-  const LoopStep* loop = nullptr;        ///< or a loop
+  const TileProgram* program = nullptr;    ///< attention,
+  const BackwardSpec* backward = nullptr;  ///< or its backward pass,
+  const LoopStep* loop = nullptr;          ///< or a loop
   CpuSchedule schedule;
   std::string symbol_prefix;
 

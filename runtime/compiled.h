@@ -17,6 +17,7 @@ struct CompiledPhase {
   KernelFunction function = nullptr;
   LaunchExpr items;
   bool only_when_packed = false;
+  bool ordered = false;
 };
 
 struct CompiledChoice {

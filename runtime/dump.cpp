@@ -38,6 +38,7 @@ std::string manifest(const Compiled& compiled, const CpuTarget& target) {
   json["graph_ops"] = stats.graph_ops;
   json["steps"] = stats.steps;
   json["fused_attentions"] = stats.fused_attentions;
+  json["fused_backwards"] = stats.fused_backwards;
   json["compile_ms"] = stats.total_ms;
   for (const StageTime& stage : stats.stages) json["stages_ms"][stage.stage] = stage.milliseconds;
   json["not_fused"] = Json::array();

@@ -24,7 +24,7 @@ struct StageTime {
 /// What happened to one step, for manifests and people.
 struct StepReport {
   std::string name;
-  bool fused = false;  ///< an attention step
+  bool fused = false;  ///< attention or its backward pass
   std::vector<CpuPlan::Refusal> refused;
   std::vector<CpuSchedule> schedules;  ///< what was compiled, in order of preference
   std::vector<std::string> use_when;   ///< one per schedule, in words
@@ -40,6 +40,7 @@ struct CompileStats {
   int graph_ops = 0;  ///< before
   int steps = 0;      ///< after
   int fused_attentions = 0;
+  int fused_backwards = 0;
   std::vector<FusionNote> not_fused;
   std::vector<StepReport> step_reports;
 };

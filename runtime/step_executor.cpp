@@ -13,7 +13,8 @@ namespace {
 alignas(64) constexpr std::byte kZeros[64] = {};
 
 /// One phase being worked on. Workers claim shrinking runs of items: long ones first for few claims and for locality,
-/// single ones at the end, so that uneven items (causal masks) leave nobody idle.
+/// single ones at the end, so that uneven items (causal masks) leave nobody idle. Ordered phases claim one by one, so
+/// that what an item waits for is always claimed before it, by a worker that runs it to its end.
 struct PhaseRun {
   KernelFunction function;
   const KernelArgs* args;
@@ -21,13 +22,14 @@ struct PhaseRun {
   int workers;
   std::byte* scratch;
   int64_t scratch_stride;
+  bool ordered;
   std::atomic<int64_t> next{0};
 
   bool claim(int64_t& begin, int64_t& end) {
     begin = next.load(std::memory_order_relaxed);
     do {
       if (begin >= items) return false;
-      end = begin + std::max<int64_t>(1, (items - begin) / (4 * workers));
+      end = begin + (ordered ? 1 : std::max<int64_t>(1, (items - begin) / (4 * workers)));
     } while (!next.compare_exchange_weak(begin, end, std::memory_order_relaxed));
     return true;
   }
@@ -70,7 +72,8 @@ void run_step(const CompiledStep& step, const CompiledChoice& choice, std::span<
       phase.function(&args, 0, items, memory.scratch);
       continue;
     }
-    PhaseRun run{phase.function, &args, items, executor.workers(), memory.scratch, memory.scratch_stride};
+    PhaseRun run{phase.function,        &args,        items, executor.workers(), memory.scratch,
+                 memory.scratch_stride, phase.ordered};
     executor.run([&run](int worker) { run.work(worker); });
   }
 }

@@ -119,8 +119,8 @@ ExprId product_expr(Expr& expr, ExprId so_far, const std::vector<Dim>& dims) {
 
 }  // namespace
 
-RowAccess resolve_access(LlvmBuilder& b, ArgsReader& args, const AttentionSpec& spec, const Access& access,
-                         Value* batch, Value* head) {
+RowAccess resolve_access(LlvmBuilder& b, ArgsReader& args, const ScoreSpace& spec, const Access& access, Value* batch,
+                         Value* head) {
   AffineWalker walker(b, args, batch, head);
   Value *offset = b.i64(0), *seq = b.i64(0), *dim = b.i64(0);
   for (size_t axis = 0; axis < access.axes.size(); ++axis) {
@@ -140,7 +140,7 @@ Value* extent_product(LlvmBuilder& b, ArgsReader& args, const std::vector<Dim>& 
   return product;
 }
 
-ItemDecoder::ItemDecoder(LlvmBuilder& builder, ArgsReader& args, const AttentionSpec& spec, int64_t block_q,
+ItemDecoder::ItemDecoder(LlvmBuilder& builder, ArgsReader& args, const ScoreSpace& spec, int64_t block_q,
                          int64_t head_step)
     : b_(builder), block_q_(block_q), head_step_(head_step) {
   q_len_ = args.dim(spec.q_len);
@@ -161,7 +161,7 @@ Item ItemDecoder::decode(Value* item) {
   return {batch, b_.mul(head, b_.i64(head_step_)), q_begin, q_end};
 }
 
-Expr item_count(const AttentionSpec& spec, int64_t block_q, int64_t head_step) {
+Expr item_count(const ScoreSpace& spec, int64_t block_q, int64_t head_step) {
   Expr expr;
   const auto constant = [&](int64_t value) { return expr.constant_int(value, DType::i64); };
   ExprId heads = product_expr(expr, constant(1), spec.heads);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "codegen/cpu/llvm_builder.h"
+#include "ir/score_space.h"
 
 namespace tilewright::cpu {
 
@@ -12,7 +13,7 @@ struct RowAccess {
   llvm::Value* stride_seq;
   llvm::Value* stride_dim;
 };
-RowAccess resolve_access(LlvmBuilder& builder, ArgsReader& args, const AttentionSpec& spec, const Access& access,
+RowAccess resolve_access(LlvmBuilder& builder, ArgsReader& args, const ScoreSpace& spec, const Access& access,
                          llvm::Value* b, llvm::Value* h);
 
 /// Product of run-time extents; 1 for none.
@@ -30,8 +31,7 @@ class ItemDecoder {
  public:
   /// `head_step` query heads form one item (its first one is Item::h): 1, or spec.head_group for templates that take a
   /// GQA group at once. Emits the loop-invariant parts here.
-  ItemDecoder(LlvmBuilder& builder, ArgsReader& args, const AttentionSpec& spec, int64_t block_q,
-              int64_t head_step = 1);
+  ItemDecoder(LlvmBuilder& builder, ArgsReader& args, const ScoreSpace& spec, int64_t block_q, int64_t head_step = 1);
   Item decode(llvm::Value* item);
   llvm::Value* heads() { return heads_; }  ///< items along h
   llvm::Value* q_blocks() { return q_blocks_; }
@@ -44,6 +44,6 @@ class ItemDecoder {
 };
 
 /// The number of those items, for LaunchPhase::items.
-Expr item_count(const AttentionSpec& spec, int64_t block_q, int64_t head_step = 1);
+Expr item_count(const ScoreSpace& spec, int64_t block_q, int64_t head_step = 1);
 
 }  // namespace tilewright::cpu

@@ -10,6 +10,7 @@
 // anew forgets what depended on it.
 #pragma once
 
+#include <array>
 #include <memory>
 
 #include "codegen/cpu/llvm_builder.h"
@@ -17,12 +18,18 @@
 
 namespace tilewright::cpu {
 
+/// Raw products at the lanes of one emit, by ExprNode::product: s and t. Null where the expression reads none.
+using ScoreLanes = std::array<llvm::Value*, 2>;
+
 class ExprEmitter {
  public:
   /// Emits reads of the argument block here: construct it outside all loops. `lanes` == 1 gives scalar code; block
   /// tests (load_min, load_max) exist only there.
   ExprEmitter(LlvmBuilder& builder, ArgsReader& args, const std::vector<SpecTensor>& tensors, const Expr& expr,
               int64_t lanes, Axis vary);
+  /// Several roots of one DAG: what they share is emitted once per emit_roots.
+  ExprEmitter(LlvmBuilder& builder, ArgsReader& args, const std::vector<SpecTensor>& tensors, const Expr& expr,
+              const std::vector<ExprId>& roots, int64_t lanes, Axis vary);
   ~ExprEmitter();
   ExprEmitter(ExprEmitter&&) noexcept;
 
@@ -34,6 +41,8 @@ class ExprEmitter {
   /// `vary_base` may be null when nothing depends on the axis or it was set, `score` (in value_type of the score's
   /// dtype) when there is no score. `mask` (may be null) hides lanes from memory; their results are unspecified.
   llvm::Value* emit(llvm::Value* vary_base, llvm::Value* score, llvm::Value* mask);
+  /// The same for every root, in their order.
+  Values emit_roots(llvm::Value* vary_base, const ScoreLanes& scores, llvm::Value* mask);
   /// No axis, no score: for launch-time expressions over dims, and for uniform roots after their axes are set.
   llvm::Value* emit() { return emit(nullptr, nullptr, nullptr); }
 
@@ -43,8 +52,8 @@ class ExprEmitter {
   /// tensor's end.
   void prefetch(Axis axis, llvm::Value* vary_base);
 
-  /// One value serves all lanes (the root depends on neither the varying axis nor the score).
-  bool uniform() const;
+  /// One value serves all lanes (the root depends on neither the varying axis nor the scores).
+  bool uniform(size_t root = 0) const;
 
  private:
   struct Impl;

@@ -38,10 +38,10 @@ void LaneBuilder::set_axis(Axis axis, Value* value) {
   });
 }
 
-void LaneBuilder::begin_emit(Value* vary_base, Value* score, Value* mask) {
+void LaneBuilder::begin_emit(Value* vary_base, const ScoreLanes& scores, Value* mask) {
   base_ = vary_base;
   base32_ = vary_base && lanes_ > 1 ? b_.ir.CreateTrunc(vary_base, b_.ir.getInt32Ty()) : nullptr;
-  score_ = score;
+  scores_ = scores;
   mask_ = mask;
 }
 
@@ -124,9 +124,10 @@ LaneValue LaneBuilder::index(ExprId id) {
 
 LaneValue LaneBuilder::dim(ExprId id) { return {.scalar = dims_.at(raw(id))}; }
 
-LaneValue LaneBuilder::score(ExprId) {
-  TW_CHECK(score_);
-  return lanes_ == 1 ? LaneValue{.scalar = score_} : LaneValue{.vector = score_};
+LaneValue LaneBuilder::score(ExprId id) {
+  Value* value = scores_[static_cast<size_t>(node(id).product)];
+  TW_CHECK(value);
+  return lanes_ == 1 ? LaneValue{.scalar = value} : LaneValue{.vector = value};
 }
 
 LaneValue LaneBuilder::real(ExprId id, Op op, const Operands& args) {

@@ -9,6 +9,7 @@
 #include <map>
 #include <optional>
 
+#include "codegen/cpu/expr_emitter.h"
 #include "codegen/cpu/expr_emitter_facts.h"
 #include "codegen/cpu/llvm_builder.h"
 #include "codegen/pointwise.h"
@@ -37,10 +38,10 @@ class LaneBuilder {
 
   // Where in the index space code is being emitted.
   void set_axis(Axis axis, llvm::Value* value);
-  void begin_emit(llvm::Value* vary_base, llvm::Value* score, llvm::Value* mask);
-  /// The root as emit() returns it.
+  void begin_emit(llvm::Value* vary_base, const ScoreLanes& scores, llvm::Value* mask);
+  /// A root as emit() returns it.
   llvm::Value* result(ExprId id, const LaneValue& value);
-  bool root_uniform() const { return facts(expr_.root()).form == LaneForm::uniform; }
+  bool uniform(ExprId id) const { return form(id) == LaneForm::uniform; }
 
   /// A load of lanes that lie in a row, which moves with `axis`.
   bool streams(ExprId id, Axis axis) const {
@@ -79,7 +80,6 @@ class LaneBuilder {
   const NodeFacts& facts(ExprId id) const { return facts_[static_cast<size_t>(raw(id))]; }
   LaneForm form(ExprId id) const { return facts(id).form; }
   ExprId arg_id(ExprId id, size_t i) const { return expr_[id].args[i]; }
-  bool uniform(ExprId id) const { return form(id) == LaneForm::uniform; }
   bool narrow(ExprId id) const { return facts(id).range.fits_i32(); }
   llvm::Type* lanes_type(llvm::Type* scalar) const;
   llvm::Value* splat(llvm::Value* scalar) { return b_.splat(scalar, lanes_); }
@@ -128,7 +128,8 @@ class LaneBuilder {
   std::map<int32_t, llvm::Value*> row_base_;  ///< gathers whose uniform indices were hoisted: the address
   std::array<llvm::Value*, 16> axes_{};
   // One emit:
-  llvm::Value *base_ = nullptr, *base32_ = nullptr, *score_ = nullptr, *mask_ = nullptr;
+  llvm::Value *base_ = nullptr, *base32_ = nullptr, *mask_ = nullptr;
+  ScoreLanes scores_{};
 };
 
 }  // namespace tilewright::cpu

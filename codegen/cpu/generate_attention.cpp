@@ -9,8 +9,17 @@ CpuKernelSource generate_attention(const TileProgram& program, const CpuSchedule
     case CpuTemplate::generic: return cpu::generate_generic(program, schedule, target, symbol_prefix);
     case CpuTemplate::prefill: return cpu::generate_prefill(program, schedule, target, symbol_prefix);
     case CpuTemplate::decode: return cpu::generate_decode(program, schedule, target, symbol_prefix);
+    case CpuTemplate::backward: break;
   }
   check_failed("the schedule names a template that exists", __FILE__, __LINE__);
+}
+
+CpuKernelSource generate_backward(const BackwardSpec& spec, const CpuSchedule& schedule, const CpuTarget& target,
+                                  const std::string& symbol_prefix) {
+  if (schedule.kernel == CpuTemplate::backward)
+    return cpu::generate_fast_backward(spec, schedule, target, symbol_prefix);
+  TW_CHECK(schedule.kernel == CpuTemplate::generic);
+  return cpu::generate_generic_backward(spec, schedule, target, symbol_prefix);
 }
 
 }  // namespace tilewright

@@ -16,17 +16,25 @@ struct RegisterTile {
   int64_t mr = 6, nv = 4;
 };
 
+/// The shape for an output of `vectors` columns where `preferred` serves the other products: that one too when its
+/// width divides the columns or wastes little; narrow outputs get tall tiles.
+RegisterTile tile_for_columns(RegisterTile preferred, int64_t vectors, const CpuTarget& target);
+
+/// How A lies in memory: row after row, or column after column (a transposed operand, element (row, k) at k · lda +
+/// row).
+enum class AOrder : uint8_t { rows, columns };
+
 /// Emits the internal function of one register tile. For every column tile (outer) and row tile (inner):
 ///   C[mr, nv·lanes] = (factors ? factors[row] · C : 0) + A[mr, k] · B[k, nv·lanes]
 /// A·B is summed by itself before C joins, so that a long sum is a sum of pieces (rule 19 of docs/semantics.md).
-/// A and B are dense in their inner dimension; k must be a positive multiple of k_unroll.
+/// A (along its order) and B are dense in their inner dimension; k must be a positive multiple of k_unroll.
 class TileProduct {
  public:
   TileProduct(LlvmBuilder& builder, DType dtype, int64_t lanes, RegisterTile tile, int64_t k_unroll,
-              const std::string& name);
+              const std::string& name, AOrder order = AOrder::rows);
 
   struct Call {
-    llvm::Value *a, *lda;  ///< elements between rows of A
+    llvm::Value *a, *lda;  ///< elements between rows of A (or between its columns, by AOrder)
     llvm::Value *b, *ldb;  ///< elements between k rows of B
     llvm::Value* b_step;   ///< elements between column tiles of B
     llvm::Value *c, *ldc;
@@ -45,6 +53,7 @@ class TileProduct {
   int64_t lanes_;
   RegisterTile tile_;
   int64_t k_unroll_;
+  AOrder order_;
   llvm::Function* function_ = nullptr;
 };
 

@@ -10,14 +10,6 @@ namespace {
 /// One chain over 192 columns leaves the mean error of unscaled f32 scores above rule 19's bound, 128 do not.
 constexpr int64_t kScorePiece = 128;
 
-/// The score tile serves O as well when its width divides Dv, or wastes little; narrow heads get tall tiles.
-RegisterTile output_tile(RegisterTile score, int64_t value_vectors, const CpuTarget& target) {
-  if (value_vectors % score.nv == 0) return score;
-  if (value_vectors == 1) return {12, 1};
-  if (value_vectors == 2 && target.isa == CpuIsa::avx512) return {12, 2};
-  return score;
-}
-
 }  // namespace
 
 PrefillLayout::PrefillLayout(const AttentionSpec& spec, const CpuSchedule& schedule, const CpuTarget& target)
@@ -29,8 +21,7 @@ PrefillLayout::PrefillLayout(const AttentionSpec& spec, const CpuSchedule& sched
       head_dim(spec.dots[0].head_dim),
       value_dim(spec.value_dim) {
   const int64_t value_vectors = std::max<int64_t>(1, round_up(value_dim, lanes) / lanes);
-  cpu::RegisterTile out = cpu::output_tile(score_tile, value_vectors, target);
-  output_tile = out;
+  output_tile = tile_for_columns(score_tile, value_vectors, target);
   panel = score_tile.nv * lanes;
   row_step = score_tile.nv % 2 == 0 ? 2 : 1;
   strip_rows = round_up(schedule.strip_rows, std::lcm(score_tile.mr, output_tile.mr));

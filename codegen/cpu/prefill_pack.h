@@ -2,10 +2,9 @@
 // accumulation type, zero padded, keys hidden by keep_kv (and those beyond kv_len) as zeros.
 #pragma once
 
-#include <map>
-
 #include "codegen/cpu/access.h"
 #include "codegen/cpu/prefill_layout.h"
+#include "codegen/cpu/row_copy.h"
 
 namespace tilewright::cpu {
 
@@ -23,10 +22,6 @@ class PrefillPacker {
                   llvm::Value* h, llvm::Value* stage, llvm::Value* dst);
 
  private:
-  llvm::Function* copy_row(DType from);
-  void call_copy(DType from, llvm::Value* dst, llvm::Value* src, llvm::Value* stride, llvm::Value* count,
-                 int64_t padded, double scale);
-  void transpose(llvm::Value* stage, llvm::Value* columns);
   void emit_pack_block();
 
   LlvmBuilder& b_;
@@ -34,7 +29,7 @@ class PrefillPacker {
   const ArgsLayout& args_;
   const PrefillLayout& layout_;
   DType query_type_, key_type_, value_type_;
-  std::map<DType, llvm::Function*> copies_;
+  RowCopy copy_;
   llvm::Function* pack_ = nullptr;
 };
 

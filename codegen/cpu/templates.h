@@ -11,5 +11,9 @@ CpuKernelSource generate_prefill(const TileProgram& program, const CpuSchedule& 
                                  const std::string& prefix);
 CpuKernelSource generate_decode(const TileProgram& program, const CpuSchedule& schedule, const CpuTarget& target,
                                 const std::string& prefix);
+CpuKernelSource generate_fast_backward(const BackwardSpec& spec, const CpuSchedule& schedule, const CpuTarget& target,
+                                       const std::string& prefix);
+CpuKernelSource generate_generic_backward(const BackwardSpec& spec, const CpuSchedule& schedule,
+                                          const CpuTarget& target, const std::string& prefix);
 
 }  // namespace tilewright::cpu

@@ -1,0 +1,90 @@
+// The emitter behind the fast backward template, one object per module; backward_template.cpp says how the kernel
+// works.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "codegen/cpu/backward_pack.h"
+#include "codegen/cpu/backward_rows.h"
+#include "codegen/cpu/backward_scores.h"
+#include "codegen/cpu/block_tests.h"
+
+namespace tilewright::cpu {
+
+class BackwardEmitter {
+ public:
+  BackwardEmitter(LlvmBuilder& builder, const BackwardSpec& spec, const BackwardLayout& layout);
+
+  // backward_template.cpp
+  void main_kernel(const std::string& symbol);
+  // backward_outputs.cpp: zeros before, and what the workspace gathered after.
+  void clear_kernel(const std::string& symbol);
+  void staged_kernel(const std::string& symbol);
+  void table_kernel(const std::string& symbol, size_t captured);
+
+ private:
+  /// A chunk of keys of one b and KV head.
+  struct Chunk {
+    llvm::Value *number, *first, *count;
+    llvm::Value *b, *head;  ///< the group's first query head
+    llvm::Value* list;      ///< which partial tables it adds to
+  };
+  /// A query block of one head against a chunk.
+  struct Block {
+    RowBlock rows;
+    llvm::Value* count;
+    llvm::Value* number;
+  };
+  llvm::Value* at(llvm::Value* base, llvm::Value* elements) {
+    return b_.element_pointer(layout_.dtype, base, elements);
+  }
+  llvm::Value* at(llvm::Value* base, int64_t elements) { return at(base, b_.i64(elements)); }
+  llvm::Value* scratch(int64_t elements) { return at(b_.argument(3), elements); }
+  /// Row `row` of a region of scratch.
+  llvm::Value* scratch(int64_t region, llvm::Value* row, int64_t stride) {
+    return at(scratch(region), b_.mul(row, b_.i64(stride)));
+  }
+  llvm::Value* null() { return llvm::ConstantPointerNull::get(b_.ir.getPtrTy()); }
+  llvm::Value* size(ArgsReader& args, const Expr& expr);
+  TileProduct& product(RegisterTile shape, AOrder order);
+
+  void item(ArgsReader& args, llvm::Value* number);
+  void chunk(ArgsReader& args, const Chunk& chunk);
+  void head(ArgsReader& args, const Chunk& chunk, llvm::Value* h);
+  /// i1: something was visited.
+  llvm::Value* visit_block(const Chunk& chunk, const Block& block);
+  void tile(const Chunk& chunk, const Block& block, const BlockTests::Keys& keys, llvm::Value* factors);
+  void add_rows(ArgsReader& args, const Block& block);
+  void store_columns(ArgsReader& args, const Chunk& chunk);
+
+  void clear_output(ArgsReader& args, size_t captured);
+
+  // Turns, backward_turns.cpp.
+  llvm::Value* turn_counter(ArgsReader& args, llvm::Value* chunk, llvm::Value* b, llvm::Value* h);
+  void wait_for(llvm::Value* counter, llvm::Value* least);
+  void publish(llvm::Value* counter, llvm::Value* value);
+
+  StridedRows output_rows(ArgsReader& args, const BackwardLayout::Product& product, llvm::Value* b, llvm::Value* h,
+                          llvm::Value* first, llvm::Value* count);
+  StridedRows staged_rows(ArgsReader& args, size_t product, llvm::Value* b, llvm::Value* h, llvm::Value* first,
+                          llvm::Value* count);
+  /// b, h and rows of a number below row_blocks().
+  Block decode_rows(ArgsReader& args, llvm::Value* number);
+
+  LlvmBuilder& b_;
+  const BackwardSpec& spec_;
+  const BackwardLayout& layout_;
+  ArgsLayout args_layout_;
+  std::map<std::tuple<int64_t, int64_t, AOrder>, std::unique_ptr<TileProduct>> products_;
+  ScorePass scores_;
+  BackwardPacker packer_;
+  RowWriter writer_;
+  BlockTests tests_;
+
+  // Of the main kernel.
+  llvm::Value *kv_len_ = nullptr, *q_len_ = nullptr, *batch_ = nullptr, *heads_ = nullptr;
+};
+
+}  // namespace tilewright::cpu

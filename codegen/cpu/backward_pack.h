@@ -1,0 +1,36 @@
+// Operand movement of the backward template: rows of a query block, and rows and k-major panels of a chunk of keys;
+// widened to the accumulation type, zero padded, keys hidden by keep_kv as zeros.
+#pragma once
+
+#include "codegen/cpu/access.h"
+#include "codegen/cpu/backward_layout.h"
+#include "codegen/cpu/row_copy.h"
+
+namespace tilewright::cpu {
+
+class BackwardPacker {
+ public:
+  /// Emits the internal functions it needs; call with no function under construction.
+  BackwardPacker(LlvmBuilder& builder, const BackwardSpec& spec, const ArgsLayout& args, const BackwardLayout& layout);
+
+  /// Rows [begin, begin + count) of every q operand of (b, h), zeros up to a multiple of k_unroll rows.
+  void load_queries(llvm::Value* b, llvm::Value* h, llvm::Value* begin, llvm::Value* count, llvm::Value* scratch);
+  /// Keys [first, first + count) of (b, h), count > 0; columns of panels up to a whole panel are zero.
+  void load_chunk(llvm::Value* b, llvm::Value* h, llvm::Value* first, llvm::Value* count, llvm::Value* scratch);
+
+ private:
+  void emit_queries();
+  void emit_chunk();
+  llvm::Value* at(llvm::Value* base, int64_t elements) {
+    return b_.element_pointer(layout_.dtype, base, b_.i64(elements));
+  }
+
+  LlvmBuilder& b_;
+  const BackwardSpec& spec_;
+  const ArgsLayout& args_;
+  const BackwardLayout& layout_;
+  RowCopy copy_;
+  llvm::Function *queries_ = nullptr, *chunk_ = nullptr;
+};
+
+}  // namespace tilewright::cpu

@@ -1,0 +1,47 @@
+// The part of KvRange that decides what is visited, as code: the keys that a block of rows may keep, and whether a
+// block of rows and keys keeps nothing or everything.
+#pragma once
+
+#include <optional>
+
+#include "codegen/cpu/expr_emitter.h"
+#include "ir/score_space.h"
+
+namespace tilewright::cpu {
+
+/// Query rows [q_begin, q_end) of one head, q_begin < q_end.
+struct RowBlock {
+  llvm::Value *b, *h, *q_begin, *q_end;
+};
+
+class BlockTests {
+ public:
+  /// Emits internal functions for the tests that read tables; call with no function under construction.
+  BlockTests(LlvmBuilder& builder, const ScoreSpace& space, const ArgsLayout& layout);
+  /// In the entry of the function that asks.
+  void start(ArgsReader& args);
+
+  struct Keys {
+    llvm::Value *begin, *end;
+  };
+  /// Within [0, kv_len].
+  Keys keys(const RowBlock& rows);
+  /// i1 of rows and keys [begin, end), which are not empty.
+  llvm::Value* skip(const RowBlock& rows, const Keys& keys) { return test(kSkip, rows, keys); }
+  llvm::Value* full(const RowBlock& rows, const Keys& keys) { return test(kFull, rows, keys); }
+
+ private:
+  enum Which { kSkip, kFull };
+  llvm::Value* test(Which which, const RowBlock& rows, const Keys& keys);
+  void emit_function(Which which, const Expr& test);
+  void set_rows(ExprEmitter& emitter, const RowBlock& rows);
+
+  LlvmBuilder& b_;
+  const ScoreSpace& space_;
+  const ArgsLayout& layout_;
+  llvm::Value* kv_len_ = nullptr;
+  std::optional<ExprEmitter> begin_, end_, tests_[2];  ///< absent when trivial
+  llvm::Function* functions_[2] = {};
+};
+
+}  // namespace tilewright::cpu

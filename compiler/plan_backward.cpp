@@ -1,0 +1,109 @@
+// When the fast backward template runs, and its tile sizes.
+#include <algorithm>
+#include <span>
+
+#include "compiler/plan_rules.h"
+
+namespace tilewright {
+namespace {
+
+struct Block {
+  int64_t head_dim;  ///< up to this, the widest operand
+  int64_t block_q, block_kv, chunk_kv;
+};
+// Measured best for f32 on 48 KB L1 and 2 MB L2; see docs/performance-log.md.
+constexpr Block kBlocks[] = {{128, 48, 192, 384}, {256, 48, 128, 128}, {512, 48, 64, 64}};
+
+constexpr int64_t kMaxHeadDim = 512;
+
+std::vector<const DotTerm*> terms(const BackwardSpec& spec) {
+  std::vector<const DotTerm*> all;
+  for (const DotTerm& dot : spec.dots) all.push_back(&dot);
+  if (spec.output_gradient) all.push_back(&*spec.output_gradient);
+  return all;
+}
+
+int64_t widest(const BackwardSpec& spec) {
+  int64_t width = 1;
+  for (const DotTerm* term : terms(spec)) width = std::max(width, term->head_dim);
+  for (const auto* products : {&spec.rows, &spec.columns})
+    for (const BackwardProduct& product : *products) width = std::max(width, product.width);
+  return width;
+}
+
+std::string refuse(const BackwardSpec& spec, const CpuTarget& target) {
+  if (target.isa == CpuIsa::baseline) return "the target has no AVX2";
+  std::vector<int> operands;
+  for (const DotTerm* term : terms(spec)) operands.insert(operands.end(), {term->query.tensor, term->key.tensor});
+  for (const auto* products : {&spec.rows, &spec.columns})
+    for (const BackwardProduct& product : *products) operands.push_back(product.operand.tensor);
+  for (int tensor : operands) {
+    const SpecTensor& operand = spec.tensors[static_cast<size_t>(tensor)];
+    if (!is_float(operand.type.dtype))
+      return fmt::format("%{} is {}, not a float", operand.name, to_string(operand.type.dtype));
+  }
+  if (widest(spec) > kMaxHeadDim) return fmt::format("head dim {} is over {}", widest(spec), kMaxHeadDim);
+  const auto depends = dependencies(spec.keep_kv);
+  if (spec.head_group > 1 && !depends.empty() && depends[static_cast<size_t>(raw(spec.keep_kv.root()))] & bit(Axis::h))
+    return "which keys are hidden differs between query heads that share K and V";
+  return {};
+}
+
+CpuSchedule schedule_fast(const BackwardSpec& spec, const CpuTarget& target) {
+  const int64_t element = size_of(spec.accumulate), width = widest(spec);
+  CpuSchedule s;
+  s.kernel = CpuTemplate::backward;
+  s.isa = target.isa;
+  s.lanes = target.vector_bytes() / element;
+  s.k_unroll = 2;
+  fit_micro_kernel(s, target, width);
+
+  const Block* block =
+      std::find_if(std::begin(kBlocks), std::end(kBlocks) - 1, [&](const Block& t) { return width <= t.head_dim; });
+  s.block_q = s.strip_rows = block->block_q;
+  const auto whole = [&](int64_t keys) { return std::max(s.nr(), keys * 4 / element / s.nr() * s.nr()); };
+  s.block_kv = whole(block->block_kv);
+  s.chunk_kv = std::max(s.block_kv, block->chunk_kv * 4 / element / s.block_kv * s.block_kv);
+  const auto working_set = [&] { return backward_working_set(s, spec); };
+  while (s.chunk_kv > s.block_kv && working_set() > target.l2_bytes * 3 / 4) s.chunk_kv -= s.block_kv;
+  s.reasons.push_back(
+      fmt::format("a chunk of {} keys with its K, V, dK and dV, blocks of {} rows and tiles of {}x{} scores take {} KB "
+                  "of the {} KB L2",
+                  s.chunk_kv, s.block_q, s.block_q, s.block_kv, working_set() >> 10, target.l2_bytes >> 10));
+  return s;
+}
+
+CpuSchedule schedule_generic(const BackwardSpec& spec, const CpuTarget& target, std::string why) {
+  CpuSchedule s;
+  s.kernel = CpuTemplate::generic;
+  s.isa = target.isa;
+  s.lanes = target.vector_bytes() / size_of(spec.accumulate);
+  s.block_q = s.strip_rows = 16;
+  s.block_kv = s.chunk_kv = 64;
+  s.mr = s.nv = 1;
+  s.reasons.push_back(std::move(why));
+  return s;
+}
+
+}  // namespace
+
+int64_t backward_working_set(const CpuSchedule& s, const BackwardSpec& spec) {
+  const int64_t columns = 5 * s.chunk_kv + 3 * s.block_q;
+  return (columns * widest(spec) + 2 * s.block_q * s.block_kv) * size_of(spec.accumulate);
+}
+
+CpuPlan plan_backward(const BackwardSpec& spec, const CpuTarget& target, const PlanOptions& options) {
+  CpuPlan plan;
+  Expr always;
+  always.set_root(always.constant_int(1, DType::boolean));
+  const std::string no = options.force_generic ? "the generic template was asked for" : refuse(spec, target);
+  if (no.empty()) {
+    plan.choices.push_back({schedule_fast(spec, target), always});
+    return plan;
+  }
+  plan.refused.push_back({CpuTemplate::backward, no});
+  plan.choices.push_back({schedule_generic(spec, target, no), always});
+  return plan;
+}
+
+}  // namespace tilewright
