@@ -46,8 +46,8 @@ Result<Done> modification_rows(const RowContext& context) {
   const std::string group = "score code, over plain + its own loop";
   const auto plain = Subject::create(context.engine, attention_graph(kShape, Scores::plain), kDims);
   if (!plain) return plain.error();
-  for (const Case& test :
-       {Case{"softcap (tanh)", Scores::softcap}, Case{"gather table[rel[q,kv],h]", Scores::gather}}) {
+  for (const Case& test : {Case{"softcap (tanh)", Scores::softcap}, Case{"gather table[rel[q,kv],h]", Scores::gather},
+                           Case{"dropout 0.1", Scores::dropout}}) {
     if (!context.wanted(group, test.name)) continue;
     const auto subject = Subject::create(context.engine, attention_graph(kShape, test.scores), kDims);
     if (!subject) return subject.error();

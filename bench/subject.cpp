@@ -87,7 +87,8 @@ Graph attention_graph(const AttentionShape& shape, Scores scores) {
   const ValueId minus_inf = b.constant(-std::numeric_limits<double>::infinity(), wide);
   const ValueId i = b.index(2, {1, 1, q_len, 1}), j = b.index(3, {1, 1, 1, kv_len});
   switch (scores) {
-    case Scores::plain: break;
+    case Scores::plain:
+    case Scores::dropout: break;
     case Scores::causal: s = b.mask_causal(s, CausalAlign::bottom_right); break;
     case Scores::alibi: s = b.alibi(s, b.param("slope", {wide, {shape.heads}}), CausalAlign::bottom_right); break;
     case Scores::window: s = b.mask_window(s, 1023, 0, CausalAlign::bottom_right); break;
@@ -105,7 +106,8 @@ Graph attention_graph(const AttentionShape& shape, Scores scores) {
       break;
     }
   }
-  const ValueId p = b.softmax(s, 3);
+  ValueId p = b.softmax(s, 3);
+  if (scores == Scores::dropout) p = b.dropout(p, b.constant_int(42, DType::i64), b.constant_int(0, DType::i64), 0.1);
   b.result(b.named(b.matmul(shape.dtype == wide ? p : b.cast(p, shape.dtype), v), "o"));
   return b.take();
 }
@@ -116,6 +118,10 @@ Graph modification_graph(Scores scores) {
   const ValueId s = b.param("s", {DType::f32, {rows, columns}});
   if (scores == Scores::softcap) {
     b.result(b.named(b.softcap(s, 50), "t"));
+    return b.take();
+  }
+  if (scores == Scores::dropout) {
+    b.result(b.named(b.dropout(s, b.constant_int(42, DType::i64), b.constant_int(0, DType::i64), 0.1), "t"));
     return b.take();
   }
   TW_CHECK(scores == Scores::gather);

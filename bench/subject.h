@@ -40,14 +40,14 @@ class Subject {
 };
 
 /// Multi-head attention with a modification of the scores and a mask, as the rows of the benchmark want it.
-enum class Scores : uint8_t { plain, causal, alibi, window, documents, softcap, gather };
+enum class Scores : uint8_t { plain, causal, alibi, window, documents, softcap, gather, dropout };
 struct AttentionShape {
   DType dtype = DType::f32;
   int64_t heads = 8, kv_heads = 8, head_dim = 64;
 };
 /// Dims B, Sq, Sk.
 Graph attention_graph(const AttentionShape& shape, Scores scores);
-/// The modification alone over [R, C] values: softcap or gather.
+/// The modification alone over [R, C] values: softcap, gather or dropout.
 Graph modification_graph(Scores scores);
 
 }  // namespace tilewright::bench

@@ -54,6 +54,7 @@ ArgsLayout args_layout(const AttentionSpec& spec) {
   if (spec.logsumexp) collect(*spec.logsumexp, names);
   collect(spec.score, names);
   if (spec.sink) collect(*spec.sink, names);
+  if (spec.weight_factor) collect(*spec.weight_factor, names);
   return lay_out(spec.tensors, std::move(names));
 }
 

@@ -62,6 +62,7 @@ void build_softmax(TileProgram& program) {
   put(step, TileOp::mul, l, l, alpha);
   put(step, TileOp::add, l, l, block_sum);
   put(step, TileOp::mul, acc, acc, alpha);
+  if (program.spec.weight_factor) put(step, TileOp::map_weight, p, p);
   put(step, TileOp::dot_value, acc, acc, p);
 
   auto& merge = program.merge;
@@ -116,7 +117,7 @@ TileProgram build_tile_program(const AttentionSpec& spec) {
   TileProgram program;
   program.spec = spec;
   if (spec.normaliser == Normaliser::none) {
-    TW_CHECK(!spec.sink && !spec.logsumexp);
+    TW_CHECK(!spec.sink && !spec.logsumexp && !spec.weight_factor);
     program.score = spec.score;
     build_unnormalised(program);
   } else {

@@ -1,4 +1,4 @@
-// The meaning of the sugar ops in index, compare, select and arithmetic (semantics 7, 8, 10, 11).
+// The meaning of the sugar ops in index, compare, select and arithmetic (semantics 7, 8, 10, 11, 13).
 #include <cmath>
 #include <limits>
 #include <tuple>
@@ -89,6 +89,22 @@ ValueId expand_alibi(const Score& s, ValueId slopes, ValueId q_offset) {
   return s.to.pointwise(Op::add, {s.value, bias});
 }
 
+/// rate 0 keeps everything at no cost; at rate 1 no number is large enough and the scale is 0.
+ValueId expand_dropout(const Score& s, ValueId seed, ValueId offset) {
+  const double rate = s.attributes.rate;
+  if (rate == 0) return s.value;
+  ValueId bh = s.to.constant_int(0, DType::i64);
+  for (int64_t axis = 0; axis + 2 < s.rank(); ++axis) {
+    const ValueId index = s.index(axis);
+    bh = axis == 0 ? index : s.to.pointwise(Op::add, {s.to.pointwise(Op::mul, {bh, s.to.dim(s.extent(axis))}), index});
+  }
+  const ValueId bits = s.to.pointwise(Op::random_bits, {seed, offset, bh, s.index(s.rank() - 2), s.kv()});
+  const auto least = static_cast<int64_t>(std::floor(rate * 4294967296.0));
+  const ValueId keep = s.to.pointwise(Op::ge, {bits, s.to.constant_int(least, DType::i64)});
+  const ValueId scale = s.to.constant(rate < 1 ? 1 / (1 - rate) : 0, s.dtype());
+  return s.to.pointwise(Op::select, {keep, s.to.pointwise(Op::mul, {s.value, scale}), s.to.constant(0, s.dtype())});
+}
+
 }  // namespace
 
 ValueId expand_update(Rewriter& to, const Node& node, const std::vector<ValueId>& operands) {
@@ -131,6 +147,7 @@ ValueId expand_sugar(Rewriter& to, const Node& node, const std::vector<ValueId>&
       const ValueId scaled = to.pointwise(Op::mul, {s.value, to.constant(1 / node.attributes.cap, s.dtype())});
       return to.pointwise(Op::mul, {to.pointwise(Op::tanh, {scaled}), to.constant(node.attributes.cap, s.dtype())});
     }
+    case Op::dropout: return expand_dropout(s, operands[1], operands[2]);
     default: break;
   }
   TW_CHECK(info(node.op).group != OpGroup::sugar);

@@ -147,6 +147,7 @@ IntRange range_of_op(Op op, DType dtype, DType operand, const std::vector<IntRan
       if (args[0].is_constant()) return args[0].lo ? args[1] : args[2];
       return {std::min(args[1].lo, args[2].lo), std::max(args[1].hi, args[2].hi)};
     }
+    case Op::random_bits: return {0, UINT32_MAX};
     case Op::cast:
       if (dtype == DType::boolean) {
         if (args[0] == IntRange{0, 0}) return {0, 0};

@@ -36,6 +36,7 @@ struct Attributes {
   int64_t times = 1;                          ///< repeat_heads
   int64_t left = -1, right = -1;              ///< mask_window, inclusive distances, -1 = unbounded
   double cap = 0;                             ///< softcap
+  double rate = 0;                            ///< dropout
   CausalAlign align = CausalAlign::top_left;  ///< mask_causal, mask_window, alibi when no q_offset operand is given
   Dim dim;                                    ///< dim
   Scalar literal;                             ///< constant
@@ -114,6 +115,8 @@ class GraphBuilder {
   ValueId alibi(ValueId a, ValueId slopes = kNoValue, CausalAlign align = CausalAlign::top_left,
                 ValueId q_offset = kNoValue);
   ValueId softcap(ValueId a, double cap);
+  ValueId random_bits(ValueId seed, ValueId offset, ValueId bh, ValueId q, ValueId kv);
+  ValueId dropout(ValueId p, ValueId seed, ValueId offset, double rate);
 
   /// Names the last step of a chain for readers and diagnostics.
   ValueId named(ValueId value, std::string name);

@@ -200,4 +200,14 @@ ValueId GraphBuilder::softcap(ValueId a, double cap) {
   return add(std::move(node));
 }
 
+ValueId GraphBuilder::random_bits(ValueId seed, ValueId offset, ValueId bh, ValueId q, ValueId kv) {
+  return add(make(Op::random_bits, {seed, offset, bh, q, kv}));
+}
+
+ValueId GraphBuilder::dropout(ValueId p, ValueId seed, ValueId offset, double rate) {
+  Node node = make(Op::dropout, {p, seed, offset});
+  node.attributes.rate = rate;
+  return add(std::move(node));
+}
+
 }  // namespace tilewright

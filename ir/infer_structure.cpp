@@ -169,6 +169,18 @@ Result<Done> check_slopes(const Rule& rule) {
                  to_string(heads), rule.what(1), rule.what(0));
 }
 
+Result<Done> check_dropout(const Rule& rule) {
+  const double rate = rule.node.attributes.rate;
+  if (!(rate >= 0 && rate <= 1)) return invalid("dropout: rate={} is outside [0, 1]", rate);
+  for (size_t i : {1u, 2u}) {
+    const std::string_view what = i == 1 ? "seed" : "offset";
+    if (!rule.has(i)) return invalid("dropout needs {}=", what);
+    if (rule.type(i).dtype != DType::i64 || rule.type(i).rank() != 0)
+      return invalid("dropout: {} must be i64[], but {}", what, rule.what(i));
+  }
+  return Done{};
+}
+
 }  // namespace
 
 Result<TensorType> view(const Rule& rule) {
@@ -255,6 +267,10 @@ Result<TensorType> sugar(const Rule& rule) {
                    at.right);
   if (op == Op::alibi)
     if (auto slopes = check_slopes(rule); !slopes) return slopes.error();
+  if (op == Op::dropout) {
+    if (auto ok = check_dropout(rule); !ok) return ok.error();
+    return a;
+  }
   const size_t offset = op == Op::alibi ? 2 : 1;
   if (rule.has(offset))
     if (auto ok = check_q_offset(rule, offset); !ok) return ok.error();

@@ -96,6 +96,7 @@ std::string_view refused_dtype(Op op, DType dtype) {
     case Op::logical_or:
     case Op::logical_xor:
     case Op::logical_not: return is_float(dtype) ? "bools or integers" : "";
+    case Op::random_bits: return dtype == DType::i64 ? "" : "i64";
     case Op::eq:
     case Op::ne:
     case Op::select:

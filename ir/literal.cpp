@@ -67,10 +67,10 @@ DType literal_dtype(Op op, size_t position, LiteralKind kind, std::span<const st
   if (op == Op::cast) return own;
   if (op == Op::select && position == 0) return DType::boolean;
   if ((op == Op::load || op == Op::scatter_add) && position > 0) return DType::i64;
-  if (op == Op::update && position == 2) return DType::i64;
-  const bool is_offset =
-      ((op == Op::mask_causal || op == Op::mask_window) && position == 1) || (op == Op::alibi && position == 2);
-  if (is_offset) return DType::i64;
+  const bool is_integer_operand = ((op == Op::mask_causal || op == Op::mask_window) && position == 1) ||
+                                  (op == Op::alibi && position == 2) || (op == Op::update && position == 2) ||
+                                  (op == Op::dropout && position > 0);
+  if (is_integer_operand) return DType::i64;
   std::optional<DType> neighbour;
   for (size_t i = op == Op::select ? 1 : 0; i < operands.size(); ++i) {
     if (i == position || !operands[i]) continue;

@@ -5,8 +5,9 @@
 namespace tilewright {
 namespace {
 
-constexpr std::array<std::string_view, 13> kNames = {"axis",  "keepdims", "perm",  "begin", "end",    "times",   "left",
-                                                     "right", "cap",      "align", "sink",  "slopes", "q_offset"};
+constexpr std::array<std::string_view, 16> kNames = {"axis",   "keepdims", "perm", "begin", "end",  "times",
+                                                     "left",   "right",    "cap",  "align", "rate", "sink",
+                                                     "slopes", "q_offset", "seed", "offset"};
 
 using enum AttributeKind;
 constexpr AttributeRule kAxis[] = {{axis, true}};
@@ -20,6 +21,7 @@ constexpr AttributeRule kCausal[] = {{align, false}, {q_offset, false}};
 constexpr AttributeRule kWindow[] = {{left, true}, {right, true}, {align, false}, {q_offset, false}};
 constexpr AttributeRule kAlibi[] = {{slopes, false}, {align, false}, {q_offset, false}};
 constexpr AttributeRule kSoftcap[] = {{cap, true}};
+constexpr AttributeRule kDropout[] = {{seed, true}, {offset, true}, {rate, true}};
 
 }  // namespace
 
@@ -49,12 +51,14 @@ std::span<const AttributeRule> attributes_of(Op op) {
     case Op::mask_window: return kWindow;
     case Op::alibi: return kAlibi;
     case Op::softcap: return kSoftcap;
+    case Op::dropout: return kDropout;
     default: return {};
   }
 }
 
 size_t operand_position(Op op, AttributeKind kind) {
-  if (kind == sink || kind == slopes) return 1;
+  if (kind == sink || kind == slopes || kind == seed) return 1;
+  if (kind == offset) return 2;
   if (kind == q_offset) return op == Op::alibi ? 2 : 1;
   return 0;
 }

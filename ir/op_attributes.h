@@ -20,9 +20,12 @@ enum class AttributeKind : uint8_t {
   right,
   cap,
   align,
+  rate,
   sink,
   slopes,
-  q_offset  ///< these three name operands
+  q_offset,
+  seed,
+  offset  ///< from sink on they name operands
 };
 
 struct AttributeRule {

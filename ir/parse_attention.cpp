@@ -30,6 +30,8 @@ class AttentionParser : SpaceParser {
       parse_normaliser();
     } else if (key == "sink") {
       spec_.sink = parse_region(spec_.accumulate);
+    } else if (key == "weight_factor") {
+      spec_.weight_factor = parse_region(spec_.accumulate);
     } else if (key == "output") {
       spec_.output = parse_access(in_, spec_.tensors);
     } else if (key == "logsumexp") {

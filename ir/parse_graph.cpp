@@ -237,15 +237,8 @@ class GraphParser {
       case AttributeKind::begin: at.begin = in_.parse_dim(); break;
       case AttributeKind::end: at.end = in_.parse_dim(); break;
       case AttributeKind::perm: parse_perm(at.perm); break;
-      case AttributeKind::cap: {
-        const auto value = to_scalar(in_.parse_literal(), DType::f64);
-        if (in_.failed()) break;
-        if (value)
-          at.cap = value->real;
-        else
-          in_.fail(value.error().list[0].message);
-        break;
-      }
+      case AttributeKind::cap: at.cap = parse_real(); break;
+      case AttributeKind::rate: at.rate = parse_real(); break;
       case AttributeKind::align:
         if (in_.accept_word("top_left"))
           at.align = CausalAlign::top_left;
@@ -257,10 +250,19 @@ class GraphParser {
       case AttributeKind::sink:
       case AttributeKind::slopes:
       case AttributeKind::q_offset:
+      case AttributeKind::seed:
+      case AttributeKind::offset:
         if (operands.size() <= position) operands.resize(position + 1);
         operands[position] = parse_operand();
         break;
     }
+  }
+
+  double parse_real() {
+    const auto value = to_scalar(in_.parse_literal(), DType::f64);
+    if (in_.failed()) return 0;
+    if (!value) in_.fail(value.error().list[0].message);
+    return value ? value->real : 0;
   }
 
   void parse_perm(std::vector<int64_t>& perm) {

@@ -47,7 +47,7 @@ bool SpaceParser::parse_space_section(const std::string& key) {
   } else if (key == "kv_len") {
     space_.kv_len = in_.parse_dim();
   } else if (key == "accumulate") {
-    for (const char* later : {"score", "sink", "weights"})
+    for (const char* later : {"score", "sink", "weight_factor", "weights"})
       if (seen_.count(later)) in_.fail(fmt::format("'accumulate' must stand before {}", later), key_line_);
     space_.accumulate = in_.parse_dtype_word();
   } else if (key == "dot") {

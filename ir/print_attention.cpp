@@ -15,6 +15,7 @@ class AttentionPrinter : SpacePrinter {
     print_masks();
     line("normaliser", spec_.normaliser == Normaliser::softmax ? "softmax" : "none");
     if (spec_.sink) region("sink(b, h, q)", *spec_.sink, spec_.accumulate);
+    if (spec_.weight_factor) region("weight_factor(b, h, q, kv)", *spec_.weight_factor, spec_.accumulate);
     line("output", access(spec_.output));
     if (spec_.logsumexp) line("logsumexp", access(*spec_.logsumexp));
     return text_ + "}\n";

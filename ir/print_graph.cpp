@@ -119,6 +119,7 @@ class GraphPrinter {
       case AttributeKind::left: return std::to_string(at.left);
       case AttributeKind::right: return std::to_string(at.right);
       case AttributeKind::cap: return print_scalar({at.cap, 0}, DType::f64);
+      case AttributeKind::rate: return print_scalar({at.rate, 0}, DType::f64);
       case AttributeKind::align:
         if (Graph::operand(node, operand_position(node.op, AttributeKind::q_offset)) != kNoValue) return "";
         return at.align == CausalAlign::top_left ? "top_left" : "bottom_right";

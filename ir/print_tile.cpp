@@ -28,6 +28,7 @@ std::string_view to_string(TileOp op) {
     case TileOp::exp2_sub: return "exp2_sub";
     case TileOp::mul: return "mul";
     case TileOp::add: return "add";
+    case TileOp::map_weight: return "map_weight";
     case TileOp::dot_value: return "dot_value";
     case TileOp::load_sink: return "load_sink";
     case TileOp::div_or_zero: return "div_or_zero";
@@ -47,6 +48,9 @@ class TilePrinter {
     text_ = fmt::format("tile @{} {{\n", spec.name);
     text_ += fmt::format("  score(s; b, h, q, kv) {{\n    {}\n  }}\n",
                          print_expr(program_.score, spec.tensors, {spec.accumulate, spec.accumulate}));
+    if (spec.weight_factor)
+      text_ += fmt::format("  weight_factor(b, h, q, kv) {{\n    {}\n  }}\n",
+                           print_expr(*spec.weight_factor, spec.tensors, {spec.accumulate, spec.accumulate}));
     text_ += fmt::format("  score_scale {}\n", print_scalar({program_.score_scale, 0}, DType::f64));
     size_t width = 0;
     for (const TileValue& value : program_.values) width = std::max(width, value.name.size());

@@ -25,6 +25,7 @@ enum class TileOp : uint8_t {
   exp2_sub,        ///< dst = exp2(a - b), b broadcast along rows
   mul,             ///< dst = a · b, b broadcast along rows
   add,             ///< dst = a + b
+  map_weight,      ///< dst[q,kv] = a[q,kv] · weight_factor(b,h,q,kv)
   dot_value,       ///< dst[q,v] = a[q,v] + Σ_kv b[q,kv]·V, values hidden by keep_kv read as 0
   load_sink,       ///< dst[q] = sink · log2(e)
   div_or_zero,     ///< dst = b == 0 ? 0 : a / b

@@ -15,8 +15,9 @@ class AttentionVerifier : SpaceVerifier {
     check_expr("score", spec_.score, spec_.accumulate, kBHQKV | kDependsOnScore);
     check_masks();
     if (spec_.sink) check_expr("sink", *spec_.sink, spec_.accumulate, kBHQ);
-    if (spec_.normaliser == Normaliser::none && (spec_.sink || spec_.logsumexp))
-      fail("normaliser none has neither a sink nor a logsumexp");
+    if (spec_.weight_factor) check_expr("weight_factor", *spec_.weight_factor, spec_.accumulate, kBHQKV);
+    if (spec_.normaliser == Normaliser::none && (spec_.sink || spec_.logsumexp || spec_.weight_factor))
+      fail("normaliser none has neither a sink nor a logsumexp nor a weight_factor");
     check_outputs();
     return std::move(errors_);
   }

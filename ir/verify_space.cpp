@@ -202,6 +202,8 @@ void SpaceVerifier::check_op(std::string_view where, const Expr& expr, const Exp
     if (compute_type(expr[node.args[i]].dtype) != compute_type(dtype))
       return fail("{}: {} needs operands of one dtype, but they are {} and {}", where, op.name, to_string(dtype),
                   to_string(expr[node.args[i]].dtype));
+  if (node.op == Op::random_bits && dtype != DType::i64)
+    return fail("{}: random_bits needs i64 operands, but they are {}", where, to_string(dtype));
   const bool comparison = node.op >= Op::eq && node.op <= Op::ge;
   const DType result = comparison ? DType::boolean : dtype;
   if (node.op != Op::cast && compute_type(node.dtype) != compute_type(result))

@@ -22,7 +22,7 @@ DecodeWeights::DecodeWeights(LlvmBuilder& builder, const TileProgram& program, c
   const DecodeRows rows{arg(kBatch), arg(kHead), arg(kFirstRow), arg(kCount), arg(kKv), arg(kKeys)};
   const ArgsLayout args_layout = tilewright::args_layout(spec_);
   std::optional<ArgsReader> args;
-  std::optional<ExprEmitter> score_emitter, keep_emitter;
+  std::optional<ExprEmitter> score_emitter, keep_emitter, weight_emitter;
   auto start = [&](std::optional<ExprEmitter>& emitter, const Expr& expr) {
     if (!args) args.emplace(b_, args_layout);
     emitter.emplace(b_, *args, spec_.tensors, expr, l_.lanes, Axis::kv);
@@ -31,8 +31,13 @@ DecodeWeights::DecodeWeights(LlvmBuilder& builder, const TileProgram& program, c
   };
   if (score.root_node().kind != ExprKind::score) start(score_emitter, score);
   if (!spec_.keep.is_constant_true()) start(keep_emitter, spec_.keep);
+  if (spec_.weight_factor) {
+    start(weight_emitter, *spec_.weight_factor);
+    weight_emitter->promise_aligned();  // splits and their blocks start at multiples of 4
+  }
   b_.loop_nonempty(b_.i64(0), rows.count, 1, {}, [&](Value* row, const Values&) {
-    emit_row(rows, row, score_emitter ? &*score_emitter : nullptr, keep_emitter ? &*keep_emitter : nullptr);
+    auto used = [](std::optional<ExprEmitter>& emitter) { return emitter ? &*emitter : nullptr; };
+    emit_row(rows, row, used(score_emitter), used(keep_emitter), used(weight_emitter));
     return Values{};
   });
   b_.ret();
@@ -47,15 +52,16 @@ Value* DecodeWeights::scratch(int64_t start, Value* offset) {
   return b_.element_pointer(l_.dtype, b_.element_pointer(l_.dtype, b_.argument(kScratch), b_.i64(start)), offset);
 }
 
-void DecodeWeights::emit_row(const DecodeRows& rows, Value* i, ExprEmitter* score, ExprEmitter* keep) {
+void DecodeWeights::emit_row(const DecodeRows& rows, Value* i, ExprEmitter* score, ExprEmitter* keep,
+                             ExprEmitter* weight) {
   auto& ir = b_.ir;
   const DType type = l_.dtype;
   const int64_t lanes = l_.lanes;
-  if (score || keep) {
+  if (score || keep || weight) {
     Value* row = b_.add(rows.first_row, i);
     Value* q = ir.CreateUDiv(row, b_.i64(spec_.head_group));
     Value* h = b_.add(rows.h, b_.sub(row, b_.mul(q, b_.i64(spec_.head_group))));
-    for (ExprEmitter* emitter : {score, keep})
+    for (ExprEmitter* emitter : {score, keep, weight})
       if (emitter) {
         emitter->set_axis(Axis::h, h);
         emitter->set_axis(Axis::q, q);
@@ -95,7 +101,13 @@ void DecodeWeights::emit_row(const DecodeRows& rows, Value* i, ExprEmitter* scor
   sum = b_.loop_nonempty(b_.i64(0), rows.keys, lanes, {sum}, [&](Value* column, const Values& carried) {
     Value* slot = b_.element_pointer(type, scores, column);
     Value* p = math::exp2(b_, ir.CreateFSub(b_.load_vector(type, slot, lanes), subtract));
-    b_.store_vector(type, p, slot);
+    Value* used = p;
+    if (weight) {
+      Value* inside = b_.lane_mask(b_.sub(rows.keys, column), lanes);
+      used = ir.CreateFMul(p, b_.splat(weight->emit(b_.add(rows.kv, column), nullptr, inside), lanes));
+      used = ir.CreateSelect(inside, used, b_.constant(type, 0, lanes));
+    }
+    b_.store_vector(type, used, slot);
     return Values{ir.CreateFAdd(carried[0], p)};
   })[0];
   b_.store_vector(type, sum, sum_slot);

@@ -24,7 +24,7 @@ class DecodeWeights {
   void call(llvm::Value* scratch, const DecodeRows& rows);
 
  private:
-  void emit_row(const DecodeRows& rows, llvm::Value* i, ExprEmitter* score, ExprEmitter* keep);
+  void emit_row(const DecodeRows& rows, llvm::Value* i, ExprEmitter* score, ExprEmitter* keep, ExprEmitter* weight);
   llvm::Value* scratch(int64_t start, llvm::Value* offset);
   bool softmax() const { return spec_.normaliser == Normaliser::softmax; }
 

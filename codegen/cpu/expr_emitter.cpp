@@ -46,6 +46,8 @@ void ExprEmitter::set_axis(Axis axis, Value* value) {
   impl_->known |= bit(axis);
 }
 
+void ExprEmitter::promise_aligned() { impl_->builder.promise_aligned(); }
+
 void ExprEmitter::hoist() { impl_->walker.hoist(impl_->known); }
 
 Value* ExprEmitter::emit(Value* vary_base, Value* score, Value* mask) {

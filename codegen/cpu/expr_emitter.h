@@ -36,6 +36,8 @@ class ExprEmitter {
   /// `value` is i64, not negative. Not for the varying axis unless lanes == 1.
   void set_axis(Axis axis, llvm::Value* value);
   void hoist();
+  /// Every vary_base will be a multiple of 4; random numbers are then cheaper.
+  void promise_aligned();
 
   /// The root for positions vary_base + lane, as <lanes x value_type(root)> (a scalar for 1 lane): i1 for bool.
   /// `vary_base` may be null when nothing depends on the axis or it was set, `score` (in value_type of the score's

@@ -131,6 +131,7 @@ class Analyzer {
         if (not_negative) return {0, all_ones(std::max(a.high, b.high))};
         break;
       case Op::logical_not: return {-a.high - 1, -a.low - 1};
+      case Op::random_bits: return {0, UINT32_MAX};
       default: break;
     }
     const WideRange narrow = declared(DType::i32);

@@ -48,6 +48,7 @@ CmpInst::Predicate predicate(Op op) {
 
 LaneValue LaneBuilder::integer(ExprId id, Op op, const Operands& args) {
   auto& ir = b_.ir;
+  if (op == Op::random_bits) return random_bits(id, args);
   if (form(id) == LaneForm::affine) {
     Value* a = as_i64(arg_id(id, 0), args[0]);
     Value* b = args.size() > 1 ? as_i64(arg_id(id, 1), args[1]) : nullptr;
@@ -158,6 +159,7 @@ LaneValue LaneBuilder::compare_integer(ExprId id, Op op, const Operands& args) {
   if (uniform(id)) return {.scalar = ir.CreateICmp(p, args[0].scalar, args[1].scalar)};
   const ExprId left = arg_id(id, 0), right = arg_id(id, 1);
   if (form(id) == LaneForm::vector) {
+    if (Value* words = compare_random(p, left, right, args[0])) return {.vector = words};
     const unsigned bits = narrow(left) && narrow(right) ? 32 : 64;
     return {.vector = ir.CreateICmp(p, integers(left, args[0], bits), integers(right, args[1], bits))};
   }

@@ -31,11 +31,13 @@ LaneBuilder::LaneBuilder(LlvmBuilder& b, ArgsReader& args, const std::vector<Spe
 
 void LaneBuilder::set_axis(Axis axis, Value* value) {
   axes_[static_cast<size_t>(axis)] = value;
-  std::erase_if(row_base_, [&](const auto& entry) {
+  const auto stale = [&](const auto& entry) {
     for (ExprId arg : expr_[ExprId{entry.first}].args)
       if (uniform(arg) && (depends_[static_cast<size_t>(raw(arg))] & bit(axis))) return true;
     return false;
-  });
+  };
+  std::erase_if(row_base_, stale);
+  std::erase_if(random_rows_, stale);
 }
 
 void LaneBuilder::begin_emit(Value* vary_base, const ScoreLanes& scores, Value* mask) {
@@ -53,14 +55,20 @@ bool LaneBuilder::ready(ExprId id, uint32_t known) const {
 }
 
 void LaneBuilder::stage(ExprId id, const std::vector<std::optional<LaneValue>>& values) {
-  if (node(id).kind != ExprKind::load || form(id) != LaneForm::vector || row_base_.contains(raw(id))) return;
+  const bool random = node(id).kind == ExprKind::op && node(id).op == Op::random_bits;
+  if (form(id) != LaneForm::vector || (!random && node(id).kind != ExprKind::load)) return;
+  if (row_base_.contains(raw(id)) || random_rows_.contains(raw(id))) return;
+  if (random && !one_block_per_four_lanes(id)) return;
   std::vector<const LaneValue*> args;
   for (ExprId arg : node(id).args) {
     const auto& value = values[static_cast<size_t>(raw(arg))];
     if (uniform(arg) && !value) return;
     args.push_back(uniform(arg) ? &*value : nullptr);
   }
-  row_base_[raw(id)] = address(id, args);
+  if (random)
+    random_rows_[raw(id)] = random_row(args);
+  else
+    row_base_[raw(id)] = address(id, args);
 }
 
 LaneValue LaneBuilder::finish(ExprId id, const LaneValue& value) {

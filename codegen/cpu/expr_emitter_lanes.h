@@ -38,6 +38,7 @@ class LaneBuilder {
 
   // Where in the index space code is being emitted.
   void set_axis(Axis axis, llvm::Value* value);
+  void promise_aligned() { aligned_ = true; }
   void begin_emit(llvm::Value* vary_base, const ScoreLanes& scores, llvm::Value* mask);
   /// A root as emit() returns it.
   llvm::Value* result(ExprId id, const LaneValue& value);
@@ -98,6 +99,18 @@ class LaneBuilder {
   llvm::Value* divide_narrow(ExprId id, Op op, llvm::Value* a, llvm::Value* b);
   llvm::Value* wrap(ExprId id, llvm::Value* value);
 
+  // Random numbers, expr_emitter_random.cpp.
+  /// What random_bits needs of a row: counters but for kv, and the key of the first round.
+  struct RandomRow {
+    llvm::Value *counter, *key;
+  };
+  bool one_block_per_four_lanes(ExprId id) const;
+  LaneValue random_bits(ExprId id, const Operands& args);
+  RandomRow random_row(const std::vector<const LaneValue*>& args);
+  llvm::Value* random_blocks(const RandomRow& row, llvm::Value* kv);
+  llvm::Value* random_word(const std::vector<llvm::Value*>& args);
+  llvm::Value* compare_random(llvm::CmpInst::Predicate predicate, ExprId left, ExprId right, const LaneValue& value);
+
   // Loads, expr_emitter_loads.cpp. Offsets and strides are in elements.
   TensorInfo read_tensor(int tensor, ArgsReader& args);
   llvm::Value* clamp(llvm::Value* index, llvm::Value* limit);
@@ -126,6 +139,8 @@ class LaneBuilder {
   std::map<int, TensorInfo> tensor_info_;
   std::map<int32_t, llvm::Value*> dims_;      ///< by node
   std::map<int32_t, llvm::Value*> row_base_;  ///< gathers whose uniform indices were hoisted: the address
+  std::map<int32_t, RandomRow> random_rows_;  ///< random_bits whose uniform operands were hoisted
+  bool aligned_ = false;
   std::array<llvm::Value*, 16> axes_{};
   // One emit:
   llvm::Value *base_ = nullptr, *base32_ = nullptr, *mask_ = nullptr;

@@ -38,6 +38,8 @@ GenericTemplate::GenericTemplate(const TileProgram& program, const CpuSchedule& 
   scalar(end_, spec_.kv_range.end);
   if (!is_constant(spec_.kv_range.skip, 0)) scalar(skip_, spec_.kv_range.skip);
   if (spec_.sink) scalar(sink_, *spec_.sink);
+  if (spec_.weight_factor)
+    weight_.emplace(builder, args, spec_.tensors, *spec_.weight_factor, schedule.lanes, Axis::kv);
   const int64_t value_width = round_up(spec_.value_dim, lanes_);
   for (const TileValue& value : program.values) {
     switch (value.shape) {
@@ -76,7 +78,7 @@ void GenericTemplate::emit_item(Value* number) {
   if (spec_.logsumexp) lse_rows_ = resolve(*spec_.logsumexp);
 
   for (ExprEmitter* expr : {&score_, &keep_, &*end_}) enter_item(*expr);
-  for (auto* expr : {&keep_kv_, &begin_, &skip_, &sink_})
+  for (auto* expr : {&keep_kv_, &begin_, &skip_, &sink_, &weight_})
     if (*expr) enter_item(**expr);
 
   load_queries();
@@ -115,6 +117,7 @@ void GenericTemplate::emit_op(const TileInst& inst) {
     case TileOp::dot: return dot(inst);
     case TileOp::map_score: return map_score(inst);
     case TileOp::mask: return mask(inst);
+    case TileOp::map_weight: return map_weight(inst);
     case TileOp::row_max:
     case TileOp::row_sum: return row_reduce(inst);
     case TileOp::dot_value: return dot_value(inst);

@@ -40,6 +40,7 @@ class GenericTemplate {
   void row_reduce(const TileInst& inst);
   void map_score(const TileInst& inst);
   void mask(const TileInst& inst);
+  void map_weight(const TileInst& inst);
   void load_sink(const TileInst& inst);
   llvm::Value* pointer(const Tile& tile, llvm::Value* row, llvm::Value* column);
   llvm::Value* load(const Tile& tile, llvm::Value* row, llvm::Value* column, int64_t lanes);
@@ -78,6 +79,7 @@ class GenericTemplate {
   ItemDecoder items_;
   llvm::Value* kv_len_;
   ExprEmitter score_, keep_;                                        ///< lanes along kv
+  std::optional<ExprEmitter> weight_;                               ///< likewise
   std::optional<ExprEmitter> keep_kv_, begin_, end_, skip_, sink_;  ///< scalars; absent when trivial
 
   // Of the item being emitted.

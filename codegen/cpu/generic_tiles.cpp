@@ -122,6 +122,14 @@ void GenericTemplate::mask(const TileInst& inst) {
   });
 }
 
+void GenericTemplate::map_weight(const TileInst& inst) {
+  for_scores(*weight_, [&](Value* row, Value* column, Value* active) {
+    Value* factor = b_.splat(weight_->emit(b_.add(kv_begin_, column), nullptr, active), lanes_);
+    Value* weight = b_.ir.CreateFMul(load(tile(inst.a), row, column, lanes_), factor);
+    store(tile(inst.dst), row, column, b_.ir.CreateSelect(active, weight, b_.constant(type_, 0, lanes_)));
+  });
+}
+
 void GenericTemplate::for_scores(ExprEmitter& expr,
                                  const std::function<void(Value* row, Value* column, Value* active)>& body) {
   for_rows([&](Value* row) {

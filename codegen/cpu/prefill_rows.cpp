@@ -1,5 +1,6 @@
 #include "codegen/cpu/prefill_rows.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "codegen/cpu/vector_math.h"
@@ -19,6 +20,7 @@ struct RowPass::Row {
   Value* whole;
   ExprEmitter *score, *keep;  ///< null where there is nothing to do
   ExprEmitter* ahead;         ///< the score of the next strip's row, when it streams a tensor from memory
+  ExprEmitter* weight;        ///< null when weights are used as they are
   Value *max, *sum, *factor;  ///< this row's own
 };
 
@@ -35,7 +37,7 @@ RowPass::RowPass(LlvmBuilder& builder, const TileProgram& program, const Expr& s
 
   const ArgsLayout args_layout = tilewright::args_layout(spec_);
   std::optional<ArgsReader> args;
-  std::optional<ExprEmitter> score_emitter, keep_emitter, ahead_emitter;
+  std::optional<ExprEmitter> score_emitter, keep_emitter, ahead_emitter, weight_emitter;
   auto start = [&](std::optional<ExprEmitter>& emitter, const Expr& expr) {
     if (!args) args.emplace(b_, args_layout);
     emitter.emplace(b_, *args, spec_.tensors, expr, layout_.lanes, Axis::kv);
@@ -46,17 +48,22 @@ RowPass::RowPass(LlvmBuilder& builder, const TileProgram& program, const Expr& s
   if (!plain_score_) start(score_emitter, score);
   if (score_emitter && score_emitter->streams(Axis::q)) start(ahead_emitter, score);
   if (!spec_.keep.is_constant_true()) start(keep_emitter, spec_.keep);
+  if (spec_.weight_factor) {
+    start(weight_emitter, *spec_.weight_factor);
+    weight_emitter->promise_aligned();  // strips start at panels
+  }
   b_.loop_nonempty(b_.i64(0), strip.rows, 1, {}, [&](Value* row, const Values&) {
     auto used = [](std::optional<ExprEmitter>& emitter) { return emitter ? &*emitter : nullptr; };
-    emit_row(strip, row, used(score_emitter), used(keep_emitter), used(ahead_emitter));
+    emit_row(strip, row, used(score_emitter), used(keep_emitter), used(ahead_emitter), used(weight_emitter));
     return Values{};
   });
   b_.ret();
 }
 
-void RowPass::emit_row(const StripState& strip, Value* row, ExprEmitter* score, ExprEmitter* keep, ExprEmitter* ahead) {
+void RowPass::emit_row(const StripState& strip, Value* row, ExprEmitter* score, ExprEmitter* keep, ExprEmitter* ahead,
+                       ExprEmitter* weight) {
   Value* q = b_.add(strip.q, row);
-  for (ExprEmitter* emitter : {score, keep, ahead}) {
+  for (ExprEmitter* emitter : {score, keep, ahead, weight}) {
     if (!emitter) continue;
     emitter->set_axis(Axis::q, emitter == ahead ? b_.add(q, b_.i64(layout_.strip_rows)) : q);
     emitter->hoist();
@@ -73,6 +80,7 @@ void RowPass::emit_row(const StripState& strip, Value* row, ExprEmitter* score, 
                   score,
                   keep,
                   ahead,
+                  weight,
                   own(strip.max, 1),
                   own(strip.sum, layout_.lanes),
                   own(strip.factor, 1)};
@@ -143,10 +151,12 @@ void RowPass::softmax(const Row& row, Value* top) {
   const int64_t step = layout_.row_step * lanes;
   Values sums = b_.loop_nonempty(b_.i64(0), row.end, step, zeros, [&](Value* column, Values next) {
     for (size_t u = 0; u < count; ++u) {
-      Value* slot = b_.element_pointer(type, row.scores, b_.add(column, b_.i64(static_cast<int64_t>(u) * lanes)));
+      Value* at = b_.add(column, b_.i64(static_cast<int64_t>(u) * lanes));
+      Value* slot = b_.element_pointer(type, row.scores, at);
       Value* p = math::exp2(b_, b_.ir.CreateFSub(b_.load_vector(type, slot, lanes), subtract));
-      b_.store_vector(type, p, slot);
       next[u] = b_.ir.CreateFAdd(next[u], p);
+      if (row.weight) p = weighted(row, at, p);
+      b_.store_vector(type, p, slot);
     }
     return next;
   });
@@ -155,6 +165,17 @@ void RowPass::softmax(const Row& row, Value* top) {
   Value* factor = math::exp2(b_, b_.ir.CreateFSub(before, reference));
   b_.store(type, factor, row.factor);
   b_.store_vector(type, b_.fma(b_.load_vector(type, row.sum, lanes), b_.splat(factor, lanes), sums[0]), row.sum);
+}
+
+/// `p` times its factor, 0 where there is no column.
+Value* RowPass::weighted(const Row& row, Value* column, Value* p) {
+  const int64_t lanes = layout_.lanes;
+  const bool reads = std::ranges::any_of(spec_.weight_factor->nodes(), [](const ExprNode& node) {
+    return node.kind == ExprKind::load && !node.args.empty();
+  });
+  Value* inside = reads ? b_.lane_mask(b_.sub(row.columns, column), lanes) : nullptr;
+  p = b_.ir.CreateFMul(p, b_.splat(row.weight->emit(b_.add(row.kv, column), nullptr, inside), lanes));
+  return reads ? b_.ir.CreateSelect(inside, p, b_.constant(layout_.dtype, 0, lanes)) : p;
 }
 
 void RowPass::call(const StripState& s) {

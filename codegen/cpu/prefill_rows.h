@@ -33,11 +33,13 @@ class RowPass {
 
  private:
   struct Row;
-  void emit_row(const StripState& strip, llvm::Value* row, ExprEmitter* score, ExprEmitter* keep, ExprEmitter* ahead);
+  void emit_row(const StripState& strip, llvm::Value* row, ExprEmitter* score, ExprEmitter* keep, ExprEmitter* ahead,
+                ExprEmitter* weight);
   /// Scores of `count` vectors from `column` on, -inf (0 without softmax) where hidden; stored when they changed.
   Values visit(const Row& row, llvm::Value* column, int64_t count, bool whole);
   llvm::Value* maxima(const Row& row);
   void softmax(const Row& row, llvm::Value* top);
+  llvm::Value* weighted(const Row& row, llvm::Value* column, llvm::Value* p);
 
   LlvmBuilder& b_;
   const AttentionSpec& spec_;

@@ -43,6 +43,7 @@ std::variant<AttentionMatch, FusionNote> Attempt::run() {
   if (find_scores() && read_scores() && read_value()) {
     set_head_group();
     read_sink();
+    set_weight_factor();
     find_output();
     find_logsumexp();
   }
@@ -64,9 +65,18 @@ bool Attempt::find_scores() {
                          : "the attention weights are used more than once, so they have to exist in memory");
     return false;
   };
+  const std::vector<WeightChain> chains = weight_chains(facts_);
   while (id != weights_.softmax) {
     if (!used_once(id)) return false;
     const Node& node = graph_[id];
+    if (const int scaled = chains[GraphFacts::at(id)].scaled; weights_.softmax != kNoValue && scaled >= 0) {
+      note_factor(node, static_cast<size_t>(scaled), at);
+      const ValueId inner = node.operands[static_cast<size_t>(scaled)];
+      one_to_one_ = one_to_one_ && graph_.type(inner).shape == node.type.shape;
+      at = t_.operand_indices(inner, at);
+      id = inner;
+      continue;
+    }
     if (is_simple_view(node.op)) {
       one_to_one_ = one_to_one_ && (node.op == Op::transpose || node.op == Op::reshape);
       at = view_operand_indices(t_.math, graph_, node, at);
@@ -94,6 +104,28 @@ bool Attempt::find_scores() {
     rows_fixed = rows_fixed && !(depends(t_.pool, scores_at_[i]) & bit(Axis::kv));
   if (!rows_fixed) stop(id, "the product with V does not sum over exactly the axis that the softmax normalises");
   return rows_fixed;
+}
+
+void Attempt::note_factor(const Node& node, size_t i, const Indices& at) {
+  if (node.op == Op::select)
+    factors_.push_back({node.op, t_.read_operand(node, 0, at), i == 2});
+  else
+    factors_.push_back({node.op, t_.read_operand(node, 1 - i, at)});
+}
+
+void Attempt::set_weight_factor() {
+  if (factors_.empty()) return;
+  Expr& pool = t_.pool;
+  const ExprId zero = pool.constant(0, spec_.accumulate);
+  ExprId all = pool.constant(1, spec_.accumulate);
+  for (size_t i = factors_.size(); i-- > 0;) {
+    const WeightFactor& f = factors_[i];
+    if (f.op == Op::select)
+      all = pool.op(f.op, spec_.accumulate, {f.value, f.negated ? zero : all, f.negated ? all : zero});
+    else
+      all = pool.op(f.op, spec_.accumulate, {all, t_.cast(f.value, spec_.accumulate)});
+  }
+  spec_.weight_factor = simplify(extract(pool, all));
 }
 
 bool Attempt::read_scores() {

@@ -19,6 +19,9 @@ class Attempt {
   bool stopped();
 
   bool find_scores();  ///< walks from the product to the softmax
+  /// Notes what `node`, read at `at`, multiplies the weights of operand `i` with.
+  void note_factor(const Node& node, size_t i, const Indices& at);
+  void set_weight_factor();
   bool read_scores();  ///< the score, keep and the dots
   bool read_value();   ///< V
   void set_head_group();
@@ -45,6 +48,13 @@ class Attempt {
   ValueId scores_ = kNoValue;  ///< the softmax's operand, or the weights when nothing normalises
   Indices scores_at_;
   bool one_to_one_ = true;  ///< each row of the softmax is exactly one (b, h, q)
+  /// f(x) = x · value, x / value or (value ? x : 0), outermost first.
+  struct WeightFactor {
+    Op op;
+    ExprId value;
+    bool negated = false;  ///< select: x is the other arm
+  };
+  std::vector<WeightFactor> factors_;
   DotOperand value_;
   bool keys_depend_on_heads_ = false;
   AttentionMatch match_;

@@ -82,6 +82,7 @@ AttentionMatch Attempt::finish() {
   place_loads(spec_.score);
   place_loads(spec_.keep);
   if (spec_.sink) place_loads(*spec_.sink);
+  if (spec_.weight_factor) place_loads(*spec_.weight_factor);
   const size_t inputs = spec_.tensors.size();
   place(spec_.output.tensor);
   if (spec_.logsumexp) place(spec_.logsumexp->tensor);
@@ -93,6 +94,7 @@ AttentionMatch Attempt::finish() {
   spec_.score = with_tensors(spec_.score, moved);
   spec_.keep = with_tensors(spec_.keep, moved);
   if (spec_.sink) spec_.sink = with_tensors(*spec_.sink, moved);
+  if (spec_.weight_factor) spec_.weight_factor = with_tensors(*spec_.weight_factor, moved);
   match_.spec = std::move(spec_);
   return std::move(match_);
 }

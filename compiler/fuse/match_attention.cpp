@@ -50,16 +50,56 @@ struct ChainWalk {
   }
 };
 
+bool is_zero(const GraphFacts& facts, ValueId id) {
+  const Node& node = facts.graph[id];
+  return node.op == Op::constant && is_float(node.type.dtype) && node.attributes.literal.real == 0;
+}
+
 }  // namespace
+
+std::vector<WeightChain> weight_chains(const GraphFacts& facts) {
+  std::vector<WeightChain> chains;
+  std::vector<bool> plain;  // pointwise, index and view code over what lies in memory
+  for (size_t i = 0; i < facts.graph.nodes.size(); ++i) {
+    const Node& node = facts.graph.nodes[i];
+    const OpGroup group = info(node.op).group;
+    WeightChain chain;
+    const auto is_plain = [&](size_t k) { return plain[GraphFacts::at(node.operands[k])]; };
+    const auto softmax = [&](size_t k) { return chains[GraphFacts::at(node.operands[k])].softmax; };
+    const auto take = [&](size_t k) {
+      if (chain.softmax != kNoValue) return;
+      chain = {softmax(k), static_cast<int>(k)};
+      if (chain.softmax == kNoValue) chain = {};
+    };
+    bool all = group == OpGroup::leaf || group == OpGroup::pointwise || is_simple_view(node.op);
+    for (size_t k = 0; k < node.operands.size() && all; ++k) all = is_plain(k);
+    plain.push_back(all || facts.stored[i]);
+    if (facts.stored[i]) {
+      chains.push_back(chain);
+      continue;
+    }
+    if (node.op == Op::softmax) {
+      chain.softmax = ValueId{static_cast<int32_t>(i)};
+    } else if (is_simple_view(node.op) || is_float_cast(facts.graph, node)) {
+      chain.softmax = softmax(0);
+    } else if (node.op == Op::mul || node.op == Op::div) {
+      if (is_plain(1)) take(0);
+      if (is_plain(0) && node.op == Op::mul) take(1);
+    } else if (node.op == Op::select && is_plain(0)) {
+      if (is_zero(facts, node.operands[2])) take(1);
+      if (is_zero(facts, node.operands[1])) take(2);
+    }
+    chains.push_back(chain);
+  }
+  return chains;
+}
 
 std::optional<WeightsOperand> find_weights(const GraphFacts& facts, ValueId pv) {
   const Node& product = facts.graph[pv];
+  const std::vector<WeightChain> chains = weight_chains(facts);
   for (size_t i : {0u, 1u}) {
-    ValueId id = product.operands[i];
-    while (!facts.stored[GraphFacts::at(id)] &&
-           (is_simple_view(facts.graph[id].op) || is_float_cast(facts.graph, facts.graph[id])))
-      id = facts.graph[id].operands[0];
-    if (facts.graph[id].op == Op::softmax) return WeightsOperand{i, id};
+    if (const ValueId softmax = chains[GraphFacts::at(product.operands[i])].softmax; softmax != kNoValue)
+      return WeightsOperand{i, softmax};
   }
   for (size_t i : {0u, 1u}) {
     ChainWalk walk(facts);

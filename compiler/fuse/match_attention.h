@@ -21,8 +21,18 @@ struct AttentionMatch {
 /// What the product `pv` multiplies with V.
 struct WeightsOperand {
   size_t operand = 0;          ///< 0, or 1 when the product is transposed (Vᵀ · Pᵀ)
-  ValueId softmax = kNoValue;  ///< behind views and casts; kNoValue when nothing normalises
+  ValueId softmax = kNoValue;  ///< behind views, casts and factors; kNoValue when nothing normalises
 };
+
+/// For every value of the graph, what it is as weights.
+struct WeightChain {
+  ValueId softmax = kNoValue;  ///< the softmax behind views, float casts and factors
+  /// The operand passed on times a factor, by mul, div or a select with a literal 0 as the other arm; -1 where the node
+  /// is no such thing. A factor is computed from no product: products belong to scores.
+  int scaled = -1;
+};
+std::vector<WeightChain> weight_chains(const GraphFacts& facts);
+
 /// The operand of a product that is a softmax, or else one that is a nonlinear function of another product.
 std::optional<WeightsOperand> find_weights(const GraphFacts& facts, ValueId pv);
 

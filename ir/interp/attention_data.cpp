@@ -21,6 +21,10 @@ long double AttentionData::score(const Expr& expr, int64_t q, int64_t kv, long d
   return evaluate(expr, *dims_, tensors_, axes(q, kv, 0), dot);
 }
 
+long double AttentionData::weight_factor(int64_t q, int64_t kv) const {
+  return spec_->weight_factor ? evaluate(*spec_->weight_factor, *dims_, tensors_, axes(q, kv, 0), 0) : 1;
+}
+
 long double AttentionData::sink(int64_t q) const {
   return spec_->sink ? evaluate(*spec_->sink, *dims_, tensors_, axes(q, 0, 0), 0) : -HUGE_VALL;
 }

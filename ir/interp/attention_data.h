@@ -17,6 +17,8 @@ class AttentionData : public SpaceData {
     return values_[static_cast<size_t>(kv * spec_->value_dim + column)];
   }
   long double score(const Expr& expr, int64_t q, int64_t kv, long double dot) const;
+  /// 1 when there is none.
+  long double weight_factor(int64_t q, int64_t kv) const;
   /// -inf when there is none.
   long double sink(int64_t q) const;
   /// Block tests and ranges; `q_*` and `kv_*` are inclusive bounds.

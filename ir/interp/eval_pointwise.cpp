@@ -1,5 +1,6 @@
 // Elementwise ops, casts, selects, literals and loads.
 #include "ir/interp/evaluate.h"
+#include "ir/interp/philox.h"
 
 namespace tilewright::interp {
 namespace {
@@ -72,6 +73,21 @@ Value int_arithmetic(const NodeJob& job) {
   for_each_outer(sizes(in.grid), 1, in.pointers, [&](const int64_t* bases, const auto&) {
     const int64_t *a = first.row(bases[0]), *b = second.row(bases[binary ? 1 : 0]);
     for (int64_t i = 0; i < length; ++i) *out++ = apply_int(job.node().op, job.node().type.dtype, a[i], b[i]);
+  });
+  return result;
+}
+
+Value random_numbers(const NodeJob& job) {
+  int64_t* out = nullptr;
+  Value result = make_dense<int64_t>(job.grid, job.shape(), job.node().type.dtype, &out);
+  AlignedOperands in(job);
+  const int64_t length = last_size(in.grid);
+  std::vector<RowReader<int64_t>> readers;
+  for (size_t k = 0; k < job.operands.size(); ++k) readers.emplace_back(*job.operands[k], in.tables[k].back());
+  for_each_outer(sizes(in.grid), 1, in.pointers, [&](const int64_t* bases, const auto&) {
+    std::array<const int64_t*, 5> at{};
+    for (size_t k = 0; k < at.size(); ++k) at[k] = readers[k].row(bases[k]);
+    for (int64_t i = 0; i < length; ++i) *out++ = random_bits(at[0][i], at[1][i], at[2][i], at[3][i], at[4][i]);
   });
   return result;
 }
@@ -200,6 +216,7 @@ Value evaluate_pointwise(const NodeJob& job) {
   const Node& node = job.node();
   const bool from_float = is_float(job.operands[0]->dtype), to_float = is_float(node.type.dtype);
   if (node.op == Op::select) return to_float ? selection<Real>(job) : selection<int64_t>(job);
+  if (node.op == Op::random_bits) return random_numbers(job);
   if (is_comparison(node.op)) return from_float ? comparison<Real>(job) : comparison<int64_t>(job);
   if (node.op == Op::cast) {
     if (from_float && to_float) return job.naive ? conversion<Real, Real>(job) : alias(job);

@@ -1,5 +1,6 @@
-// mask_causal, mask_window, alibi and softcap, straight from their definitions (semantics 7, 8, 10, 11).
+// mask_causal, mask_window, alibi, softcap and dropout, straight from their definitions (semantics 7, 8, 10, 11, 13).
 #include "ir/interp/evaluate.h"
+#include "ir/interp/philox.h"
 
 namespace tilewright::interp {
 namespace {
@@ -47,6 +48,13 @@ std::vector<Real> slopes_of(const NodeJob& job, int64_t heads) {
   return slopes;
 }
 
+int64_t scalar(const Value& value) {
+  const int64_t first = 0;
+  int64_t out = 0;
+  read_integers(value, 0, &first, 1, &out);
+  return out;
+}
+
 bool visible(const Attributes& attributes, Op op, int64_t p, int64_t kv) {
   if (op == Op::mask_causal) return kv <= p;
   return (attributes.left < 0 || kv >= p - attributes.left) && (attributes.right < 0 || kv <= p + attributes.right);
@@ -56,6 +64,21 @@ template <class T, class Real>
 Real soften(Real s, double cap) {
   const T limit = static_cast<T>(cap);
   return static_cast<Real>(limit * std::tanh(static_cast<T>(s) / limit));
+}
+
+/// One row of weights with the random numbers of (seed, offset, bh, q) applied.
+template <class Real>
+void drop(const NodeJob& job, const Real* weights, int64_t bh, int64_t q, Real* out) {
+  const double rate = job.node().attributes.rate;
+  const int64_t seed = scalar(*job.operand(1)), offset = scalar(*job.operand(2));
+  const Real scale = rate < 1 ? static_cast<Real>(1 / (1 - rate)) : 0;
+  for (int64_t i = 0; i < job.grid.back().size(); ++i) {
+    const bool kept =
+        static_cast<double>(random_bits(seed, offset, bh, q, job.grid.back()[i])) >= std::floor(rate * 4294967296.0);
+    const Real value = job.in_float() ? static_cast<Real>(static_cast<float>(weights[i]) * static_cast<float>(scale))
+                                      : weights[i] * scale;
+    out[i] = kept ? value : 0;
+  }
 }
 
 }  // namespace
@@ -77,6 +100,14 @@ Value evaluate_sugar(const NodeJob& job) {
     const int64_t q = rank >= 2 ? job.grid[rank - 2][at[rank - 2]] : 0;
     const int64_t batch = rank >= 4 ? job.grid[0][at[0]] : 0;
     const int64_t head = rank >= 3 ? job.grid[rank - 3][at[rank - 3]] : 0;
+    if (node.op == Op::dropout) {
+      int64_t bh = 0;
+      for (size_t axis = 0; axis + 2 < rank; ++axis) bh = bh * job.shape()[axis] + job.grid[axis][at[axis]];
+      drop(job, s, bh, q, out);
+      round_row(job, out, length);
+      out += length;
+      return;
+    }
     const int64_t p = node.op == Op::softcap ? 0 : q + q_offset(job, node.op == Op::alibi ? 2 : 1, batch);
     for (int64_t i = 0; i < length; ++i) {
       const int64_t kv = job.grid.back()[i];

@@ -4,6 +4,7 @@
 
 #include "ir/interp.h"
 #include "ir/interp/number.h"
+#include "ir/interp/philox.h"
 #include "ir/interp/scalar_ops.h"
 
 namespace tilewright {
@@ -75,6 +76,10 @@ Number apply(const Expr& expr, const ExprNode& node, const Number* values) {
   const auto argument = [&](size_t i) { return values[raw(node.args[i])]; };
   const DType from = expr[node.args[0]].dtype;
   if (node.op == Op::select) return argument(0).integer ? argument(1) : argument(2);
+  if (node.op == Op::random_bits) {
+    const auto integer = [&](size_t i) { return argument(i).integer; };
+    return {0, interp::random_bits(integer(0), integer(1), integer(2), integer(3), integer(4))};
+  }
   const Number a = argument(0);
   const Number b = node.args.size() > 1 ? argument(1) : Number{};
   if (interp::is_comparison(node.op))

@@ -49,7 +49,7 @@ void mark_masks(PreparedGraph& prepared) {
       prepared.additive_mask[i] = all_of(prepared.additive_mask);
     } else if (node.op == Op::mul) {
       prepared.weights[i] = marked(prepared.weights, 0) || marked(prepared.weights, 1);
-    } else if (node.op == Op::div) {
+    } else if (node.op == Op::div || node.op == Op::dropout) {
       prepared.weights[i] = marked(prepared.weights, 0);
     }
   }

@@ -40,6 +40,11 @@ void attend(const AttentionSpec& spec, AttentionData& data, int64_t q) {
     weights[i] = kept[i] ? data.score(spec.score, q, kv, weights[i]) : 0;
   }
   const long double lse = spec.normaliser == Normaliser::softmax ? normalise(weights, kept, data.sink(q)) : 0;
+  for (int64_t kv = 0; spec.weight_factor && kv < data.kv_len; ++kv)
+    if (long double& weight = weights[static_cast<size_t>(kv)]; weight != 0) {
+      const long double factor = data.weight_factor(q, kv);
+      weight = factor == 0 ? 0 : weight * factor;
+    }
   for (int64_t column = 0; column < spec.value_dim; ++column) {
     long double sum = 0;
     for (int64_t kv = 0; kv < data.kv_len; ++kv)

@@ -121,6 +121,10 @@ class Machine {
       case TileOp::exp2_sub:
         return define(inst, tiles, block, [&](int64_t q, int64_t c) { return std::exp2(a(q, c) - b(q, c)); });
       case TileOp::mul: return define(inst, tiles, block, [&](int64_t q, int64_t c) { return a(q, c) * b(q, c); });
+      case TileOp::map_weight:
+        return define(inst, tiles, block, [&](int64_t q, int64_t c) {
+          return a(q, c) * data_.weight_factor(block.q_lo + q, block.kv_lo + c);
+        });
       case TileOp::add: return define(inst, tiles, block, [&](int64_t q, int64_t c) { return a(q, c) + b(q, c); });
       case TileOp::dot_value: return dot_value(inst, tiles, block);
       case TileOp::load_sink:

@@ -107,6 +107,24 @@ TEST(Decode, MasksAndScores) {
     }
 }
 
+TEST(Decode, Dropout) {
+  for (Mask mask : {Mask::none, Mask::window, Mask::everything})
+    for (DType dtype : {DType::f32, DType::f64, DType::bf16}) {
+      CaseOptions options = base();
+      options.dtype = dtype;
+      options.mask = mask;
+      options.dropout = true;
+      options.lse = true;
+      options.batch = options.heads = options.group = 2;
+      options.sq = 3;
+      options.sk = 103;
+      options.dqk = 8;
+      options.dv = 12;
+      check(options);
+      if (HasFailure()) return;
+    }
+}
+
 TEST(Decode, Layouts) {
   for (Arrangement arrangement : {Arrangement::bhsd, Arrangement::bshd, Arrangement::merged, Arrangement::packed})
     for (Layout layout : {Layout::contiguous, Layout::permuted, Layout::gapped, Layout::reversed})

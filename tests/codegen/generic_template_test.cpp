@@ -90,6 +90,19 @@ TEST(GenericTemplate, SinkLseSeveralDotsAndNoNormaliser) {
   run_generic({.sq = 17, .sk = 66, .score = Score::softcap, .normaliser = Normaliser::none});
 }
 
+TEST(GenericTemplate, Dropout) {
+  for (const Mask mask : {Mask::none, Mask::window, Mask::everything})
+    for (const DType dtype : {DType::f32, DType::f64})
+      run_generic({.dtype = dtype,
+                   .output = dtype,
+                   .batch = 2,
+                   .sq = 17,
+                   .sk = 66,
+                   .mask = mask,
+                   .lse = true,
+                   .dropout = true});
+}
+
 TEST(GenericTemplate, RandomCases) {
   std::mt19937_64 random(7);
   const auto pick = [&](int64_t lo, int64_t hi) {

@@ -139,9 +139,10 @@ std::string shape_text(const CaseOptions& o) {
 }  // namespace
 
 std::string CaseOptions::text() const {
-  return fmt::format("{}->{} {} mask {} score {} arrangement {} layout {} sink {} lse {} dots {} normaliser {}",
-                     to_string(dtype), to_string(output), shape_text(*this), int(mask), int(score), int(arrangement),
-                     int(layout), sink, lse, two_dots ? 2 : 1, int(normaliser));
+  return fmt::format(
+      "{}->{} {} mask {} score {} arrangement {} layout {} sink {} lse {} dropout {} dots {} normaliser {}",
+      to_string(dtype), to_string(output), shape_text(*this), int(mask), int(score), int(arrangement), int(layout),
+      sink, lse, dropout, two_dots ? 2 : 1, int(normaliser));
 }
 
 std::vector<TensorView> AttentionCase::views() const {
@@ -184,6 +185,15 @@ AttentionCase make_case(const CaseOptions& o, std::mt19937_64& random) {
     sink.set_root(root);
     spec.sink = sink;
   }
+  if (o.dropout) {
+    Make m;
+    const ExprId bh = m.op(Op::add, m.op(Op::mul, m.axis(Axis::b), m.i(o.heads)), m.axis(Axis::h));
+    const ExprId seed = m.e.load(b.tensor("seed", DType::i64, {}), DType::i64, {}, true);
+    const ExprId bits = m.e.op(Op::random_bits, DType::i64, {seed, m.i(77), bh, m.axis(Axis::q), m.axis(Axis::kv)});
+    const ExprId kept = m.test(Op::ge, bits, m.i(1288490188));
+    const DType t = spec.accumulate;
+    spec.weight_factor = m.done(m.e.op(Op::select, t, {kept, m.e.constant(1 / 0.7, t), m.e.constant(0, t)}));
+  }
   spec.output = b.operand("o", o.output, Axis::q, spec.q_len, o.heads, 1, o.dv, 0, true);
   if (o.lse) {
     Make batch, head, query;
@@ -208,6 +218,7 @@ AttentionCase make_case(const CaseOptions& o, std::mt19937_64& random) {
     for (int64_t i = 0; !t.output && i < tensor.size(); ++i) {
       double value = normal(random);
       if (t.name == "lengths") value = static_cast<double>(lengths[static_cast<size_t>(i)]);
+      if (t.name == "seed") value = static_cast<double>(random() >> 12);
       if (t.type.dtype == DType::boolean) value = random() % 3 ? 1 : 0;
       if (is_kv) {
         const int64_t batch = i / (tensor.size() / o.batch), kv = i / inner % shape[static_cast<size_t>(seq_axis)];

@@ -28,6 +28,7 @@ struct CaseOptions {
   Arrangement arrangement = Arrangement::bhsd;
   Layout layout = Layout::contiguous;
   bool sink = false, lse = false;
+  bool dropout = false;   ///< a weight_factor: 0 where random bits are below 0.3 · 2^32, else 1 / 0.7
   bool two_dots = false;  ///< a second term of head dim dqk / 2 + 1
   Normaliser normaliser = Normaliser::softmax;
   std::string text() const;

@@ -208,6 +208,11 @@ void check_case(const AttentionCase& test) {
         double sum = empty ? 0 : std::exp(sink - top);
         for (double& s : scores)
           if (softmax) sum += s = empty ? 0 : std::exp(s - top);
+        for (size_t i = 0; spec.weight_factor && i < kept.size(); ++i) {
+          kv = kept[i];
+          scores[i] *= static_cast<double>(evaluate(*spec.weight_factor, test.dims, views, axes, 0));
+        }
+        kv = 0;
         const double tolerance = exactness * largest_v * (arithmetic * (1 + largest_score / 8) + 4 * epsilon(out));
         const std::string where = fmt::format("b {} h {} q {}", b, h, q);
         for (d = 0; d < spec.value_dim; ++d) {
