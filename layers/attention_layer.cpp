@@ -32,10 +32,11 @@ Result<Done> AttentionLayer<T>::initialise(const AttentionShape& shape, const At
     if (!own) return own.error();
     engine_ = std::move(*own);
   }
-  auto forward = NamedKernel::compile(*engine_, build_attention_graph(request_), compile_options(), "forward");
+  auto forward = NamedKernel::compile(*engine_, make_training_graph(), compile_options(), "forward");
   if (!forward) return forward.error();
   forward_ = std::move(*forward);
   initialise_parameters();
+  gradients_.assign(parameters_.size(), T(0));
   if (config.positions == PositionalEncoding::rope) make_rope_tables();
   return Done{};
 }
@@ -109,17 +110,27 @@ Result<Tensor<T>> AttentionLayer<T>::forward(const TensorView& input) {
   if (auto ok = check_input("input", input); !ok) return ok.error();
   TensorsByName inputs = own_tensors();
   inputs["x"] = input;
-  auto shapes = forward_->result_shapes(inputs);
+  auto shapes = current().result_shapes(inputs);
   if (!shapes) return shapes.error();
-  std::map<std::string, Tensor<T>> results;
+  Tensor<T> y, weights;
+  ForwardState state;
   TensorsByName outputs;
   for (const NamedKernel::ResultShape& result : *shapes) {
-    Tensor<T>& tensor = results[result.name] = Tensor<T>(result.shape);
-    outputs[result.name] = tensor.view();
+    if (result.name == "y")
+      outputs[result.name] = (y = Tensor<T>(result.shape)).view();
+    else if (result.name == "attention_weights")
+      outputs[result.name] = (weights = Tensor<T>(result.shape)).view();
+    else
+      outputs[result.name] = (state.saved[result.name] = DenseTensor(result.type.dtype, result.shape)).view();
   }
-  if (auto done = forward_->run(inputs, outputs); !done) return done.error();
-  attention_weights_ = std::move(results["attention_weights"]);
-  return std::move(results["y"]);
+  if (auto done = current().run(inputs, outputs); !done) return done.error();
+  attention_weights_ = std::move(weights);
+  state_.reset();
+  if (!training_) return y;
+  state.input = Tensor<T>({input.shape[0], input.shape[1], input.shape[2]});
+  convert(input, state.input.view());
+  state_ = std::move(state);
+  return y;
 }
 
 template <class T>
@@ -127,6 +138,7 @@ Result<Done> AttentionLayer<T>::set_parameters(std::span<const T> values) {
   if (values.size() != parameters_.size())
     return invalid("{} parameters were given, but the layer has {}", values.size(), parameters_.size());
   std::copy(values.begin(), values.end(), parameters_.begin());
+  state_.reset();
   return Done{};
 }
 
@@ -140,7 +152,9 @@ LayerDiagnostics AttentionLayer<T>::diagnostics() const {
       embedding_dim(), head_count(), head_dimension(), kv_head_count(), to_string(activation()), to_string(c.positions),
       c.positions == PositionalEncoding::rope ? fmt::format(" {}", to_string(c.rope_layout)) : "",
       c.causal ? ", causal" : "");
-  out.kernels.push_back(forward_->diagnostics());
+  for (const auto* kernel : {&forward_, &inference_, &backward_})
+    if (*kernel) out.kernels.push_back((*kernel)->diagnostics());
+  if (!no_training_.empty()) out.notes.push_back("no training: " + no_training_);
   if (c.return_attention_weights && !materialise_)
     out.notes.push_back("the attention weights are returned, so that scores are materialised and nothing is fused");
   if (!c.tiles.empty() && forward_->diagnostics().stats.fused_attentions == 0)
@@ -154,6 +168,8 @@ LayerDiagnostics AttentionLayer<T>::diagnostics() const {
 
 template <class T>
 void AttentionLayer<T>::reset_state() {
+  state_.reset();
+  zero_gradients();
   attention_weights_ = {};
 }
 
@@ -185,6 +201,7 @@ Result<Done> AttentionLayer<T>::load(const std::string& path) {
     if (std::none_of(slots_.begin(), slots_.end(), [&](const ParameterSlot& slot) { return slot.name == name; }))
       return invalid("{} holds '{}', which is no parameter of the layer", path, name);
   parameters_ = std::move(values);
+  state_.reset();
   return Done{};
 }
 

@@ -12,6 +12,7 @@
 #include <optional>
 #include <span>
 
+#include "compiler/gradient.h"
 #include "layers/attention_graph.h"
 #include "layers/named_kernel.h"
 #include "layers/tensor.h"
@@ -32,13 +33,26 @@ class AttentionLayer {
  public:
   /// [B,S,E] → [B,S,E], S at most the sequence length. Errors: another rank, width, dtype or a longer sequence.
   Result<Tensor<T>> forward(const TensorView& input);
+  /// Gradient of the last forward's input, given that of its output [B,S,E]; adds the parameters' to gradients().
+  /// Compiled at the first call. Errors: no forward in training since the parameters changed, another shape.
+  Result<Tensor<T>> backward(const TensorView& output_gradient);
+  /// Of all parameters, in their order; summed over the calls of backward() since the last update or zero_gradients().
+  std::span<const T> gradients() const { return gradients_; }
+  void zero_gradients();
+  /// parameters −= learning_rate · gradients, then zero_gradients(). Errors: no gradients yet, a rate that is not
+  /// finite.
+  Result<Done> update_parameters(T learning_rate);
+  bool supports_training() const { return gradient_.has_value(); }
+  /// A layer begins in training: forward() drops and keeps what backward() needs. Errors: those of compiling.
+  Result<Done> set_training(bool training);
+  bool is_training() const { return training_; }
   /// Of the last forward: [B,H,S,S], empty unless the config returns them.
   const Tensor<T>& attention_weights() const { return attention_weights_; }
 
   int64_t parameter_count() const { return static_cast<int64_t>(parameters_.size()); }
   /// Weights and biases of query, key, value and output in this order, weights [out, in] row-major.
   std::span<const T> parameters() const { return parameters_; }
-  /// Errors: another length.
+  /// Errors: another length. What forward left for backward is forgotten.
   Result<Done> set_parameters(std::span<const T> values);
   const std::vector<ParameterSlot>& parameter_slots() const { return slots_; }
   std::span<const T> query_weights() const { return parameter(0); }
@@ -58,11 +72,13 @@ class AttentionLayer {
   int64_t kv_head_count() const { return config().kv_heads > 0 ? config().kv_heads : head_count(); }
   int64_t head_dimension() const { return embedding_dim() / head_count(); }
 
-  /// The graph that forward() runs, to the bit.
-  const Graph& export_computation_graph() const { return forward_->graph(); }
+  /// The graph that forward() runs in the present mode, to the bit; what it keeps for backward are further results.
+  const Graph& export_computation_graph() const { return current().graph(); }
+  /// The graph that backward() runs; null when the layer does not support training.
+  const Graph* backward_graph() const { return gradient_ ? &gradient_->backward : nullptr; }
   bool supports_jit_compilation() const { return true; }
   LayerDiagnostics diagnostics() const;
-  /// Forgets what forward left for backward, and the attention weights; parameters stay.
+  /// Forgets what forward left for backward, the gradients and the attention weights; parameters stay.
   void reset_state();
 
   /// Tensors by the names of parameter_slots(). Loading takes any float dtype; errors: a tensor that lacks, that the
@@ -76,6 +92,17 @@ class AttentionLayer {
                           bool materialise, const std::optional<Engine>& engine);
 
  private:
+  /// What a forward pass leaves for backward.
+  struct ForwardState {
+    Tensor<T> input;
+    std::map<std::string, DenseTensor> saved;
+  };
+
+  const NamedKernel& current() const { return !training_ && inference_ ? *inference_ : *forward_; }
+  NamedKernel& current() { return !training_ && inference_ ? *inference_ : *forward_; }
+  std::vector<std::string> wanted_gradients() const;
+  /// The forward graph of training, with gradient_ made beside it.
+  Graph make_training_graph();
   std::span<const T> parameter(size_t slot) const {
     return std::span(parameters_)
         .subspan(static_cast<size_t>(slots_[slot].offset), static_cast<size_t>(slots_[slot].count));
@@ -93,8 +120,16 @@ class AttentionLayer {
   std::vector<ParameterSlot> slots_;
   std::vector<T> parameters_;
   Tensor<T> cos_, sin_;  ///< [sequence_length, D/2] with RoPE
-  std::optional<NamedKernel> forward_;
+  bool training_ = true;
+  std::optional<Gradient> gradient_;
+  std::string no_training_;               ///< why there is no gradient
+  std::optional<NamedKernel> forward_;    ///< while training
+  std::optional<NamedKernel> inference_;  ///< only where its graph is another one
+  std::optional<NamedKernel> backward_;
   Tensor<T> attention_weights_;
+  std::vector<T> gradients_;
+  bool has_gradients_ = false;
+  std::optional<ForwardState> state_;
 };
 
 extern template class AttentionLayer<float>;

@@ -1,6 +1,8 @@
 // Tensor: dense row-major values that a layer returns. What it takes are views of anyone's memory.
 #pragma once
 
+#include <cstddef>
+#include <utility>
 #include <vector>
 
 #include "ir/tensor_view.h"
@@ -23,6 +25,19 @@ struct DTypeOf<uint8_t> {
 };
 template <class T>
 constexpr DType dtype_of = DTypeOf<T>::value;
+
+/// Dense row-major values of any dtype, zeros at first.
+struct DenseTensor {
+  DType dtype = DType::f32;
+  std::vector<int64_t> shape;
+  std::vector<std::byte> bytes;
+
+  DenseTensor() = default;
+  DenseTensor(DType type, std::vector<int64_t> sizes) : dtype(type), shape(std::move(sizes)) {
+    bytes.resize(static_cast<size_t>(TensorView::contiguous(nullptr, dtype, shape).element_count() * size_of(dtype)));
+  }
+  TensorView view() { return TensorView::contiguous(bytes.data(), dtype, shape); }
+};
 
 template <class T>
 struct Tensor {

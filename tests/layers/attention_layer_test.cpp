@@ -5,94 +5,19 @@
 #include <filesystem>
 
 #include "layers/safetensors.h"
+#include "tests/layers/layer_cases.h"
 #include "tests/layers/reference_layer.h"
-#include "tests/layers/run_graph.h"
 
 namespace tilewright {
 namespace {
 
+using testing::config_named;
+using testing::configs;
+using testing::doubles;
+using testing::input;
+using testing::kShape;
+using testing::make;
 using testing::test_engine;
-using testing::test_values;
-
-constexpr AttentionShape kShape{40, 24, 4};
-
-/// Every field of the config away from its default, one at a time, and the presets.
-std::vector<std::pair<std::string, AttentionConfig>> configs() {
-  std::vector<std::pair<std::string, AttentionConfig>> list = {
-      {"default", {}},
-      {"causal preset", AttentionConfig::causal_preset()},
-      {"memory efficient", AttentionConfig::memory_efficient()},
-      {"high performance", AttentionConfig::high_performance()}};
-  const auto with = [&](const std::string& name, auto change) {
-    AttentionConfig config;
-    change(config);
-    list.emplace_back(name, config);
-  };
-  using C = AttentionConfig;
-  with("kv_heads", [](C& c) { c.kv_heads = 2; });
-  with("block_q", [](C& c) { c.tiles.block_q = 24; });
-  with("block_kv", [](C& c) { c.tiles.block_kv = 64; });
-  with("scale", [](C& c) { c.scale = 0.9; });
-  with("target", [](C& c) { c.target = CpuIsa::avx2; });
-  with("precision f64", [](C& c) { c.precision = DType::f64; });
-  with("precision f32", [](C& c) { c.precision = DType::f32; });
-  with("precision bf16", [](C& c) { c.precision = DType::bf16; });
-  with("weights", [](C& c) { c.return_attention_weights = true; });
-  with("rope", [](C& c) { c.positions = PositionalEncoding::rope; });
-  with("rope interleaved", [](C& c) {
-    c.positions = PositionalEncoding::rope;
-    c.rope_layout = RopeLayout::interleaved;
-  });
-  with("rope base", [](C& c) {
-    c.positions = PositionalEncoding::rope;
-    c.rope_base = 50;
-  });
-  with("alibi", [](C& c) { c.positions = PositionalEncoding::alibi; });
-  with("seed", [](C& c) { c.seed = 2; });
-  with("many", [](C& c) {
-    c.kv_heads = 1;
-    c.causal = true;
-    c.positions = PositionalEncoding::rope;
-    c.return_attention_weights = true;
-    c.scale = 0.3;
-  });
-  return list;
-}
-
-const AttentionConfig& config_named(const std::string& name) {
-  static const auto kConfigs = configs();
-  for (const auto& [candidate, config] : kConfigs)
-    if (candidate == name) return config;
-  ADD_FAILURE() << name;
-  return kConfigs[0].second;
-}
-
-template <class Layer>
-Layer make(const AttentionConfig& config, Activation activation = Activation::identity,
-           const AttentionShape& shape = kShape) {
-  auto layer = Layer::create(shape, config, activation, test_engine());
-  EXPECT_TRUE(layer) << (layer ? "" : to_string(layer.error()));
-  // Biases start at 0; here they count.
-  const auto count = static_cast<size_t>(layer->parameter_count());
-  using T = std::remove_cvref_t<decltype(layer->parameters()[0])>;
-  std::vector<T> values(layer->parameters().begin(), layer->parameters().end());
-  const std::vector<T> noise = test_values<T>(count, 0.7);
-  for (size_t i = 0; i < count; ++i) values[i] += noise[i] / 8;
-  EXPECT_TRUE(layer->set_parameters(values));
-  return std::move(*layer);
-}
-
-template <class T>
-Tensor<T> input(int64_t batch = 2, int64_t length = 33, int64_t width = kShape.embedding_dim) {
-  Tensor<T> x({batch, length, width});
-  x.values = test_values<T>(x.values.size(), 0.3);
-  return x;
-}
-
-template <class T>
-std::vector<double> doubles(std::span<const T> values) {
-  return {values.begin(), values.end()};
-}
 
 template <class Layer>
 double worst_error(Layer& layer, const Tensor<float>& x, const Tensor<float>& y) {
@@ -189,9 +114,12 @@ Tensor<float> run_exported(const FlashAttentionLayer<float>& layer, const Tensor
         inputs.push_back(TensorView::contiguous(const_cast<float*>(layer.parameters().data()) + slot.offset, DType::f32,
                                                 slot.shape));
   }
-  Tensor<float> y(x.shape), weights({x.shape[0], layer.head_count(), x.shape[1], x.shape[1]});
+  Tensor<float> y(x.shape);
+  std::vector<DenseTensor> others;  // attention weights, and what is kept for backward
   std::vector<TensorView> outputs = {y.view()};
-  if (layer.config().return_attention_weights) outputs.push_back(weights.view());
+  const auto shapes = kernel->result_shapes(*kernel->bind(inputs));
+  for (size_t i = 1; i < graph->results.size(); ++i)
+    outputs.push_back(others.emplace_back(graph->type(graph->results[i]).dtype, (*shapes)[i]).view());
   const auto done = kernel->run(inputs, outputs);
   EXPECT_TRUE(done) << (done ? "" : to_string(done.error()));
   return y;
@@ -206,6 +134,10 @@ TEST(AttentionLayer, ExportedTextIsTheLayerToTheBit) {
     EXPECT_EQ(std::memcmp(y->values.data(), run_exported(layer, x).values.data(), 4 * y->values.size()), 0);
   };
   for (const auto& [name, config] : configs()) check(name, make<FlashAttentionLayer<float>>(config));
+  auto inference = make<FlashAttentionLayer<float>>(config_named("high performance"));
+  ASSERT_TRUE(inference.set_training(false));
+  EXPECT_EQ(inference.export_computation_graph().results.size(), 1u);
+  check("inference", std::move(inference));
   for (const Activation activation : {Activation::gelu, Activation::softmax})
     check(std::string(to_string(activation)), make<FlashAttentionLayer<float>>({}, activation));
 }
@@ -228,7 +160,6 @@ TEST(AttentionLayer, EveryFieldChangesTheKernelOrTheResult) {
   const std::string plain = fingerprint({}), rope = fingerprint(config_named("rope"));
   for (const auto& [name, config] : configs()) {
     const bool same_as_default = name == "default" || name == "precision f32" ||  // the layer's own type
-                                 name == "high performance" ||                    // differs in backward
                                  (name == "target" && test_engine().target().isa == CpuIsa::avx2);
     EXPECT_EQ(fingerprint(config) == plain, same_as_default) << name;
   }
