@@ -23,6 +23,28 @@ Expr constant_dim(const Dim& dim) {
   return expr;
 }
 
+/// kv_range.end of all queries together where data decides it (the filled part of a cache): what lies behind it may be
+/// memory that nobody wrote. Empty otherwise.
+Expr attended_length(const ScoreSpace& spec) {
+  Expr out;
+  std::vector<ExprId> moved;
+  bool from_data = false;
+  for (const ExprNode& node : spec.kv_range.end.nodes()) {
+    ExprNode copy = node;
+    for (ExprId& arg : copy.args) arg = moved[static_cast<size_t>(raw(arg))];
+    from_data = from_data || node.kind == ExprKind::load;
+    if (node.kind == ExprKind::index && node.axis == Axis::q_lo)
+      moved.push_back(out.constant_int(0, DType::i64));
+    else if (node.kind == ExprKind::index && node.axis == Axis::q_hi)
+      moved.push_back(out.dim(spec.q_len - 1));
+    else
+      moved.push_back(out.add(std::move(copy)));
+  }
+  if (!from_data) return {};
+  out.set_root(moved[static_cast<size_t>(raw(spec.kv_range.end.root()))]);
+  return out;
+}
+
 }  // namespace
 
 void analyze_mask(ScoreSpace& spec) {
@@ -48,6 +70,15 @@ void analyze_mask(ScoreSpace& spec) {
   const Expr zero = constant_dim(0), all = constant_dim(spec.kv_len);
   spec.kv_range.begin = hull.begin ? bounded(out.take(*hull.begin), zero) : zero;
   spec.kv_range.end = hull.end ? bounded(out.take(*hull.end), all) : all;
+  if (const Expr length = attended_length(spec); !length.empty()) {
+    Expr hidden = spec.keep_kv;
+    const ExprId inside =
+        hidden.op(Op::lt, DType::boolean, {hidden.index(Axis::kv), hidden.import(length)});
+    hidden.set_root(spec.keep_kv.is_constant_true()
+                        ? inside
+                        : hidden.op(Op::logical_and, DType::boolean, {spec.keep_kv.root(), inside}));
+    spec.keep_kv = simplify(hidden.pruned(), extents);
+  }
 }
 
 }  // namespace tilewright

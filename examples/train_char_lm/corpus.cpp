@@ -1,4 +1,4 @@
-#include "corpus.h"
+#include "examples/train_char_lm/corpus.h"
 
 #include <algorithm>
 #include <filesystem>

@@ -1,4 +1,4 @@
-#include "curve.h"
+#include "examples/train_char_lm/curve.h"
 
 #include <fmt/core.h>
 

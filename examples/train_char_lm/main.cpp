@@ -1,5 +1,6 @@
-// Trains a character model on the licences that every Debian ships, with attention compiled forward and backward, beside
-// the same run with materialised attention; measures both at growing lengths; then generates text with a KV cache.
+// Trains a character model on the licences that every Debian ships, with attention compiled forward and backward,
+// beside the same run with materialised attention; measures both at growing lengths; then generates text with a KV
+// cache.
 //
 //   train_char_lm [--steps N] [--text PATH] [--svg FILE]
 #include <fmt/core.h>
@@ -13,9 +14,9 @@
 #include <cstring>
 #include <random>
 
-#include "corpus.h"
-#include "curve.h"
-#include "trainer.h"
+#include "examples/train_char_lm/corpus.h"
+#include "examples/train_char_lm/curve.h"
+#include "examples/train_char_lm/trainer.h"
 
 namespace char_lm {
 namespace {
@@ -132,8 +133,8 @@ void generate(const Engine& engine, const Corpus& corpus, const ModelShape& shap
   NamedKernel kernel = expect(NamedKernel::compile(engine, generation_graph(shape), {}, "generate"));
   std::vector<Tensor<float>> caches;
   TensorsByName inputs = trainer.weight_views();
-  for (int64_t layer = 0; layer < shape.layers; ++layer)
-    for (const char* what : {"keys", "values"}) caches.emplace_back(std::vector<int64_t>{1, shape.kv_heads, kCapacity, shape.head_dim()});
+  for (int64_t i = 0; i < 2 * shape.layers; ++i)
+    caches.emplace_back(std::vector<int64_t>{1, shape.kv_heads, kCapacity, shape.head_dim()});
   for (int64_t layer = 0; layer < shape.layers; ++layer) {
     inputs[fmt::format("l{}.keys", layer)] = caches[static_cast<size_t>(2 * layer)].view();
     inputs[fmt::format("l{}.values", layer)] = caches[static_cast<size_t>(2 * layer + 1)].view();
@@ -168,7 +169,8 @@ void generate(const Engine& engine, const Corpus& corpus, const ModelShape& shap
 
 int run(const Arguments& arguments) {
   const Corpus corpus = Corpus::read(arguments.text);
-  if (corpus.size() < 8192) fail(fmt::format("{}: {} characters to read, at least 8192 are needed", arguments.text, corpus.size()));
+  if (corpus.size() < 8192)
+    fail(fmt::format("{}: {} characters to read, at least 8192 are needed", arguments.text, corpus.size()));
   ModelShape shape;
   shape.vocab = corpus.vocab();
   fmt::print("{}: {} characters, {} distinct; {} layers, E {}, {} heads on {} kv heads, B {}, S {}\n", arguments.text,
@@ -189,8 +191,9 @@ int run(const Arguments& arguments) {
   }
   constexpr double kEarlyBound = 1e-3, kLateBound = 0.1;
   const bool same = early <= kEarlyBound && late <= kLateBound;
-  fmt::print("\nlargest difference of the losses: {:.1e} in the first 20 steps (bound {:.0e}), {:.3f} after them (bound {})\n",
-             early, kEarlyBound, late, kLateBound);
+  fmt::print(
+      "\nlargest difference of the losses: {:.1e} in the first 20 steps (bound {:.0e}), {:.3f} after them (bound {})\n",
+      early, kEarlyBound, late, kLateBound);
   if (!write_svg(arguments.svg, "Training loss, nats per character", {slow, fast}))
     fail(fmt::format("{} cannot be written", arguments.svg));
   fmt::print("loss curve: {}\n", arguments.svg);

@@ -1,4 +1,4 @@
-#include "model.h"
+#include "examples/train_char_lm/model.h"
 
 #include <cmath>
 #include <map>
@@ -43,8 +43,7 @@ class Decoder {
     for (int64_t layer = 0; layer < shape_.layers; ++layer) {
       x = g.binary(Op::add, x, attend(rms_norm(g, x, weight(layer, "attention_norm")), layer));
       const ValueId h = rms_norm(g, x, weight(layer, "hidden_norm"));
-      x = g.binary(Op::add, x,
-                   swiglu(g, h, weight(layer, "gate"), weight(layer, "up"), weight(layer, "down")));
+      x = g.binary(Op::add, x, swiglu(g, h, weight(layer, "gate"), weight(layer, "up"), weight(layer, "down")));
       x = g.named(x, "x" + std::to_string(layer + 1));
     }
     return rms_norm(g, x, weights_.at("norm"));
@@ -119,8 +118,7 @@ Graph training_graph(const ModelShape& shape) {
   const ValueId logits = d.logits(d.hidden_states(tokens, B));
   const ValueId is_target =
       g.binary(Op::eq, g.index(2, {1, 1, shape.vocab}, DType::i32), g.reshape(targets, {B, S, 1}));
-  const ValueId picked =
-      g.reduce(Op::reduce_sum, g.select(is_target, logits, g.constant(0, DType::f32)), 2, false);
+  const ValueId picked = g.reduce(Op::reduce_sum, g.select(is_target, logits, g.constant(0, DType::f32)), 2, false);
   const ValueId loss = g.binary(Op::sub, g.logsumexp(logits, 2, false), picked);
   g.result(g.named(g.reduce(Op::reduce_mean, g.reduce(Op::reduce_mean, loss, 1, false), 0, false), "loss"));
   return g.take();

@@ -1,4 +1,4 @@
-#include "trainer.h"
+#include "examples/train_char_lm/trainer.h"
 
 #include <cmath>
 #include <random>
@@ -53,7 +53,8 @@ void Trainer::initialise(uint64_t seed) {
   int64_t at = 0;
   for (const Weight& weight : layout_) {
     // Gaussians whose products keep the scale of what they multiply; norms start as ones.
-    const double deviation = weight.name == "embedding" ? 0.05 : std::sqrt(0.5 / static_cast<double>(weight.shape.back()));
+    const double deviation =
+        weight.name == "embedding" ? 0.05 : std::sqrt(0.5 / static_cast<double>(weight.shape.back()));
     std::normal_distribution<double> gaussian(0, deviation);
     for (int64_t i = 0; i < weight.size(); ++i)
       weights_[static_cast<size_t>(at + i)] = weight.is_norm() ? 1.0f : static_cast<float>(gaussian(random));
@@ -66,8 +67,8 @@ void Trainer::initialise(uint64_t seed) {
   sin_ = cos_;
   for (int64_t position = 0; position < shape_.positions; ++position)
     for (int64_t d = 0; d < half; ++d) {
-      const double angle = static_cast<double>(position) *
-                           std::pow(10000.0, -static_cast<double>(d) / static_cast<double>(half));
+      const double angle =
+          static_cast<double>(position) * std::pow(10000.0, -static_cast<double>(d) / static_cast<double>(half));
       cos_.values[static_cast<size_t>(position * half + d)] = static_cast<float>(std::cos(angle));
       sin_.values[static_cast<size_t>(position * half + d)] = static_cast<float>(std::sin(angle));
     }

@@ -8,7 +8,7 @@
 
 #include "layers/named_kernel.h"
 #include "layers/tensor.h"
-#include "model.h"
+#include "examples/train_char_lm/model.h"
 
 namespace char_lm {
 

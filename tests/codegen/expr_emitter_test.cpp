@@ -36,7 +36,7 @@ TEST(ExprEmitter, RandomBits) {
       if (consumer == 3) bits = test(Op::gt, -1);
       if (consumer == 4) bits = binary(e, Op::shr, bits, i64(e, 9));
       e.set_root(bits);
-      check(scene, 0, true);
+      check_scene(scene, 0, true);
       if (HasFatalFailure() || HasFailure()) FAIL() << "shape " << shape << " consumer " << consumer;
     }
 }

@@ -102,6 +102,8 @@ graph @all(%q: f32[B,8,Sq,64], inout %k: f32[B,8,Sk,64], %t: i32[B,Sk], %m: bool
   %p2 = softmax %y6, axis=3, sink=0 : f32[B,8,Sq,Sk]
   %lse = logsumexp %y6, axis=3, keepdims=false, sink=%h : f32[B,8,Sq]
   %lse1 = logsumexp %y6, axis=3 : f32[B,8,Sq,1]
+  %sc = scatter_add %h, 0 : f32[8]
+  %up = update %q, %q, 0, axis=2 : f32[B,8,Sq,64]
   %o = matmul %p, %k : f32[B,8,Sq,64]
   return %o, %lse
 }

@@ -16,12 +16,6 @@
 namespace tilewright::testing {
 namespace {
 
-Expr axis(Axis a) {
-  Expr e;
-  e.set_root(e.index(a));
-  return e;
-}
-
 struct Builder {
   const BackwardOptions& o;
   BackwardCase c;
