@@ -58,6 +58,23 @@ class Cli : public ::testing::Test {
   static std::string write_graph() { return TILEWRIGHT_SOURCE_DIR "/examples/variants/02_causal.attn"; }
 };
 
+TEST_F(Cli, GradientPrintsGraphsThatVerify) {
+  const std::string forward = (folder_ / "f.attn").string(), backward = (folder_ / "b.attn").string();
+  const Outcome files =
+      run("gradient " + graph_ + " --wrt v,q --out-forward " + forward + " --out-backward " + backward);
+  EXPECT_EQ(files.code, 0) << files.err;
+  EXPECT_EQ(run("verify " + forward).code, 0);
+  EXPECT_EQ(run("verify " + backward).code, 0);
+  EXPECT_NE(files.out.find(read(backward)), std::string::npos);
+  EXPECT_NE(read(backward).find("return %d_v, %d_q"), std::string::npos);
+  const Json json = Json::parse(run("gradient --json --recompute " + graph_).out);
+  EXPECT_EQ(json["saved"], Json::array());
+  EXPECT_EQ(json["backward"].get<std::string>().substr(0, 5), "graph");
+  const Outcome wrong = run("gradient " + graph_ + " --wrt w");
+  EXPECT_EQ(wrong.code, 2);
+  EXPECT_NE(wrong.err.find("%w"), std::string::npos) << wrong.err;
+}
+
 TEST_F(Cli, VerifyTellsGoodFromBad) {
   EXPECT_EQ(run("verify " + graph_).code, 0);
   const std::string bad =

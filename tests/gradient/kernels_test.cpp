@@ -1,5 +1,5 @@
-// Backward graphs compiled and run by every template and ISA, judged by the accuracy rule against the f64 oracle of the
-// backward graph, on what the forward really saves.
+// Backward graphs compiled one op a step and run, judged by the accuracy rule against the f64 oracle of the backward
+// graph, on what the forward really saves.
 #include <gtest/gtest.h>
 
 #include "ir/text.h"
@@ -19,6 +19,10 @@ void run_kernels(GradientCase& test) {
     TestTensor& to = check.input(backward[backward.params[i]].name);
     for (int64_t k = 0; k < to.size(); ++k) to.set(k, test.backward_inputs[i].get(k));
   }
+  check.materialise = true;
+  check.variants = {};
+  for (const KernelVariant& variant : kernel_variants())  // no template is involved; AVX2 now and then
+    if (!variant.force_generic && (check.variants.empty() || test.seed % 4 == 0)) check.variants.push_back(variant);
   check.run();
 }
 
@@ -27,11 +31,11 @@ class VariantKernels : public ::testing::TestWithParam<Variant> {};
 TEST_P(VariantKernels, MatchTheOracle) {
   const bool fixed = GetParam().number == 20 || GetParam().number == 26;
   for (Numbers numbers : {Numbers::f32, Numbers::bf16_cast}) {
-    if (numbers != Numbers::f32 && (GetParam().number % 3 != 0 || fixed)) continue;
+    if (numbers != Numbers::f32 && (GetParam().number % 5 != 0 || fixed)) continue;
     SCOPED_TRACE(to_string(numbers));
     GradientCase test;
     test.graph = respell(GetParam().graph, numbers, fixed ? 64 : 16, fixed ? 64 : GetParam().number == 24 ? 128 : 16);
-    test.dims = bind_sizes(test.graph, {"ragged", 2, 19, 37});
+    test.dims = bind_sizes(test.graph, {"ragged", 2, 9, 21});
     test.seed = static_cast<uint64_t>(GetParam().number);
     std::mt19937_64 random(test.seed);
     test.inputs = variant_inputs(test.graph, test.dims, random, Hidden::finite);

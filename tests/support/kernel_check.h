@@ -43,6 +43,7 @@ class KernelCheck {
   void expect_outputs(std::span<const TensorView> found);
   bool accepts(std::span<const TensorView> found);
 
+  bool materialise = false;  ///< one op a step, nothing fused
   AccuracyOptions accuracy;
   RunOptions run_options;
   Layout output_layout = Layout::gapped;
