@@ -60,6 +60,11 @@ Graph build_attention_graph(const AttentionGraphRequest& request) {
   form.causal = config.causal;
   form.alibi = config.positions == PositionalEncoding::alibi;
   form.operands = config.precision;
+  form.dropout = config.dropout;
+  if (config.dropout > 0) {
+    form.seed = g.param("seed", {DType::i64, {}});
+    form.draw = g.param("offset", {DType::i64, {}});
+  }
   const AttentionValues values = attention(g, q, k, v, form);
   g.named(values.output, "heads");
   const ValueId y = activate(g, project("output", merge_heads(g, values.output)), request.activation);

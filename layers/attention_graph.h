@@ -19,8 +19,9 @@ struct ParameterSlot {
 /// Weights [out, in] and biases [out] of query, key, value and output, in this order, one after another.
 std::vector<ParameterSlot> parameter_slots(const AttentionShape& shape, const AttentionConfig& config);
 
-/// Params: x [B,S,E], the slots by name, cos and sin [sequence_length, D/2] with RoPE.
-/// Results: y [B,S,E], then attention_weights [B,H,S,S] when the config returns them. x, y and weights are of `dtype`.
+/// Params: x [B,S,E], the slots by name, cos and sin [sequence_length, D/2] with RoPE, seed and offset (i64 scalars)
+/// with dropout. Results: y [B,S,E], then attention_weights [B,H,S,S] when the config returns them. x, y and weights
+/// are of `dtype`.
 struct AttentionGraphRequest {
   AttentionShape shape;
   AttentionConfig config;

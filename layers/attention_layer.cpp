@@ -21,9 +21,9 @@ Result<Done> AttentionLayer<T>::initialise(const AttentionShape& shape, const At
                                            Activation activation, bool materialise,
                                            const std::optional<Engine>& engine) {
   if (auto ok = check(shape, config); !ok) return ok;
-  if (config.dropout > 0) return unsupported("dropout {} is not compiled yet", config.dropout);
   request_ = {shape, config, activation, dtype_of<T>};
   materialise_ = materialise;
+  seed_ = static_cast<int64_t>(config.seed);
   slots_ = tilewright::parameter_slots(shape, config);
   if (engine) {
     engine_ = engine;
@@ -86,6 +86,8 @@ TensorsByName AttentionLayer<T>::own_tensors() const {
         TensorView::contiguous(const_cast<T*>(parameters_.data()) + slot.offset, dtype_of<T>, slot.shape);
   tensors["cos"] = cos_.view();
   tensors["sin"] = sin_.view();
+  tensors["seed"] = TensorView::contiguous(const_cast<int64_t*>(&seed_), DType::i64, {});
+  tensors["offset"] = TensorView::contiguous(const_cast<int64_t*>(&offset_), DType::i64, {});
   return tensors;
 }
 
@@ -110,6 +112,8 @@ Result<Tensor<T>> AttentionLayer<T>::forward(const TensorView& input) {
   if (auto ok = check_input("input", input); !ok) return ok.error();
   TensorsByName inputs = own_tensors();
   inputs["x"] = input;
+  int64_t draw = offset_ + 1;  // every forward pass drops others; backward drops what the last one did
+  inputs["offset"] = TensorView::contiguous(&draw, DType::i64, {});
   auto shapes = current().result_shapes(inputs);
   if (!shapes) return shapes.error();
   Tensor<T> y, weights;
@@ -125,6 +129,7 @@ Result<Tensor<T>> AttentionLayer<T>::forward(const TensorView& input) {
   }
   if (auto done = current().run(inputs, outputs); !done) return done.error();
   attention_weights_ = std::move(weights);
+  offset_ = draw;
   state_.reset();
   if (!training_) return y;
   state.input = Tensor<T>({input.shape[0], input.shape[1], input.shape[2]});

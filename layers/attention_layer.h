@@ -119,7 +119,8 @@ class AttentionLayer {
   std::optional<Engine> engine_;
   std::vector<ParameterSlot> slots_;
   std::vector<T> parameters_;
-  Tensor<T> cos_, sin_;  ///< [sequence_length, D/2] with RoPE
+  Tensor<T> cos_, sin_;             ///< [sequence_length, D/2] with RoPE
+  int64_t seed_ = 0, offset_ = -1;  ///< of dropout's random bits; the offset counts forward passes from 0
   bool training_ = true;
   std::optional<Gradient> gradient_;
   std::string no_training_;               ///< why there is no gradient

@@ -71,7 +71,6 @@ template <class T>
 Result<FlashAttention<T>> FlashAttention<T>::create(const FlashAttentionOptions& options,
                                                     const std::optional<Engine>& engine) {
   if (!(options.dropout >= 0 && options.dropout <= 1)) return invalid("dropout is {}, outside [0, 1]", options.dropout);
-  if (options.dropout > 0) return unsupported("dropout {} is not compiled yet", options.dropout);
   if (!(options.temperature > 0) || !std::isfinite(options.temperature))
     return invalid("the temperature is {}; it must be above 0 and finite", options.temperature);
   if (options.scale && !std::isfinite(*options.scale))
@@ -85,7 +84,7 @@ Result<FlashAttention<T>> FlashAttention<T>::create(const FlashAttentionOptions&
 }
 
 template <class T>
-Result<NamedKernel> FlashAttention<T>::compile(const TensorsByName& inputs, bool flash) const {
+Result<NamedKernel> FlashAttention<T>::compile(const TensorsByName& inputs, bool flash, double dropout) const {
   const TensorView &q = inputs.at("q"), &k = inputs.at("k"), &v = inputs.at("v");
   const Dim batch = Dim::named("B"), queries = Dim::named("Sq"), keys = Dim::named("Sk");
   GraphBuilder g("attention");
@@ -101,6 +100,11 @@ Result<NamedKernel> FlashAttention<T>::compile(const TensorsByName& inputs, bool
     form.mask = g.param(kMask, broadcast_type(mask->second, scores));
   if (const auto bias = inputs.find(kBias); bias != inputs.end())
     form.bias = g.param(kBias, broadcast_type(bias->second, scores));
+  form.dropout = dropout;
+  if (dropout > 0) {
+    form.seed = g.param("seed", {DType::i64, {}});
+    form.draw = g.param("offset", {DType::i64, {}});
+  }
   g.result(g.named(tilewright::attention(g, gq, gk, gv, form).output, "o"));
   CompileOptions options;
   options.materialise = !flash;
@@ -121,11 +125,15 @@ Result<Tensor<T>> FlashAttention<T>::run(const TensorView& q, const TensorView& 
   };
   if (auto ok = take(kMask, masks.mask, DType::boolean); !ok) return ok.error();
   if (auto ok = take(kBias, masks.bias, dtype_of<T>); !ok) return ok.error();
-  auto kernel = compile(inputs, flash);
+  auto kernel = compile(inputs, flash, present_dropout());
   if (!kernel) return kernel.error();
+  auto seed = static_cast<int64_t>(options_.seed);
+  inputs["seed"] = TensorView::contiguous(&seed, DType::i64, {});
+  inputs["offset"] = TensorView::contiguous(&calls_, DType::i64, {});
   Tensor<T> out({q.shape[0], q.shape[1], q.shape[2], v.shape[3]});
   if (auto done = kernel->run(inputs, {{"o", out.view()}}); !done) return done.error();
   diagnostics_ = kernel->diagnostics();
+  ++calls_;
   return out;
 }
 
@@ -216,7 +224,7 @@ Result<AttentionMemory> FlashAttention<T>::memory_estimate(int64_t n, int64_t he
   const TensorsByName inputs = {{"q", any}, {"k", any}, {"v", any}};
   AttentionMemory out;
   for (const bool flash : {false, true}) {
-    const auto kernel = compile(inputs, flash);
+    const auto kernel = compile(inputs, flash, present_dropout());
     if (!kernel) return kernel.error();
     const auto memory =
         kernel->kernel().memory_estimate({{"B", 1}, {"Sq", n}, {"Sk", n}}, engine_.executor()->workers());

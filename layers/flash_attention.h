@@ -17,6 +17,7 @@ struct FlashAttentionOptions {
   double temperature = 1;       ///< divides the scores; above 0
   std::optional<double> scale;  ///< on Q·Kᵀ; nullopt = 1/√D
   ScheduleOverride tiles;       ///< block sizes of queries and keys
+  uint64_t seed = 1;            ///< of dropout
 };
 
 /// Right-aligned to [B,H,Sq,Sk], each axis 1 or in full; semantics 15.
@@ -68,6 +69,8 @@ class FlashAttention {
   Result<AttentionMemory> memory_estimate(int64_t n, int64_t heads = 8, int64_t head_dim = 64);
 
   const FlashAttentionOptions& options() const { return options_; }
+  /// Dropout is for training, in which an object begins; call n (from 0) draws the bits of (seed, n).
+  void set_training(bool training) { training_ = training; }
   /// Of the kernel that ran last; nothing before the first run.
   const std::optional<KernelDiagnostics>& diagnostics() const { return diagnostics_; }
 
@@ -75,10 +78,13 @@ class FlashAttention {
   FlashAttention(FlashAttentionOptions options, Engine engine) : options_(options), engine_(std::move(engine)) {}
   Result<Tensor<T>> run(const TensorView& q, const TensorView& k, const TensorView& v, const AttentionMasks& masks,
                         bool flash);
-  Result<NamedKernel> compile(const TensorsByName& inputs, bool flash) const;
+  Result<NamedKernel> compile(const TensorsByName& inputs, bool flash, double dropout) const;
+  double present_dropout() const { return training_ ? options_.dropout : 0; }
 
   FlashAttentionOptions options_;
   Engine engine_;
+  bool training_ = true;
+  int64_t calls_ = 0;
   std::optional<KernelDiagnostics> diagnostics_;
 };
 

@@ -146,7 +146,8 @@ AttentionValues attention(GraphBuilder& g, ValueId q, ValueId k, ValueId v, cons
   if (form.causal) s = g.mask_causal(s, form.align, form.offset);
   if (form.mask != kNoValue) s = g.select(form.mask, s, literal(g, -std::numeric_limits<double>::infinity(), s));
   const ValueId p = g.softmax(s, 3);
-  const ValueId o = g.matmul(cast_to(g, p, read_as), operand(v));
+  const ValueId kept = form.dropout > 0 ? g.dropout(p, form.seed, form.draw, form.dropout) : p;
+  const ValueId o = g.matmul(cast_to(g, kept, read_as), operand(v));
   return {cast_to(g, o, dtype), p};
 }
 

@@ -54,16 +54,18 @@ struct AttentionForm {
   ValueId slopes = kNoValue;  ///< of ALiBi, [H]; without them the published ones
   ValueId bias = kNoValue;    ///< added to the scores, broadcasts to [B,H,Sq,Sk]
   ValueId mask = kNoValue;    ///< bool, true = attend, broadcasts to [B,H,Sq,Sk]
+  double dropout = 0;         ///< of the weights after the softmax; needs the two i64 scalars (semantics 13)
+  ValueId seed = kNoValue, draw = kNoValue;  ///< seed and offset of the random bits
   /// What the products read: q, k, v and the weights are cast to it, and the scores are computed in its accumulation
   /// type. nullopt: q's own dtype.
   std::optional<DType> operands;
 };
 struct AttentionValues {
   ValueId output = kNoValue;   ///< [B,H,Sq,Dv] in q's dtype
-  ValueId weights = kNoValue;  ///< [B,H,Sq,Sk] after the softmax
+  ValueId weights = kNoValue;  ///< [B,H,Sq,Sk] after the softmax, before dropout
 };
 /// Attention of q [B,H,Sq,D], k [B,G,Sk,D], v [B,G,Sk,Dv]; H must be a multiple of G. Order as in semantics 1: scale,
-/// ALiBi, bias, masks, softmax.
+/// ALiBi, bias, masks, softmax, dropout.
 AttentionValues attention(GraphBuilder& g, ValueId q, ValueId k, ValueId v, const AttentionForm& form);
 
 }  // namespace tilewright

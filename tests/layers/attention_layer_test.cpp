@@ -103,12 +103,16 @@ Tensor<float> run_exported(const FlashAttentionLayer<float>& layer, const Tensor
       cos.values[p * half + i] = static_cast<float>(std::cos(angle));
       sin.values[p * half + i] = static_cast<float>(std::sin(angle));
     }
+  auto seed = static_cast<int64_t>(layer.config().seed);
+  int64_t draw = 0;  // of the first forward pass
   std::vector<TensorView> inputs;
   for (const ValueId id : graph->params) {
     const std::string& name = (*graph)[id].name;
     if (name == "x") inputs.push_back(x.view());
     if (name == "cos") inputs.push_back(cos.view());
     if (name == "sin") inputs.push_back(sin.view());
+    if (name == "seed") inputs.push_back(TensorView::contiguous(&seed, DType::i64, {}));
+    if (name == "offset") inputs.push_back(TensorView::contiguous(&draw, DType::i64, {}));
     for (const ParameterSlot& slot : layer.parameter_slots())
       if (slot.name == name)
         inputs.push_back(TensorView::contiguous(const_cast<float*>(layer.parameters().data()) + slot.offset, DType::f32,
@@ -165,6 +169,23 @@ TEST(AttentionLayer, EveryFieldChangesTheKernelOrTheResult) {
   }
   EXPECT_NE(fingerprint(config_named("rope interleaved")), rope);
   EXPECT_NE(fingerprint(config_named("rope base")), rope);
+}
+
+TEST(AttentionLayer, DropoutDrawsAnewAndIsForTraining) {
+  auto layer = make<FlashAttentionLayer<float>>(config_named("dropout"));
+  auto again = make<FlashAttentionLayer<float>>(config_named("dropout"));
+  auto plain = make<FlashAttentionLayer<float>>({});
+  const Tensor<float> x = input<float>();
+  const auto first = layer.forward(x.view()), second = layer.forward(x.view());
+  ASSERT_TRUE(first && second);
+  EXPECT_NE(first->values, second->values);
+  EXPECT_EQ(again.forward(x.view())->values, first->values);
+  const AttentionGraphRequest request{kShape, layer.config(), layer.activation(), DType::f32};
+  const auto expected = testing::reference_layer(request, doubles(layer.parameters()),
+                                                 doubles(std::span<const float>(x.values)), 2, 33, 1);
+  for (size_t i = 0; i < expected.y.size(); ++i) ASSERT_NEAR(second->values[i], expected.y[i], 3e-6);
+  ASSERT_TRUE(layer.set_training(false));
+  EXPECT_EQ(layer.forward(x.view())->values, plain.forward(x.view())->values);
 }
 
 TEST(AttentionLayer, DiagnosticsSayWhatCompiled) {

@@ -141,6 +141,21 @@ TEST(FlashAttention, SelfAndCross) {
   EXPECT_EQ(attention.diagnostics()->stats.fused_attentions, 0);
 }
 
+TEST(FlashAttention, DropoutIsTheSameOnBothPathsAndForTraining) {
+  const auto x = tensor<double>({2, 2, 9, 4}, 0.1);
+  auto flash = make({.dropout = 0.5, .flash = true}), naive = make({.dropout = 0.5, .flash = false});
+  const auto first = flash.self_attention(x.view());
+  ASSERT_TRUE(first) << to_string(first.error());
+  expect_near(*naive.self_attention(x.view()), first->values);
+  const auto second = flash.self_attention(x.view());
+  EXPECT_NE(second->values, first->values);
+  expect_near(*naive.self_attention(x.view()), second->values);
+  auto other = make({.dropout = 0.5, .seed = 2});
+  EXPECT_NE(other.self_attention(x.view())->values, first->values);
+  flash.set_training(false);
+  expect_near(*flash.self_attention(x.view()), reference(x, x, x, 0.5, false, {}));
+}
+
 TEST(FlashAttention, BlockSizesAreUsedAndShown) {
   auto attention = make({.tiles = {24, 40}});
   const auto x = tensor<double>({1, 2, 50, 4}, 0.1);

@@ -24,6 +24,8 @@ inline std::vector<std::pair<std::string, AttentionConfig>> configs() {
   with("kv_heads", [](C& c) { c.kv_heads = 2; });
   with("block_q", [](C& c) { c.tiles.block_q = 24; });
   with("block_kv", [](C& c) { c.tiles.block_kv = 64; });
+  with("dropout", [](C& c) { c.dropout = 0.4; });
+  with("all dropped", [](C& c) { c.dropout = 1; });
   with("scale", [](C& c) { c.scale = 0.9; });
   with("target", [](C& c) { c.target = CpuIsa::avx2; });
   with("precision f64", [](C& c) { c.precision = DType::f64; });
@@ -47,6 +49,7 @@ inline std::vector<std::pair<std::string, AttentionConfig>> configs() {
     c.positions = PositionalEncoding::rope;
     c.return_attention_weights = true;
     c.scale = 0.3;
+    c.dropout = 0.2;
   });
   return list;
 }

@@ -1,6 +1,7 @@
 // An attention layer as loops in double, written from its definition: the judge of both layers.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -18,6 +19,22 @@ inline double reference_slope(int64_t head, int64_t heads) {
   while (2 * power <= heads) power *= 2;
   const double h = static_cast<double>(head < power ? head + 1 : 2 * (head - power) + 1);
   return std::exp2(-8.0 * h / static_cast<double>(head < power ? power : 2 * power));
+}
+
+/// Semantics 13: whether weight (b·H + h, q, kv) is kept in the given draw.
+inline bool reference_keeps(double rate, uint64_t seed, int64_t draw, int64_t bh, int64_t q, int64_t kv) {
+  uint32_t key[2] = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
+  uint32_t x[4] = {static_cast<uint32_t>(kv / 4), static_cast<uint32_t>(q), static_cast<uint32_t>(bh),
+                   static_cast<uint32_t>(draw)};
+  for (int round = 0; round < 10; ++round) {  // Philox4x32-10
+    const uint64_t a = uint64_t{0xD2511F53} * x[0], b = uint64_t{0xCD9E8D57} * x[2];
+    const uint32_t next[4] = {static_cast<uint32_t>(b >> 32) ^ x[1] ^ key[0], static_cast<uint32_t>(b),
+                              static_cast<uint32_t>(a >> 32) ^ x[3] ^ key[1], static_cast<uint32_t>(a)};
+    std::copy(next, next + 4, x);
+    key[0] += 0x9E3779B9;
+    key[1] += 0xBB67AE85;
+  }
+  return x[kv % 4] >= static_cast<uint64_t>(std::floor(rate * 0x1p32));
 }
 
 inline void reference_activation(Activation activation, std::vector<double>& row) {
@@ -38,7 +55,7 @@ inline void reference_activation(Activation activation, std::vector<double>& row
 }
 
 inline ReferenceResult reference_layer(const AttentionGraphRequest& request, const std::vector<double>& parameters,
-                                       const std::vector<double>& x, int64_t batch, int64_t length) {
+                                       const std::vector<double>& x, int64_t batch, int64_t length, int64_t draw = 0) {
   const auto& [shape, config, activation, dtype] = request;
   const int64_t width = shape.embedding_dim, heads = shape.head_count, d = width / heads;
   const int64_t kv_heads = config.kv_heads ? config.kv_heads : heads;
@@ -95,7 +112,10 @@ inline ReferenceResult reference_layer(const AttentionGraphRequest& request, con
         }
         for (int64_t j = 0; j < length; ++j) {
           p[j] /= sum;
-          for (int64_t c = 0; c < d; ++c) merged[h * d + c] += p[j] * v[j][g * d + c];
+          const double rate = config.dropout;
+          const bool keeps = rate == 0 || (rate < 1 && reference_keeps(rate, config.seed, draw, b * heads + h, i, j));
+          const double weight = keeps ? p[j] / (1 - rate) : 0;
+          for (int64_t c = 0; c < d; ++c) merged[h * d + c] += weight * v[j][g * d + c];
         }
       }
       std::vector<double> y = project(6, merged.data(), width);
