@@ -57,7 +57,7 @@ TEST(Dropout, KeepsWhereTheBitsReachTheThreshold) {
   for (int64_t i = 0; i < 1200; ++i) {
     const int64_t kv = i % 40, q = i / 40 % 5, bh = i / 200;
     const bool kept = random_bits(99, 4, bh, q, kv) >= int64_t{1} << 30;
-    ASSERT_EQ(found[static_cast<size_t>(i)], kept ? 1 / 0.75L : 0) << i;
+    ASSERT_EQ(static_cast<double>(found[static_cast<size_t>(i)]), kept ? 1 / 0.75 : 0) << i;
   }
 }
 

@@ -98,6 +98,8 @@ graph @all(%q: f32[B,8,Sq,64], inout %k: f32[B,8,Sk,64], %t: i32[B,Sk], %m: bool
   %y4 = alibi %y3, slopes=%h, align=top_left : f32[B,8,Sq,Sk]
   %y5 = alibi %y4, q_offset=%off : f32[B,8,Sq,Sk]
   %y6 = softcap %y5, cap=50 : f32[B,8,Sq,Sk]
+  %rb = random_bits 7, -1, 0, %i, %j : i64[1,1,Sq,Sk]
+  %y7 = dropout %y6, seed=12, offset=0, rate=0.1 : f32[B,8,Sq,Sk]
   %p = softmax %y6, axis=3, sink=%h : f32[B,8,Sq,Sk]
   %p2 = softmax %y6, axis=3, sink=0 : f32[B,8,Sq,Sk]
   %lse = logsumexp %y6, axis=3, keepdims=false, sink=%h : f32[B,8,Sq]

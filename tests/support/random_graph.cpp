@@ -168,14 +168,27 @@ class Generator {
     lse_ = parts_.b.logsumexp(s, axis, parts_.chance(0.5), sink);
   }
 
+  ValueId dropped(ValueId weights) {
+    parts_.spellings.insert("weights: dropout");
+    const auto scalar = [&](const std::string& name, int64_t low, int64_t high) {
+      return parts_.param(name, {DType::i64, {}}, {Fill::Kind::integer_between, 1, low, high});
+    };
+    const ValueId seed = scalar("seed", -(int64_t{1} << 50), int64_t{1} << 50);
+    return parts_.b.dropout(weights, seed, scalar("offset", 0, 1000), 0.05 * static_cast<double>(result_.seed % 20));
+  }
+
   void finish(ValueId weights, ValueId value) {
     auto& b = parts_.b;
+    // Drawn from the seed itself, so that the other choices stay as they were.
+    const uint64_t dropout = result_.seed * 0x9E3779B97F4A7C15u >> 60;
+    if (dropout == 0) weights = dropped(weights);
     if (dtype_ != accumulate_) {
       if (parts_.pick("p", {"cast down", "value cast up"}) == 0)
         weights = b.cast(weights, dtype_);
       else
         value = b.cast(value, accumulate_);
     }
+    if (dropout == 1) weights = dropped(weights);
     ValueId out = b.matmul(weights, value);
     if (dtype_ != accumulate_ && parts_.chance(0.8)) out = b.cast(out, dtype_);
     if (split_heads_) out = b.reshape(out, {batch_, heads_, q_len_, value_dim_});
