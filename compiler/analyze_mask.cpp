@@ -72,8 +72,7 @@ void analyze_mask(ScoreSpace& spec) {
   spec.kv_range.end = hull.end ? bounded(out.take(*hull.end), all) : all;
   if (const Expr length = attended_length(spec); !length.empty()) {
     Expr hidden = spec.keep_kv;
-    const ExprId inside =
-        hidden.op(Op::lt, DType::boolean, {hidden.index(Axis::kv), hidden.import(length)});
+    const ExprId inside = hidden.op(Op::lt, DType::boolean, {hidden.index(Axis::kv), hidden.import(length)});
     hidden.set_root(spec.keep_kv.is_constant_true()
                         ? inside
                         : hidden.op(Op::logical_and, DType::boolean, {spec.keep_kv.root(), inside}));

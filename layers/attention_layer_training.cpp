@@ -98,11 +98,12 @@ Result<Done> AttentionLayer<T>::update_parameters(T learning_rate) {
 }
 
 // The class is instantiated beside its other members.
-#define TILEWRIGHT_INSTANTIATE(T)                                            \
-  template Graph AttentionLayer<T>::make_training_graph();                   \
-  template Result<Done> AttentionLayer<T>::set_training(bool);               \
-  template Result<Tensor<T>> AttentionLayer<T>::backward(const TensorView&); \
-  template void AttentionLayer<T>::zero_gradients();                         \
+#define TILEWRIGHT_INSTANTIATE(T)                                                \
+  template std::vector<std::string> AttentionLayer<T>::wanted_gradients() const; \
+  template Graph AttentionLayer<T>::make_training_graph();                       \
+  template Result<Done> AttentionLayer<T>::set_training(bool);                   \
+  template Result<Tensor<T>> AttentionLayer<T>::backward(const TensorView&);     \
+  template void AttentionLayer<T>::zero_gradients();                             \
   template Result<Done> AttentionLayer<T>::update_parameters(T);
 TILEWRIGHT_INSTANTIATE(float)
 TILEWRIGHT_INSTANTIATE(double)
