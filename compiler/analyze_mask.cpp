@@ -23,25 +23,25 @@ Expr constant_dim(const Dim& dim) {
   return expr;
 }
 
-/// kv_range.end of all queries together where data decides it (the filled part of a cache): what lies behind it may be
-/// memory that nobody wrote. Empty otherwise.
-Expr attended_length(const ScoreSpace& spec) {
+/// `end` of a block's keys, for all queries together, where data decides it (the filled part of a cache): what lies
+/// behind it may be memory that nobody wrote. Empty where only sizes do.
+Expr attended_length(const Expr& end, const Dim& q_len) {
   Expr out;
   std::vector<ExprId> moved;
   bool from_data = false;
-  for (const ExprNode& node : spec.kv_range.end.nodes()) {
+  for (const ExprNode& node : end.nodes()) {
     ExprNode copy = node;
     for (ExprId& arg : copy.args) arg = moved[static_cast<size_t>(raw(arg))];
     from_data = from_data || node.kind == ExprKind::load;
     if (node.kind == ExprKind::index && node.axis == Axis::q_lo)
       moved.push_back(out.constant_int(0, DType::i64));
     else if (node.kind == ExprKind::index && node.axis == Axis::q_hi)
-      moved.push_back(out.dim(spec.q_len - 1));
+      moved.push_back(out.dim(q_len - 1));
     else
       moved.push_back(out.add(std::move(copy)));
   }
   if (!from_data) return {};
-  out.set_root(moved[static_cast<size_t>(raw(spec.kv_range.end.root()))]);
+  out.set_root(moved[static_cast<size_t>(raw(end.root()))]);
   return out;
 }
 
@@ -54,10 +54,10 @@ void analyze_mask(ScoreSpace& spec) {
   SimplifyingBuilder in(extents);
   const ExprId keep = in.import(spec.keep, spec.keep.root());
 
-  ExprId keep_kv = in.boolean(true);
+  ExprId keep_kv = in.boolean(true), by_query = in.boolean(true);
   for (const auto& [id, wanted] : conjuncts(in, keep)) {
-    if (in.depends(id) & bit(Axis::q)) continue;
-    keep_kv = in.op(Op::logical_and, {keep_kv, wanted ? id : in.op(Op::logical_not, {id})});
+    ExprId& part = in.depends(id) & bit(Axis::q) ? by_query : keep_kv;
+    part = in.op(Op::logical_and, {part, wanted ? id : in.op(Op::logical_not, {id})});
   }
   spec.keep_kv = in.take(keep_kv);
 
@@ -70,14 +70,16 @@ void analyze_mask(ScoreSpace& spec) {
   const Expr zero = constant_dim(0), all = constant_dim(spec.kv_len);
   spec.kv_range.begin = hull.begin ? bounded(out.take(*hull.begin), zero) : zero;
   spec.kv_range.end = hull.end ? bounded(out.take(*hull.end), all) : all;
-  if (const Expr length = attended_length(spec); !length.empty()) {
-    Expr hidden = spec.keep_kv;
-    const ExprId inside = hidden.op(Op::lt, DType::boolean, {hidden.index(Axis::kv), hidden.import(length)});
-    hidden.set_root(spec.keep_kv.is_constant_true()
-                        ? inside
-                        : hidden.op(Op::logical_and, DType::boolean, {spec.keep_kv.root(), inside}));
-    spec.keep_kv = simplify(hidden.pruned(), extents);
-  }
+
+  const Hull moving = BoundsAnalyzer(in, out, blocks, spec.kv_len).hull(by_query, true);
+  const Expr length = moving.end ? attended_length(out.take(*moving.end), spec.q_len) : Expr();
+  if (length.empty()) return;
+  Expr hidden = spec.keep_kv;
+  const ExprId inside = hidden.op(Op::lt, DType::boolean, {hidden.index(Axis::kv), hidden.import(length)});
+  hidden.set_root(spec.keep_kv.is_constant_true()
+                      ? inside
+                      : hidden.op(Op::logical_and, DType::boolean, {spec.keep_kv.root(), inside}));
+  spec.keep_kv = simplify(hidden.pruned(), extents);
 }
 
 }  // namespace tilewright
