@@ -82,7 +82,7 @@ Result<Done> Trainer::prepare_results(const NamedKernel& kernel, const TensorsBy
   for (const auto& result : *shapes) {
     if (outputs.contains(result.name)) continue;
     Tensor<float>& tensor = saved_[result.name];
-    if (tensor.shape != result.shape) tensor = Tensor<float>(result.shape);
+    if (tensor.values.empty() || tensor.shape != result.shape) tensor = Tensor<float>(result.shape);
     outputs[result.name] = tensor.view();
   }
   return Done{};

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "compiler/passes.h"
 #include "ir/text.h"
@@ -18,6 +19,8 @@ void expect_close(const OracleTensor& expected, const OracleTensor& actual, cons
   for (size_t i = 0; i < expected.values.size(); ++i) {
     const long double e = expected.values[i], a = actual.values[i];
     if ((std::isnan(e) && std::isnan(a)) || e == a) continue;
+    // The oracle's long double reaches farther than the f64 that steps are kept in.
+    if (std::abs(e) > std::numeric_limits<double>::max() && !std::isfinite(a)) continue;
     ASSERT_LE(std::abs(e - a), 1e-6L * (1 + std::abs(e))) << "element " << i << "\n" << context;
   }
 }
