@@ -43,6 +43,7 @@ class RowContext {
 
 Result<Done> speed_rows(const RowContext& context);
 Result<Done> thread_rows(const RowContext& context);
+Result<Done> backward_rows(const RowContext& context);
 Result<Done> mask_rows(const RowContext& context);
 Result<Done> modification_rows(const RowContext& context);
 Result<Done> decode_rows(const RowContext& context);

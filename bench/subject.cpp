@@ -38,29 +38,29 @@ double Subject::run(const std::shared_ptr<Executor>& executor, TimeOf clock, int
   return now(clock) - start;
 }
 
-size_t Subject::attention_step() const {
+size_t Subject::fused_step() const {
   const auto& steps = kernel_.program().steps;
   size_t step = 0;
-  while (step < steps.size() && !std::holds_alternative<AttentionStep>(steps[step].what)) ++step;
+  while (step < steps.size() && std::holds_alternative<LoopStep>(steps[step].what)) ++step;
   TW_CHECK(step < steps.size());
   return step;
 }
 
 const AttentionSpec& Subject::spec() const {
-  return std::get<AttentionStep>(kernel_.program().steps[attention_step()].what).spec;
+  return std::get<AttentionStep>(kernel_.program().steps[fused_step()].what).spec;
 }
 
 const CpuSchedule& Subject::schedule() const {
   const auto choices = kernel_.choices(dims_);
   TW_CHECK(choices.ok());
-  const size_t step = attention_step();
+  const size_t step = fused_step();
   return kernel_.stats().step_reports[step].schedules[(*choices)[step]];
 }
 
 CpuTemplate Subject::chosen() const { return schedule().kernel; }
 
 double Subject::visited() const {
-  const Step& step = kernel_.program().steps[attention_step()];
+  const Step& step = kernel_.program().steps[fused_step()];
   return count_visited(spec(), dims_, step_tensors(kernel_.program(), step, in_),
                        {schedule().strip_rows, schedule().block_kv, schedule().nr()});
 }
@@ -93,6 +93,7 @@ Graph attention_graph(const AttentionShape& shape, Scores scores) {
     case Scores::alibi: s = b.alibi(s, b.param("slope", {wide, {shape.heads}}), CausalAlign::bottom_right); break;
     case Scores::window: s = b.mask_window(s, 1023, 0, CausalAlign::bottom_right); break;
     case Scores::softcap: s = b.softcap(s, 50); break;
+    case Scores::bias: s = b.binary(Op::add, s, b.param("bias", {wide, {1, shape.heads, q_len, kv_len}})); break;
     case Scores::documents: {
       const ValueId doc = b.param("doc", {DType::i32, {kv_len}});
       s = b.select(b.binary(Op::eq, b.load(doc, {i}), b.load(doc, {j})), s, minus_inf);

@@ -22,14 +22,14 @@ class Subject {
   const AttentionSpec& spec() const;  ///< of the first attention
   /// Scores in the tiles that the first attention's schedule visits.
   double visited() const;
-  /// The template that the first attention runs with.
+  /// The template that the first attention, or backward pass of one, runs with.
   CpuTemplate chosen() const;
   const CpuSchedule& schedule() const;
   int64_t input_bytes() const;
 
  private:
   Subject(Kernel kernel, DimBindings dims) : kernel_(std::move(kernel)), dims_(std::move(dims)) {}
-  size_t attention_step() const;
+  size_t fused_step() const;
 
   Kernel kernel_;
   DimBindings dims_;
@@ -40,7 +40,7 @@ class Subject {
 };
 
 /// Multi-head attention with a modification of the scores and a mask, as the rows of the benchmark want it.
-enum class Scores : uint8_t { plain, causal, alibi, window, documents, softcap, gather, dropout };
+enum class Scores : uint8_t { plain, causal, alibi, window, documents, softcap, gather, dropout, bias };
 struct AttentionShape {
   DType dtype = DType::f32;
   int64_t heads = 8, kv_heads = 8, head_dim = 64;
