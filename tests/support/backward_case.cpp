@@ -8,7 +8,6 @@
 #include <map>
 #include <thread>
 
-#include "ir/interp.h"
 #include "ir/result.h"
 #include "ir/text.h"
 #include "runtime/orc_jit.h"
@@ -127,6 +126,9 @@ BackwardCase make_backward_case(const BackwardOptions& options, std::mt19937_64&
     spec.tensors[at].output = false;
     Builder::fill(b.c.tensors[at], access.tensor == statistics.tensor ? 1 : 0, 1, random);
   }
+  // Slopes times distances are scores of tens, whose exponentials no LSE of the order of 1 holds down.
+  for (size_t i = 0; i < spec.tensors.size(); ++i)
+    if (spec.tensors[i].name == "slopes") Builder::fill(b.c.tensors[i], 0, 0.01, random);
   spec.output_gradient = DotTerm{output_gradient, forward.spec.value, forward.spec.value_dim};
   const DType t = spec.accumulate;
   const Dim B = Dim::named("B"), H = Dim(options.forward.heads);
@@ -219,16 +221,20 @@ int64_t run_backward_case(const BackwardCase& test, const CpuSchedule& schedule,
   return compiled.ir_instructions;
 }
 
-void check_backward_case(const BackwardCase& test) {
-  const auto views = test.views();
-  auto want = interpret(test.spec, test.dims, views);
-  ASSERT_TRUE(want.ok()) << to_string(want.error());
+std::vector<OracleTensor> expected_gradients(const BackwardCase& test) {
+  auto want = interpret(test.spec, test.dims, test.views());
+  if (want) return std::move(*want);
+  ADD_FAILURE() << to_string(want.error());
+  return std::vector<OracleTensor>(test.tensors.size());
+}
+
+void check_backward_case(const BackwardCase& test, const std::vector<OracleTensor>& want) {
   size_t output = 0;
   for (size_t i = 0; i < test.tensors.size(); ++i) {
     const SpecTensor& tensor = test.spec.tensors[i];
     EXPECT_TRUE(test.tensors[i].gaps_intact()) << "bytes around " << tensor.name << " were written";
     if (!tensor.output) continue;
-    const std::vector<long double>& values = (*want)[output++].values;
+    const std::vector<long double>& values = want[output++].values;
     ASSERT_EQ(static_cast<int64_t>(values.size()), test.tensors[i].size());
     double largest = 0;
     for (long double value : values)

@@ -1,6 +1,7 @@
 // Backward specs with data, for tests of templates: made from the forward cases of attention_case.h.
 #pragma once
 
+#include "ir/interp.h"
 #include "tests/support/attention_case.h"
 
 namespace tilewright::testing {
@@ -33,7 +34,9 @@ BackwardCase make_backward_case(const BackwardOptions& options, std::mt19937_64&
 int64_t run_backward_case(const BackwardCase& test, const CpuSchedule& schedule, const CpuTarget& target,
                           int workers = 1);
 
-/// Compares all outputs with `interpret` and checks that nothing else was written.
-void check_backward_case(const BackwardCase& test);
+/// What the spec's interpreter gives; the same for every run of a case with the same options and seed.
+std::vector<OracleTensor> expected_gradients(const BackwardCase& test);
+/// Compares all outputs with it and checks that nothing else was written.
+void check_backward_case(const BackwardCase& test, const std::vector<OracleTensor>& want);
 
 }  // namespace tilewright::testing
