@@ -51,6 +51,7 @@ class Writer {
     raw_value(value.left);
     raw_value(value.right);
     raw_value(value.cap);
+    raw_value(value.rate);
     raw_value(value.align);
     dim(value.dim);
     raw_value(value.literal.real);
