@@ -48,9 +48,9 @@ TEST(Unfused, WeightsUsedTwice) {
 
 TEST(Unfused, WeightsChangedBeforeV) {
   expect_one_note(kHead +
-                      ", %w: f32[Sk]) -> f32[B,4,Sq,8] {\n"
+                      ") -> f32[B,4,Sq,8] {\n"
                       "  %s = matmul_nt %q, %k : f32[B,4,Sq,Sk]\n  %p = softmax %s, axis=3 : f32[B,4,Sq,Sk]\n"
-                      "  %x = mul %p, %w : f32[B,4,Sq,Sk]\n  %o = matmul %x, %v : f32[B,4,Sq,8]\n  return %o\n}\n",
+                      "  %x = exp %p : f32[B,4,Sq,Sk]\n  %o = matmul %x, %v : f32[B,4,Sq,8]\n  return %o\n}\n",
                   "p", "no product with V");
 }
 
