@@ -54,6 +54,38 @@ TEST(Unfused, WeightsChangedBeforeV) {
                   "p", "no product with V");
 }
 
+/// mul, div and select with 0, through casts, all go into the weights' factor.
+TEST(Programs, WeightsTimesFactors) {
+  const auto spec_of = [](const std::string& params, const std::string& statements) {
+    return only_attention(fuse_and_check(kHead + params +
+                                         ") -> f32[B,4,Sq,8] {\n  %s = matmul_nt %q, %k : f32[B,4,Sq,Sk]\n" +
+                                         "  %p = softmax %s, axis=3 : f32[B,4,Sq,Sk]\n" + statements +
+                                         "  %o = matmul %d, %v : f32[B,4,Sq,8]\n  return %o\n}\n"));
+  };
+  const AttentionSpec gated = spec_of(", %w: f32[Sk], %g: f32[4,1,1], %m: bool[Sq,Sk]",
+                                      "  %x = mul %w, %p : f32[B,4,Sq,Sk]\n  %y = div %x, %g : f32[B,4,Sq,Sk]\n"
+                                      "  %d = select %m, 0, %y : f32[B,4,Sq,Sk]\n");
+  ASSERT_TRUE(gated.weight_factor);
+  EXPECT_EQ(text(gated, *gated.weight_factor), "select(%m[q, kv], 0, div(%w[kv], %g[h, 0, 0]))");
+  const AttentionSpec dropped =
+      spec_of(", %seed: i64[]", "  %d = dropout %p, seed=%seed, offset=7, rate=0.5 : f32[B,4,Sq,Sk]\n");
+  ASSERT_TRUE(dropped.weight_factor);
+  EXPECT_EQ(text(dropped, *dropped.weight_factor),
+            "select(ge(random_bits(%seed[], 7, add(mul(b, 4), h), q, kv), 2147483648), f32(2), f32(0))");
+  EXPECT_FALSE(
+      spec_of(", %seed: i64[]", "  %d = dropout %p, seed=%seed, offset=7, rate=0 : f32[B,4,Sq,Sk]\n").weight_factor);
+}
+
+/// A factor that is computed from scores is none: that is the derivative of a softmax, say.
+TEST(Unfused, WeightsTimesScores) {
+  const Program program =
+      fuse_and_check(kHead +
+                     ") -> f32[B,4,Sq,8] {\n  %s = matmul_nt %q, %k : f32[B,4,Sq,Sk]\n"
+                     "  %p = softmax %s, axis=3 : f32[B,4,Sq,Sk]\n  %x = mul %p, %s : f32[B,4,Sq,Sk]\n"
+                     "  %o = matmul %x, %v : f32[B,4,Sq,8]\n  return %o\n}\n");
+  for (const AttentionSpec* spec : attentions(program)) EXPECT_FALSE(spec->weight_factor);
+}
+
 TEST(Unfused, SoftmaxOfAParameter) {
   expect_one_note(
       "graph @g(%s: f32[B,4,Sq,Sk], %v: f32[B,4,Sk,8]) -> f32[B,4,Sq,8] {\n"

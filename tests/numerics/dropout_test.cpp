@@ -46,10 +46,8 @@ TEST(Dropout, WithinTheAccuracyRule) {
       check.input("offset").set(0, 5);
       check.run();
       if (::testing::Test::HasFailure()) return;
-      check.input("offset").set(0, 6);
-      std::vector<TensorView> other;
-      for (const TestTensor& output : check.outputs) other.push_back(output.view());
-      EXPECT_FALSE(check.accepts(other)) << "another offset gives other weights";
+      check.expect_caught(attention("dropout %p, seed=%seed, offset=6, rate=0.3", dtype));
+      if (::testing::Test::HasFailure()) return;
     }
 }
 
