@@ -225,7 +225,7 @@ bool BackwardAttempt::leads_to_sum(ValueId value) const {
     return false;
   return std::all_of(users.begin(), users.end(), [&](ValueId id) {
     const Node& user = graph_[id];
-    if (user.op == Op::reduce_sum) return true;
+    if (is_sum(user.op) && user.operands[0] == value) return true;
     const bool step =
         user.op == Op::transpose || user.op == Op::reshape || is_float_cast(graph_, user) || is_linear_step(id, value);
     return step && leads_to_sum(id);
@@ -255,7 +255,13 @@ void BackwardAttempt::follow_sum(ValueId id, ValueId from, Indices at, MaskedVal
   sums_scores_ = true;
   const Node& user = graph_[id];
   const DType dtype = compute_type(user.type.dtype);
-  if (user.op == Op::reduce_sum) {
+  if (user.op == Op::scatter_add) {
+    Indices index;
+    for (size_t i = 1; i < user.operands.size(); ++i)
+      index.push_back(t_.cast(t_.read_operand(user, i, at), DType::i64));
+    at = std::move(index);
+    in_bounds = false;
+  } else if (user.op == Op::reduce_sum) {
     if (user.attributes.keepdims)
       at[static_cast<size_t>(user.attributes.axis)] = t_.math.constant(0);
     else

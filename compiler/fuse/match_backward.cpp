@@ -58,7 +58,7 @@ class Finder {
     const Node& user = graph_[exit.user];
     if (info(user.op).group == OpGroup::contract)
       return !is_function(reach_[GraphFacts::at(user.operands[1 - exit.operand])]);
-    return user.op == Op::concat || (user.op == Op::reduce_sum && exit.operand == 0);
+    return user.op == Op::concat || (is_sum(user.op) && exit.operand == 0);
   }
 
   void gather() {

@@ -23,6 +23,9 @@ struct ScoreExit {
   bool crossed = false;  ///< the core is [.., kv, q]
 };
 
+/// Ops that add elements of operand 0 up.
+inline bool is_sum(Op op) { return op == Op::reduce_sum || op == Op::scatter_add; }
+
 /// By value.
 std::vector<ScoreReach> score_reach(const GraphFacts& facts, const std::vector<bool>& claimed);
 /// In node order, results last. What reads claimed values from fused steps is none.
