@@ -72,7 +72,9 @@ Result<Done> Differentiator::apply_rule(ValueId y, ValueId dy) {
   }
   switch (info(node.op).group) {
     case OpGroup::pointwise: return done((pointwise(y, dy), 0));
-    case OpGroup::view: return view(y, dy);
+    case OpGroup::view:
+      if (node.op == Op::update) break;  // in place: what backward would read again is gone
+      return view(y, dy);
     default: break;
   }
   Diagnostic d =

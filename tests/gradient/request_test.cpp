@@ -53,6 +53,15 @@ TEST(Request, WrongOnesNameTheValue) {
   EXPECT_FALSE(gradient(wrong).ok());
 }
 
+TEST(Request, AnOpWithoutAGradientIsNamed) {
+  const Graph graph = parsed(R"(
+    graph @g(%x: f32[1,4], inout %cache: f32[S,4], %at: i64[]) -> f32[S,4] {
+      %y = update %cache, %x, %at, axis=0 : f32[S,4]
+      return %y
+    })");
+  EXPECT_NE(message(graph, {{"x"}}).find("%y: update has no gradient"), std::string::npos);
+}
+
 TEST(Request, ForwardAndBackwardSayWhatTheyTakeAndGive) {
   const Graph graph = parsed(kCausal);
   const auto made = gradient(graph);
