@@ -36,7 +36,7 @@ int64_t products(const RandomCase& drawn) {
 }
 
 TEST(RandomAttention, MatchesDifferences) {
-  int checked = 0, flash = 0;
+  int checked = 0;
   for (uint64_t seed = 1; checked < 500; ++seed) {
     const RandomCase drawn = random_attention(seed);
     if (products(drawn) > 300'000) continue;
@@ -44,11 +44,12 @@ TEST(RandomAttention, MatchesDifferences) {
     GradientCase test = attention_case(drawn, in_f64(drawn.graph));
     ASSERT_TRUE(run_backward(test)) << print(test.graph) << print(test.gradient.backward);
     ++checked;
-    for (const Node& node : test.gradient.backward.nodes) flash += node.name == "delta" && node.op == Op::reduce_sum;
+    // Weights that a single product consumes come from the LSE; only others would be normalised again.
+    for (const Node& node : test.gradient.backward.nodes)
+      EXPECT_TRUE(test.request.recompute || node.op != Op::softmax) << print(test.gradient.backward);
     expect_joint_difference(test);
     ASSERT_FALSE(HasFailure()) << print(test.graph) << print(test.gradient.backward);
   }
-  EXPECT_EQ(flash, checked);
 }
 
 }  // namespace
