@@ -47,6 +47,7 @@ Result<Done> backward_rows(const RowContext& context);
 Result<Done> mask_rows(const RowContext& context);
 Result<Done> modification_rows(const RowContext& context);
 Result<Done> decode_rows(const RowContext& context);
+Result<Done> matmul_rows(const RowContext& context);
 Result<Done> compile_rows(const RowContext& context);
 Result<Done> memory_rows(const RowContext& context);
 

@@ -35,10 +35,11 @@ void template_lines(std::string& out, const Report& report) {
   const CompileStats& stats = report.kernel->stats();
   for (size_t i = 0; i < stats.step_reports.size(); ++i) {
     const StepReport& step = stats.step_reports[i];
-    if (!step.fused) continue;
     const size_t chosen = i < report.choices.size() ? report.choices[i] : 0;
     const CpuSchedule& schedule = step.schedules[chosen];
-    line(out, stats.fused_attentions + stats.fused_backwards > 1 ? "%" + step.name : "template", print(schedule));
+    if (schedule.kernel == CpuTemplate::loop) continue;
+    const bool only = step.fused && stats.fused_attentions + stats.fused_backwards == 1;
+    line(out, only ? "template" : "%" + step.name, print(schedule));
     for (const std::string& reason : schedule.reasons) line(out, "", "because " + reason);
     for (size_t other = 0; other < step.schedules.size(); ++other)
       if (other != chosen && step.schedules[other].kernel != CpuTemplate::generic)
@@ -115,12 +116,10 @@ Json json(const Report& report) {
   for (size_t i = 0; i < stats.step_reports.size(); ++i) {
     const StepReport& step = stats.step_reports[i];
     Json entry = {{"name", step.name}, {"fused", step.fused}};
-    if (step.fused) {
-      const CpuSchedule& schedule = step.schedules[i < report.choices.size() ? report.choices[i] : 0];
-      entry["template"] = to_string(schedule.kernel);
-      entry["schedule"] = print(schedule);
-      entry["because"] = schedule.reasons;
-    }
+    const CpuSchedule& schedule = step.schedules[i < report.choices.size() ? report.choices[i] : 0];
+    entry["template"] = to_string(schedule.kernel);
+    entry["schedule"] = print(schedule);
+    entry["because"] = schedule.reasons;
     entry["refused"] = Json::array();
     for (const auto& refusal : step.refused)
       entry["refused"].push_back({{"template", to_string(refusal.kernel)}, {"because", refusal.reason}});

@@ -77,6 +77,7 @@ ArgsLayout args_layout(const LoopStep& step) {
   collect(step.value, names);
   collect(step.value2, names);
   if (step.sink) collect(*step.sink, names);
+  collect(step.epilogue, names);
   collect(step.output, names);
   return lay_out(step.tensors, std::move(names));
 }

@@ -48,7 +48,6 @@ struct LaunchPhase {
 
 struct LaunchInfo {
   CpuSchedule schedule;
-  Expr use_when;  ///< bool over dims
   std::vector<LaunchPhase> phases;
   int64_t scratch_bytes = 0;  ///< per worker, independent of sequence lengths
   Expr workspace_bytes;       ///< i64 over dims; must be given

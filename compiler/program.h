@@ -39,6 +39,8 @@ struct LoopStep {
   int axis = -1;
   Expr value, value2;
   std::optional<Expr> sink;
+  /// contract: what the output holds of the sum `s` (the score leaf, of `accumulate`) at the other axes; empty = s.
+  Expr epilogue;
   Access output;
   DType accumulate = DType::f32;
 };

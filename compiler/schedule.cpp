@@ -9,12 +9,23 @@ std::string_view to_string(CpuTemplate name) {
     case CpuTemplate::prefill: return "prefill";
     case CpuTemplate::decode: return "decode";
     case CpuTemplate::backward: return "backward";
+    case CpuTemplate::loop: return "loop";
+    case CpuTemplate::matmul: return "matmul";
+    case CpuTemplate::matvec: return "matvec";
     case CpuTemplate::generic: break;
   }
   return "generic";
 }
 
 std::string print(const CpuSchedule& s) {
+  if (s.kernel == CpuTemplate::loop) return fmt::format("loop {}", to_string(s.isa));
+  if (s.kernel == CpuTemplate::matmul || s.kernel == CpuTemplate::matvec) {
+    std::string text = fmt::format("{} {}: block_m {}, block_n {}, block_k {}", to_string(s.kernel), to_string(s.isa),
+                                   s.block_m, s.block_n, s.block_k);
+    if (s.kernel == CpuTemplate::matmul)
+      text += fmt::format(", micro-kernel {}x{} vectors of {}, k_unroll {}", s.mr, s.nv, s.lanes, s.k_unroll);
+    return text;
+  }
   std::string text = fmt::format(
       "{} {}: block_q {}, block_kv {}, strip_rows {}, micro-kernel {}x{} vectors of {}, k_unroll {}",
       to_string(s.kernel), to_string(s.isa), s.block_q, s.block_kv, s.strip_rows, s.mr, s.nv, s.lanes, s.k_unroll);

@@ -4,6 +4,7 @@
 #include <deque>
 
 #include "compiler/passes.h"
+#include "compiler/plan_loop.h"
 #include "ir/text.h"
 #include "ir/verify.h"
 #include "runtime/compile_jobs.h"
@@ -17,7 +18,7 @@ struct PlannedStep {
   const ScoreSpace* space = nullptr;       // of a fused step, forward or backward
   std::optional<TileProgram> program;      // forward
   const BackwardSpec* backward = nullptr;  // backward
-  CpuPlan plan;                            // fused
+  CpuPlan plan;
   std::vector<size_t> jobs;
 };
 
@@ -112,6 +113,7 @@ class BackEnd {
     const auto& steps = compiled().program.steps;
     planned_.resize(steps.size());
     const bool several = compiled().stats.fused_attentions + compiled().stats.fused_backwards > 1;
+    const bool several_schedules = std::count_if(steps.begin(), steps.end(), has_choices) > 1;
     const PlanOptions options{request_.options.force_generic};
     for (size_t i = 0; i < steps.size(); ++i) {
       PlannedStep& planned = planned_[i];
@@ -131,25 +133,23 @@ class BackEnd {
           return ok;
         text("02_fused" + number + ".backward", [&] { return print(backward->spec); });
       } else {
-        continue;
+        planned.plan = plan_loop(std::get<LoopStep>(steps[i].what), request_.target);
+        if (!has_choices(steps[i])) continue;
       }
-      text("04_schedule" + number + ".txt", [&] { return describe(planned.plan, *planned.space); });
+      text("04_schedule" + suffix(several_schedules, std::to_string(i)) + ".txt",
+           [&] { return describe(planned.plan, tensors_of(steps[i])); });
     }
     for (size_t i = 0; i < steps.size(); ++i) {
       PlannedStep& planned = planned_[i];
-      const size_t choices = planned.space ? planned.plan.choices.size() : 1;
-      for (size_t choice = 0; choice < choices; ++choice) {
+      for (size_t choice = 0; choice < planned.plan.choices.size(); ++choice) {
         CompileJob job;
         job.step = i;
         job.choice = choice;
         job.symbol_prefix = fmt::format("s{}c{}_", i, choice);
-        if (planned.space) {
-          job.program = planned.program ? &*planned.program : nullptr;
-          job.backward = planned.backward;
-          job.schedule = planned.plan.choices[choice].schedule;
-        } else {
-          job.loop = &std::get<LoopStep>(steps[i].what);
-        }
+        job.schedule = planned.plan.choices[choice].schedule;
+        job.program = planned.program ? &*planned.program : nullptr;
+        job.backward = planned.backward;
+        if (!planned.space) job.loop = &std::get<LoopStep>(steps[i].what);
         planned.jobs.push_back(jobs_.size());
         jobs_.push_back(std::move(job));
       }
@@ -157,10 +157,22 @@ class BackEnd {
     return Done{};
   }
 
-  static std::string describe(const CpuPlan& plan, const ScoreSpace& spec) {
+  static const std::vector<SpecTensor>& tensors_of(const Step& step) {
+    if (const auto* attention = std::get_if<AttentionStep>(&step.what)) return attention->spec.tensors;
+    if (const auto* backward = std::get_if<BackwardStep>(&step.what)) return backward->spec.tensors;
+    return std::get<LoopStep>(step.what).tensors;
+  }
+
+  /// Attention and contractions; plain loops have nothing to choose.
+  static bool has_choices(const Step& step) {
+    const auto* loop = std::get_if<LoopStep>(&step.what);
+    return !loop || loop->kind == LoopKind::contract;
+  }
+
+  static std::string describe(const CpuPlan& plan, const std::vector<SpecTensor>& tensors) {
     std::string out;
     for (const CpuPlan::Choice& choice : plan.choices) {
-      out += fmt::format("{}\n  runs when {}\n", print(choice.schedule), condition(choice.use_when, spec.tensors));
+      out += fmt::format("{}\n  runs when {}\n", print(choice.schedule), condition(choice.use_when, tensors));
       for (const std::string& reason : choice.schedule.reasons) out += fmt::format("  because {}\n", reason);
     }
     for (const CpuPlan::Refusal& refusal : plan.refused)
@@ -200,18 +212,17 @@ class BackEnd {
       report.name = space ? space->name : std::get<LoopStep>(steps[i].what).name;
       report.refused = planned_[i].plan.refused;
       for (const size_t id : planned_[i].jobs)
-        if (auto ok = take_job(jobs_[id], step, report, space); !ok) return ok;
+        if (auto ok = take_job(jobs_[id], step, report, steps[i]); !ok) return ok;
       compiled().steps.push_back(std::move(step));
       compiled().stats.step_reports.push_back(std::move(report));
     }
     return Done{};
   }
 
-  Result<Done> take_job(CompileJob& job, CompiledStep& step, StepReport& report, const ScoreSpace* space) {
+  Result<Done> take_job(CompileJob& job, CompiledStep& step, StepReport& report, const Step& source) {
     if (!job.errors.empty()) return job.errors;
     const auto& names = compiled().signature.dims();
-    const CpuPlan& plan = planned_[job.step].plan;
-    const Expr& use_when = space ? plan.choices[job.choice].use_when : job.launch->use_when;
+    const Expr& use_when = planned_[job.step].plan.choices[job.choice].use_when;
     CompiledChoice choice;
     choice.kernel = job.launch->schedule.kernel;
     choice.use_when = LaunchExpr(use_when, names);
@@ -229,10 +240,8 @@ class BackEnd {
     }
     step.choices.push_back(std::move(choice));
 
-    if (space) {
-      report.schedules.push_back(job.schedule);
-      report.use_when.push_back(condition(use_when, space->tensors));
-    }
+    report.schedules.push_back(job.schedule);
+    report.use_when.push_back(condition(use_when, tensors_of(source)));
     report.scratch_bytes = std::max(report.scratch_bytes, job.launch->scratch_bytes);
     report.code_bytes += job.code_bytes;
     report.ir_instructions += job.ir_instructions;

@@ -10,13 +10,13 @@ namespace tilewright {
 namespace {
 
 CpuKernelSource generate(const CompileJob& job, const CpuTarget& target) {
-  if (job.loop) return generate_loop(*job.loop, target, job.symbol_prefix);
+  if (job.loop) return generate_loop(*job.loop, job.schedule, target, job.symbol_prefix);
   if (job.backward) return generate_backward(*job.backward, job.schedule, target, job.symbol_prefix);
   return generate_attention(*job.program, job.schedule, target, job.symbol_prefix);
 }
 
 void run_job(CompileJob& job, const CompileRequest& request) {
-  const std::string label = job.loop ? "loop" : std::string(to_string(job.schedule.kernel));
+  const std::string label(to_string(job.schedule.kernel));
   Stopwatch watch;
   CpuKernelSource source = generate(job, request.target);
   watch.lap(job.stages, "emit " + label);

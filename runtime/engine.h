@@ -90,7 +90,7 @@ class Kernel {
   /// Under a limit that is too small for `run`, the least that it needs.
   Result<MemoryEstimate> memory_estimate(const DimBindings& dims, int workers, int64_t workspace_limit = -1) const;
 
-  /// Per step of program(), which of its StepReport::schedules runs at these dims (0 for loop steps).
+  /// Per step of program(), which of its StepReport::schedules runs at these dims.
   Result<std::vector<size_t>> choices(const DimBindings& dims) const;
 
   const Graph& graph() const;  ///< as given

@@ -307,7 +307,6 @@ CpuKernelSource generate_generic_backward(const BackwardSpec& spec, const CpuSch
   GenericBackward emitter(builder, spec, schedule);
   LaunchInfo launch;
   launch.schedule = schedule;
-  launch.use_when.set_root(launch.use_when.constant_int(1, DType::boolean));
   auto phase = [&](const std::string& name, Expr items) {
     launch.phases.push_back({prefix + name, std::move(items)});
     return launch.phases.back().symbol;

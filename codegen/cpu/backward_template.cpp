@@ -259,7 +259,6 @@ CpuKernelSource generate_fast_backward(const BackwardSpec& spec, const CpuSchedu
   BackwardEmitter emitter(builder, spec, layout);
   LaunchInfo launch;
   launch.schedule = schedule;
-  launch.use_when.set_root(launch.use_when.constant_int(1, DType::boolean));
   auto phase = [&](const std::string& name, Expr items, bool ordered = false) {
     launch.phases.push_back({prefix + name, std::move(items), false, ordered});
     return launch.phases.back().symbol;

@@ -33,7 +33,8 @@ CpuKernelSource generate_attention(const TileProgram& program, const CpuSchedule
                                    const std::string& symbol_prefix);
 CpuKernelSource generate_backward(const BackwardSpec& spec, const CpuSchedule& schedule, const CpuTarget& target,
                                   const std::string& symbol_prefix);
-CpuKernelSource generate_loop(const LoopStep& step, const CpuTarget& target, const std::string& symbol_prefix);
+CpuKernelSource generate_loop(const LoopStep& step, const CpuSchedule& schedule, const CpuTarget& target,
+                              const std::string& symbol_prefix);
 
 /// Object code for the target; verifies the module first when `verify` is set (tests always do).
 struct ObjectCode {

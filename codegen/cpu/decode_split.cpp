@@ -79,10 +79,10 @@ Values DecodeSplit::over_heads(const std::vector<const Expr*>& exprs, const Item
 
 /// The part of the split that any row may keep.
 Values DecodeSplit::key_range(Emitters& emit, const Item& item) {
-  Values range = over_heads(
-      {&spec_.kv_range.begin, &spec_.kv_range.end}, item, emit, {item.end, item.begin}, [&](const Values& carried) {
-        return Values{b_.min(carried[0], emit.begin.emit()), b_.max(carried[1], emit.end.emit())};
-      });
+  Values range = over_heads({&spec_.kv_range.begin, &spec_.kv_range.end}, item, emit, {item.end, item.begin},
+                            [&](const Values& carried) {
+                              return Values{b_.min(carried[0], emit.begin.emit()), b_.max(carried[1], emit.end.emit())};
+                            });
   // A split starts at a multiple of 4; so do its blocks when there are weights to compute.
   if (spec_.weight_factor) range[0] = b_.ir.CreateAnd(range[0], b_.i64(-4));
   return {b_.max(range[0], item.begin), b_.min(range[1], item.end)};

@@ -9,9 +9,12 @@ CpuKernelSource generate_attention(const TileProgram& program, const CpuSchedule
     case CpuTemplate::generic: return cpu::generate_generic(program, schedule, target, symbol_prefix);
     case CpuTemplate::prefill: return cpu::generate_prefill(program, schedule, target, symbol_prefix);
     case CpuTemplate::decode: return cpu::generate_decode(program, schedule, target, symbol_prefix);
-    case CpuTemplate::backward: break;
+    case CpuTemplate::backward:
+    case CpuTemplate::loop:
+    case CpuTemplate::matmul:
+    case CpuTemplate::matvec: break;
   }
-  check_failed("the schedule names a template that exists", __FILE__, __LINE__);
+  check_failed("the schedule names a template of attention", __FILE__, __LINE__);
 }
 
 CpuKernelSource generate_backward(const BackwardSpec& spec, const CpuSchedule& schedule, const CpuTarget& target,

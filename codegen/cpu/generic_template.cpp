@@ -149,7 +149,6 @@ CpuKernelSource generate_generic(const TileProgram& program, const CpuSchedule& 
 
   LaunchInfo launch;
   launch.schedule = schedule;
-  launch.use_when.set_root(launch.use_when.constant_int(1, DType::boolean));
   launch.phases.push_back({symbol, item_count(program.spec, schedule.block_q), false});
   launch.scratch_bytes = kernel.scratch_bytes();
   for (Expr* none : {&launch.workspace_bytes, &launch.packed_bytes}) none->set_root(none->constant_int(0, DType::i64));

@@ -11,13 +11,20 @@ LoopFrame::LoopFrame(LlvmBuilder& builder, ArgsReader& args, const LoopStep& ste
 }
 
 void LoopFrame::decode(Value* item) {
-  for (int axis = static_cast<int>(extents_.size()) - 1; axis >= 0; --axis) {
-    if (std::find(inner_.begin(), inner_.end(), axis) != inner_.end()) continue;
-    Value* extent = extents_[static_cast<size_t>(axis)];
-    Value* rest = b_.ir.CreateUDiv(item, extent);
-    values_[axis] = b_.sub(item, b_.mul(rest, extent));
-    item = rest;
+  std::vector<int> outer;
+  for (int axis = 0; axis < static_cast<int>(extents_.size()); ++axis)
+    if (std::find(inner_.begin(), inner_.end(), axis) == inner_.end()) outer.push_back(axis);
+  set_flat(outer, item);
+}
+
+void LoopFrame::set_flat(const std::vector<int>& axes, Value* flat) {
+  for (size_t i = axes.size(); i-- > 1;) {
+    Value* extent = extents_[static_cast<size_t>(axes[i])];
+    Value* rest = b_.ir.CreateUDiv(flat, extent);
+    values_[axes[i]] = b_.sub(flat, b_.mul(rest, extent));
+    flat = rest;
   }
+  if (!axes.empty()) values_[axes[0]] = flat;
 }
 
 ExprEmitter LoopFrame::emitter(const Expr& expr, int64_t lanes, int vary) {
@@ -51,19 +58,11 @@ Expr scatter_items(const LoopStep& step) {
   return expr;
 }
 
-Expr loop_items(const LoopStep& step, const std::vector<int>& inner, int blocked_axis, int64_t block) {
+Expr loop_items(const LoopStep& step, int inner) {
   Expr expr;
   ExprId items = expr.constant_int(1, DType::i64);
-  for (int axis = 0; axis < static_cast<int>(step.extents.size()); ++axis) {
-    ExprId extent = expr.dim(step.extents[static_cast<size_t>(axis)]);
-    if (axis == blocked_axis) {
-      extent = expr.op(Op::add, DType::i64, {extent, expr.constant_int(block - 1, DType::i64)});
-      extent = expr.op(Op::div, DType::i64, {extent, expr.constant_int(block, DType::i64)});
-    } else if (std::find(inner.begin(), inner.end(), axis) != inner.end()) {
-      continue;
-    }
-    items = expr.op(Op::mul, DType::i64, {items, extent});
-  }
+  for (int axis = 0; axis < static_cast<int>(step.extents.size()); ++axis)
+    if (axis != inner) items = expr.op(Op::mul, DType::i64, {items, expr.dim(step.extents[static_cast<size_t>(axis)])});
   expr.set_root(items);
   return expr;
 }

@@ -18,6 +18,9 @@ class LoopFrame {
   /// Sets the outer axes from a work item.
   void decode(llvm::Value* item);
   void set(int axis, llvm::Value* value) { values_[axis] = value; }
+  /// Sets `axes` from their row-major flattening.
+  void set_flat(const std::vector<int>& axes, llvm::Value* flat);
+  llvm::Value* value(int axis) const { return values_.at(axis); }
 
   /// Evaluator of one of the step's expressions; knows the axes set so far, hoisted at this point.
   ExprEmitter emitter(const Expr& expr, int64_t lanes, int vary);
@@ -42,8 +45,8 @@ class LoopFrame {
 /// 1 when the output of a scatter step has elements, else 0.
 Expr scatter_items(const LoopStep& step);
 
-/// Product of the extents of the axes that are not inner, as LaunchPhase::items.
-Expr loop_items(const LoopStep& step, const std::vector<int>& inner, int blocked_axis = -1, int64_t block = 1);
+/// Product of the extents of the axes but `inner`, as LaunchPhase::items.
+Expr loop_items(const LoopStep& step, int inner);
 
 /// Calls body(position, mask) for every vector of [0, extent): mask is null but for the last, partial one.
 void for_each_vector(LlvmBuilder& b, llvm::Value* extent, int64_t lanes,
@@ -56,10 +59,5 @@ llvm::Value* to_accumulator(LlvmBuilder& b, llvm::Value* value, DType accumulate
 void emit_pointwise(LlvmBuilder& b, ArgsReader& args, const LoopStep& step);
 void emit_reduce(LlvmBuilder& b, ArgsReader& args, const LoopStep& step);
 void emit_scatter(LlvmBuilder& b, ArgsReader& args, const LoopStep& step);
-void emit_contract(LlvmBuilder& b, ArgsReader& args, const LoopStep& step, const CpuSchedule& schedule);
-
-/// Scratch of one worker for a contract step.
-int64_t contract_scratch_bytes(const LoopStep& step, const CpuSchedule& schedule);
-constexpr int64_t kContractRows = 192;  ///< rows of A in one work item, a multiple of mr
 
 }  // namespace tilewright::cpu

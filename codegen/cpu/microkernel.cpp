@@ -17,16 +17,17 @@ RegisterTile tile_for_columns(RegisterTile preferred, int64_t vectors, const Cpu
 }
 
 TileProduct::TileProduct(LlvmBuilder& builder, DType dtype, int64_t lanes, RegisterTile tile, int64_t k_unroll,
-                         const std::string& name, AOrder order)
-    : b_(builder), dtype_(dtype), lanes_(lanes), tile_(tile), k_unroll_(k_unroll), order_(order) {
+                         const std::string& name, AOrder order, FixedStrides fixed)
+    : b_(builder), dtype_(dtype), lanes_(lanes), tile_(tile), k_unroll_(k_unroll), order_(order), fixed_(fixed) {
   llvm::Type *p = b_.pointer_type(), *i = b_.i64_type();
   function_ = b_.begin_internal(name, b_.ir.getVoidTy(), {p, i, p, i, i, p, i, i, i, i, p});
   // The tiles of C are the only memory written, and no caller lets C overlap A, B or the factors.
   for (unsigned pointer : {kA, kB, kC, kFactors}) function_->addParamAttr(pointer, llvm::Attribute::NoAlias);
   auto arg = [&](unsigned n) { return b_.argument(n); };
+  auto stride = [&](int64_t known, unsigned n) { return known ? b_.i64(known) : arg(n); };
   const int64_t width = tile_.nv * lanes_;
-  Value* a_step = order_ == AOrder::rows ? b_.mul(arg(kLda), b_.i64(tile_.mr)) : b_.i64(tile_.mr);
-  Value* c_step = b_.mul(arg(kLdc), b_.i64(tile_.mr));
+  Value* a_step = order_ == AOrder::rows ? b_.mul(stride(fixed_.a, kLda), b_.i64(tile_.mr)) : b_.i64(tile_.mr);
+  Value* c_step = b_.mul(stride(fixed_.c, kLdc), b_.i64(tile_.mr));
   b_.loop_nonempty(b_.i64(0), arg(kColumnTiles), 1, {arg(kB), arg(kC)}, [&](Value*, const Values& column) {
     b_.loop_nonempty(b_.i64(0), arg(kRowTiles), 1, {arg(kA), column[1], arg(kFactors)}, [&](Value*, const Values& row) {
       emit_tile(row[0], column[0], row[1], row[2]);
@@ -42,10 +43,15 @@ TileProduct::TileProduct(LlvmBuilder& builder, DType dtype, int64_t lanes, Regis
 void TileProduct::emit_tile(Value* a, Value* b, Value* c, Value* factors) {
   const auto vectors = static_cast<size_t>(tile_.nv);
   const bool by_rows = order_ == AOrder::rows;
+  auto row_of = [&](Value* base, std::vector<Value*>& before, int64_t known, Argument run_time, int64_t row) {
+    if (row == 0) return base;
+    if (known) return b_.element_pointer(dtype_, base, b_.i64(row * known));
+    return b_.element_pointer(dtype_, before.back(), b_.argument(run_time));
+  };
   std::vector<Value*> a_row, c_row;
   for (int64_t i = 0; i < tile_.mr; ++i) {
-    if (by_rows) a_row.push_back(i ? b_.element_pointer(dtype_, a_row.back(), b_.argument(kLda)) : a);
-    c_row.push_back(i ? b_.element_pointer(dtype_, c_row.back(), b_.argument(kLdc)) : c);
+    if (by_rows && !fixed_.a) a_row.push_back(row_of(a, a_row, 0, kLda, i));
+    c_row.push_back(row_of(c, c_row, fixed_.c, kLdc, i));
   }
   std::vector<Value*> c_vectors;
   for (Value* row : c_row)
@@ -62,14 +68,17 @@ void TileProduct::emit_tile(Value* a, Value* b, Value* c, Value* factors) {
       for (int64_t j = 0; j < tile_.nv; ++j)
         b_vector.push_back(b_.load_vector(dtype_, b_.element_pointer(dtype_, b_row, b_.i64(j * lanes_)), lanes_));
       Value* at = b_.add(k, b_.i64(u));
+      Value* fixed_column = by_rows && fixed_.a ? b_.element_pointer(dtype_, a, at) : nullptr;
       for (size_t row = 0; row < c_row.size(); ++row) {
-        Value* slot = by_rows ? b_.element_pointer(dtype_, a_row[row], at)
-                              : b_.element_pointer(dtype_, a_column, b_.i64(static_cast<int64_t>(row)));
+        const auto i = static_cast<int64_t>(row);
+        Value* slot = !by_rows       ? b_.element_pointer(dtype_, a_column, b_.i64(i))
+                      : fixed_column ? b_.element_pointer(dtype_, fixed_column, b_.i64(i * fixed_.a))
+                                     : b_.element_pointer(dtype_, a_row[row], at);
         Value* element = b_.splat(b_.load(dtype_, slot), lanes_);
         for (size_t j = 0; j < vectors; ++j)
           next[row * vectors + j] = b_.fma(element, b_vector[j], next[row * vectors + j]);
       }
-      b_row = b_.element_pointer(dtype_, b_row, b_.argument(kLdb));
+      b_row = b_.element_pointer(dtype_, b_row, fixed_.b ? b_.i64(fixed_.b) : b_.argument(kLdb));
       if (!by_rows) a_column = b_.element_pointer(dtype_, a_column, b_.argument(kLda));
     }
     next[sum_count] = b_row;

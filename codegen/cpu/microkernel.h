@@ -24,6 +24,11 @@ RegisterTile tile_for_columns(RegisterTile preferred, int64_t vectors, const Cpu
 /// row).
 enum class AOrder : uint8_t { rows, columns };
 
+/// Elements between rows where they are known when the code is made, which saves address registers; 0 = see Call.
+struct FixedStrides {
+  int64_t a = 0, b = 0, c = 0;
+};
+
 /// Emits the internal function of one register tile. For every column tile (outer) and row tile (inner):
 ///   C[mr, nv·lanes] = (factors ? factors[row] · C : 0) + A[mr, k] · B[k, nv·lanes]
 /// A·B is summed by itself before C joins, so that a long sum is a sum of pieces (rule 19 of docs/semantics.md).
@@ -31,7 +36,7 @@ enum class AOrder : uint8_t { rows, columns };
 class TileProduct {
  public:
   TileProduct(LlvmBuilder& builder, DType dtype, int64_t lanes, RegisterTile tile, int64_t k_unroll,
-              const std::string& name, AOrder order = AOrder::rows);
+              const std::string& name, AOrder order = AOrder::rows, FixedStrides fixed = {});
 
   struct Call {
     llvm::Value *a, *lda;  ///< elements between rows of A (or between its columns, by AOrder)
@@ -54,6 +59,7 @@ class TileProduct {
   RegisterTile tile_;
   int64_t k_unroll_;
   AOrder order_;
+  FixedStrides fixed_;
   llvm::Function* function_ = nullptr;
 };
 

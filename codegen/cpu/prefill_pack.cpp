@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "codegen/cpu/expr_emitter.h"
+#include "codegen/cpu/row_copy.h"
 
 namespace tilewright::cpu {
 using llvm::Value;

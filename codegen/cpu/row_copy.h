@@ -24,6 +24,9 @@ class RowCopy {
   std::map<DType, llvm::Function*> functions_;
 };
 
+/// Elements that transpose_to_panel moves of each row at a time.
+inline int64_t transpose_step(DType dtype) { return 16 / size_of(dtype); }
+
 /// Columns 0 … e - 1 of `lanes` rows, `row_stride` elements apart, to e panel rows of `lanes` elements, `panel` apart;
 /// e = 16 bytes / element size.
 void transpose_to_panel(LlvmBuilder& b, DType dtype, int64_t lanes, llvm::Value* rows, int64_t row_stride,

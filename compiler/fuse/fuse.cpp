@@ -23,7 +23,9 @@ class Search {
       const auto weights = find_weights(facts_, pv);
       if (!weights || (weights->softmax != kNoValue) != normalised) continue;
       auto found = match_attention(facts_, pv, *weights);
-      if (auto* match = std::get_if<AttentionMatch>(&found))
+      auto* match = std::get_if<AttentionMatch>(&found);
+      if (weights->shared && (!match || match->spec.keep.is_constant_true())) continue;
+      if (match)
         take(pv, std::move(*match));
       else
         notes_.emplace_back(normalised ? weights->softmax : pv, std::get<FusionNote>(std::move(found)));
@@ -44,6 +46,24 @@ class Search {
   }
 
   std::vector<FusedStep>& fused() { return fused_; }
+
+  /// Of the products that are not attention. What an attention reads stays in memory.
+  std::vector<Epilogue> epilogues() {
+    std::vector<bool> claimed = claimed_, read(claimed_.size(), false);
+    for (const FusedStep& fused : fused_)
+      for (ValueId tensor : fused.tensors) read[GraphFacts::at(tensor)] = true;
+    std::vector<Epilogue> found;
+    for (size_t i = 0; i < graph_.nodes.size(); ++i) {
+      if (info(graph_.nodes[i].op).group != OpGroup::contract) continue;
+      auto epilogue = find_epilogue(facts_, ValueId{static_cast<int32_t>(i)}, claimed, read);
+      if (!epilogue) continue;
+      for (size_t value = 0; value < claimed.size(); ++value)
+        claimed[value] = claimed[value] || epilogue->members[value];
+      facts_.stored[GraphFacts::at(epilogue->output)] = true;
+      found.push_back(std::move(*epilogue));
+    }
+    return found;
+  }
 
   /// In the graph's order; a softmax that no product takes is noted, too.
   std::vector<FusionNote> notes() {
@@ -123,7 +143,8 @@ Result<Program> fuse(const Graph& canonical) {
     else
       complete(std::get<BackwardStep>(fused.what).spec);
   }
-  auto program = fusion::ProgramBuilder(facts, search.fused()).build();
+  const std::vector<fusion::Epilogue> epilogues = search.epilogues();
+  auto program = fusion::ProgramBuilder(facts, search.fused(), epilogues).build();
   if (!program) return program;
   program->not_fused = search.notes();
   program->graph_ops = fusion::count_ops(canonical);
@@ -137,7 +158,7 @@ Result<Program> lower_unfused(const Graph& canonical) {
     return lower_unfused(*expanded);
   }
   fusion::GraphFacts facts(canonical);
-  auto program = fusion::ProgramBuilder(facts, {}).build();
+  auto program = fusion::ProgramBuilder(facts, {}, {}).build();
   if (program) program->graph_ops = fusion::count_ops(canonical);
   return program;
 }

@@ -1,5 +1,7 @@
 #include "compiler/fuse/match_attention.h"
 
+#include <algorithm>
+
 #include "compiler/fuse/attempt.h"
 
 namespace tilewright::fusion {
@@ -10,6 +12,7 @@ struct ChainWalk {
   const GraphFacts& facts;
   std::vector<bool> seen;
   std::vector<bool> over_product;  ///< products, and chain values that one leads to
+  std::vector<ValueId> products;
   bool nonlinear = false;
 
   explicit ChainWalk(const GraphFacts& f)
@@ -20,7 +23,10 @@ struct ChainWalk {
     if (seen[i] || facts.stored[i]) return over_product[i];
     const Node& node = facts.graph[id];
     const OpGroup group = info(node.op).group;
-    if (group == OpGroup::contract) over_product[i] = true;
+    if (group == OpGroup::contract && !over_product[i]) {
+      over_product[i] = true;
+      products.push_back(id);
+    }
     if ((group != OpGroup::pointwise && !is_simple_view(node.op)) || node.op == Op::load) return over_product[i];
     seen[i] = true;
     const bool linear = is_simple_view(node.op) || node.op == Op::cast || node.op == Op::mul || node.op == Op::div ||
@@ -53,6 +59,14 @@ struct ChainWalk {
 bool is_zero(const GraphFacts& facts, ValueId id) {
   const Node& node = facts.graph[id];
   return node.op == Op::constant && is_float(node.type.dtype) && node.attributes.literal.real == 0;
+}
+
+/// A matrix without leading axes, broadcast or not.
+bool lacks_lead(const Graph& graph, ValueId id) {
+  while (graph[id].op == Op::broadcast || is_float_cast(graph, graph[id])) id = graph[id].operands[0];
+  const Shape& shape = graph.type(id).shape;
+  return std::all_of(shape.begin(), shape.end() - std::min<int64_t>(2, graph.type(id).rank()),
+                     [](const Dim& dim) { return dim.is_constant(1); });
 }
 
 }  // namespace
@@ -103,8 +117,14 @@ std::optional<WeightsOperand> find_weights(const GraphFacts& facts, ValueId pv) 
   }
   for (size_t i : {0u, 1u}) {
     ChainWalk walk(facts);
-    if (walk.visit(product.operands[i]) && walk.nonlinear && walk.closed(product.operands[i]))
-      return WeightsOperand{i, kNoValue};
+    if (walk.visit(product.operands[i]) && walk.nonlinear && walk.closed(product.operands[i])) {
+      const bool shared = !lacks_lead(facts.graph, pv) && lacks_lead(facts.graph, product.operands[1 - i]) &&
+                          std::any_of(walk.products.begin(), walk.products.end(), [&](ValueId inner) {
+                            const auto& operands = facts.graph[inner].operands;
+                            return lacks_lead(facts.graph, operands[0]) || lacks_lead(facts.graph, operands[1]);
+                          });
+      return WeightsOperand{i, kNoValue, shared};
+    }
   }
   return std::nullopt;
 }

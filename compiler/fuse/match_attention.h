@@ -22,6 +22,9 @@ struct AttentionMatch {
 struct WeightsOperand {
   size_t operand = 0;          ///< 0, or 1 when the product is transposed (Vᵀ · Pᵀ)
   ValueId softmax = kNoValue;  ///< behind views, casts and factors; kNoValue when nothing normalises
+  /// Nothing normalises, and neither K nor V has the leading axes of the result: unless something is masked that is
+  /// two layers of an MLP and no attention (docs/decisions.md).
+  bool shared = false;
 };
 
 /// For every value of the graph, what it is as weights.

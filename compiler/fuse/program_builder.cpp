@@ -23,12 +23,14 @@ const std::vector<SpecTensor>& FusedStep::spec_tensors() const {
   return std::get<BackwardStep>(what).spec.tensors;
 }
 
-ProgramBuilder::ProgramBuilder(const GraphFacts& facts, const std::vector<FusedStep>& fused)
+ProgramBuilder::ProgramBuilder(const GraphFacts& facts, const std::vector<FusedStep>& fused,
+                               const std::vector<Epilogue>& epilogues)
     : facts_(facts), graph_(facts.graph), fused_(fused) {
   program_.name = graph_.name;
   for (size_t i = 0; i < fused.size(); ++i)
     for (size_t t = 0; t < fused[i].tensors.size(); ++t)
       if (fused[i].spec_tensors()[t].output) written_by_[fused[i].tensors[t]] = i;
+  for (const Epilogue& epilogue : epilogues) epilogue_of_[epilogue.output] = &epilogue;
 }
 
 Result<Program> ProgramBuilder::build() {
@@ -86,9 +88,11 @@ int ProgramBuilder::tensor_of(ValueId value) {
 void ProgramBuilder::emit(ValueId value) {
   const Node& node = graph_[value];
   if (auto found = written_by_.find(value); found != written_by_.end()) return emit_fused(fused_[found->second]);
+  if (auto found = epilogue_of_.find(value); found != epilogue_of_.end())
+    return emit_contract(found->second->contract, found->second);
   switch (info(node.op).group) {
     case OpGroup::reduce: return node.op == Op::scatter_add ? emit_scatter(value) : emit_reduce(value);
-    case OpGroup::contract: return emit_contract(value);
+    case OpGroup::contract: return emit_contract(value, nullptr);
     default: break;
   }
   if (node.op == Op::concat) return emit_concat(value);
@@ -137,6 +141,7 @@ void ProgramBuilder::finish(LoopParts& parts, int target, const Indices& output)
   keep_loads(step.value);
   keep_loads(step.value2);
   if (step.sink) keep_loads(*step.sink);
+  keep_loads(step.epilogue);
   for (ExprId axis : output) keep_loads(step.output.axes.emplace_back(simplified(parts, axis)));
   step.output.tensor = static_cast<int>(step.tensors.size());
   const ProgramTensor& written = program_.tensors[static_cast<size_t>(target)];
@@ -252,8 +257,9 @@ void ProgramBuilder::emit_scatter(ValueId value) {
   finish(parts, target, output);
 }
 
-void ProgramBuilder::emit_contract(ValueId value) {
+void ProgramBuilder::emit_contract(ValueId value, const Epilogue* epilogue) {
   const Node& node = graph_[value];
+  const ValueId written = epilogue ? epilogue->output : value;
   const Shape &a = graph_.type(node.operands[0]).shape, &b = graph_.type(node.operands[1]).shape;
   Shape extents = node.type.shape;
   extents.push_back(a.back());
@@ -263,10 +269,10 @@ void ProgramBuilder::emit_contract(ValueId value) {
     d.value = node.name;
     d.line = node.line;
     errors_.add(std::move(d));
-    declare(value);
+    declare(written);
     return;
   }
-  LoopParts parts(facts_, Region::contract, node, extents);
+  LoopParts parts(facts_, Region::contract, graph_[written], extents);
   LoopStep& step = parts.step;
   step.kind = LoopKind::contract;
   step.axis = static_cast<int>(extents.size()) - 1;
@@ -286,7 +292,17 @@ void ProgramBuilder::emit_contract(ValueId value) {
   step.value2 = simplified(parts, parts.tracer.cast(right, step.accumulate));
   Indices output = parts.at;
   output.pop_back();
-  finish(parts, declare(value), output);
+  if (epilogue) {
+    Tracer& tracer = parts.tracer;
+    const ExprId sum = tracer.cast(tracer.pool.score(step.accumulate), node.type.dtype);
+    tracer.enter(Region::loop);
+    tracer.computed_here = &epilogue->members;
+    tracer.on_contract = [&](ValueId id, const Indices&) {
+      return id == value ? std::optional<ExprId>(sum) : std::nullopt;
+    };
+    step.epilogue = simplified(parts, tracer.compute(written, output));
+  }
+  finish(parts, declare(written), output);
 }
 
 void ProgramBuilder::set_lifetimes() {

@@ -3,6 +3,7 @@
 
 #include <map>
 
+#include "compiler/fuse/epilogue.h"
 #include "compiler/fuse/tracer.h"
 #include "compiler/program.h"
 
@@ -17,7 +18,8 @@ struct FusedStep {
 
 class ProgramBuilder {
  public:
-  ProgramBuilder(const GraphFacts& facts, const std::vector<FusedStep>& fused);
+  /// What epilogues write is `stored` in the facts.
+  ProgramBuilder(const GraphFacts& facts, const std::vector<FusedStep>& fused, const std::vector<Epilogue>& epilogues);
   Result<Program> build();
 
  private:
@@ -37,7 +39,7 @@ class ProgramBuilder {
   void emit_update(ValueId value);
   void emit_reduce(ValueId value);
   void emit_scatter(ValueId value);
-  void emit_contract(ValueId value);
+  void emit_contract(ValueId value, const Epilogue* epilogue);
   void emit_copy(ValueId value, int target);
   /// Completes the step: `output` indexes `target`, tensors that no expression mentions are dropped.
   void finish(LoopParts& parts, int target, const Indices& output);
@@ -48,7 +50,8 @@ class ProgramBuilder {
   const GraphFacts& facts_;
   const Graph& graph_;
   const std::vector<FusedStep>& fused_;
-  std::map<ValueId, size_t> written_by_;  ///< value → fused step
+  std::map<ValueId, size_t> written_by_;            ///< value → fused step
+  std::map<ValueId, const Epilogue*> epilogue_of_;  ///< by what it writes
   std::map<ValueId, int> tensor_;
   Program program_;
   Diagnostics errors_;

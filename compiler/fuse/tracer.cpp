@@ -68,12 +68,14 @@ ExprId Tracer::leaf(const Node& node, const Indices& at) {
 
 bool Tracer::inlined(ValueId id) const {
   const OpGroup group = info(graph_[id].op).group;
+  if (computed_here && (*computed_here)[GraphFacts::at(id)]) return true;
   if (facts_.stored[GraphFacts::at(id)] || graph_[id].op == Op::param) return false;
   if (group == OpGroup::leaf || is_simple_view(graph_[id].op)) return true;
   if (group != OpGroup::pointwise) return false;
   if (region_ == Region::attention || facts_.cheap[GraphFacts::at(id)]) return true;
   if (region_ == Region::contract) return is_float_cast(graph_, graph_[id]);
-  return facts_.reads[GraphFacts::at(id)] <= 1;
+  if (facts_.reads[GraphFacts::at(id)] <= 1) return true;
+  return is_float_cast(graph_, graph_[id]) && !inlined(graph_[id].operands[0]);  // repeats a conversion, not a chain
 }
 
 ExprId Tracer::read(ValueId id, const Indices& at) {

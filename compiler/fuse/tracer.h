@@ -19,7 +19,7 @@ struct GraphFacts {
   std::vector<int> result_uses;
   std::vector<int> reads;    ///< uses by ops that compute, views looked through, results counted
   std::vector<bool> cheap;   ///< index arithmetic and scalars: repeated rather than stored
-  std::vector<bool> stored;  ///< written by an attention step: always read from memory
+  std::vector<bool> stored;  ///< written by a fused step: always read from memory
 
   static size_t at(ValueId id) { return static_cast<size_t>(raw(id)); }
   int uses(ValueId id) const { return static_cast<int>(users[at(id)].size()) + result_uses[at(id)]; }
@@ -39,6 +39,11 @@ class Tracer {
   std::vector<ValueId> tensors;
   /// Asked before a matmul is read from memory; the attention matcher puts the score in its place.
   std::function<std::optional<ExprId>(ValueId, const Indices&)> on_contract;
+
+  /// Values that are computed where they are read, by value; null = none.
+  const std::vector<bool>* computed_here = nullptr;
+  /// What follows is traced as part of another kind of region.
+  void enter(Region region) { region_ = region; }
 
   /// The value of `id` at `at`, in the type arithmetic on it is done in.
   ExprId read(ValueId id, const Indices& at);

@@ -15,13 +15,13 @@ struct Product {
 };
 
 // Dims M, N and K are run-time values, so one kernel serves every size.
-LoopRunner runner(const Product& p, const CpuTarget& target) {
+LoopRunner runner(const Product& p, const CpuTarget& target, Blocks blocks = Blocks::planned) {
   const std::string a(to_string(p.in)), c(to_string(p.out));
   const std::string type = c + "[" + p.lead + "M,N]";
   return LoopRunner("graph @f(%a: " + a + "[" + p.lead_a + "M,K], %b: " + a + "[" + p.lead_b + (p.nt ? "N,K" : "K,N") +
                         "]) -> " + type + " {\n  %c = " + (p.nt ? "matmul_nt" : "matmul") + " %a, %b : " + type +
                         "\n  return %c\n}\n",
-                    target);
+                    target, false, blocks);
 }
 
 void check(LoopRunner& loop, const Product& p, int64_t m, int64_t n, int64_t k, Layout layout,
@@ -59,6 +59,120 @@ TEST(LoopContract, OddSizesAndStrides) {
       const int64_t sizes[][3] = {{1, 1, 1},     {5, 7, 3},     {6, 64, 256}, {193, 65, 257}, {400, 3, 5},
                                   {2, 130, 600}, {191, 17, 33}, {0, 4, 4},    {4, 0, 4}};
       for (const auto& [m, n, k] : sizes) check(loop, p, m, n, k, kLayouts[random() % 4], random);
+    }
+}
+
+// Several blocks in every direction, B packed once and by each item.
+TEST(LoopContract, SmallBlocks) {
+  std::mt19937_64 random(7);
+  for (const CpuTarget& target : runnable_targets())
+    for (bool nt : {false, true})
+      for (DType dtype : {DType::f32, DType::f64}) {
+        const Product p{.in = dtype, .out = dtype, .nt = nt};
+        LoopRunner loop = runner(p, target, Blocks::small);
+        const int64_t sizes[][3] = {{60, 150, 70}, {29, 129, 33}, {28, 128, 32}, {100, 5, 17}, {9, 300, 1}};
+        for (const auto& [m, n, k] : sizes) {
+          loop.packed = !loop.packed;
+          check(loop, p, m, n, k, kLayouts[random() % 4], random);
+          EXPECT_EQ(loop.ran(0), CpuTemplate::matmul);
+        }
+      }
+}
+
+TEST(LoopContract, FewRowsStreamB) {
+  std::mt19937_64 random(8);
+  for (const CpuTarget& target : runnable_targets())
+    for (bool nt : {false, true})
+      for (DType dtype : {DType::f32, DType::bf16, DType::f64}) {
+        const Product p{.in = dtype, .out = dtype == DType::bf16 ? DType::f32 : dtype, .nt = nt};
+        LoopRunner loop = runner(p, target);
+        const int64_t sizes[][3] = {{1, 1100, 2100}, {8, 37, 1030}, {3, 515, 7}, {2, 5, 1}, {5, 16, 0}};
+        for (const auto& [m, n, k] : sizes)
+          for (Layout layout : kLayouts) {
+            check(loop, p, m, n, k, layout, random);
+            EXPECT_EQ(loop.ran(0), CpuTemplate::matvec);
+          }
+      }
+}
+
+// The order of every sum is fixed: neither the split of the work nor the packing of B shows.
+TEST(LoopContract, SameBitsHoweverItIsSplit) {
+  for (const CpuTarget& target : runnable_targets())
+    for (int64_t m : {4, 200}) {
+      const Product p{};
+      LoopRunner loop = runner(p, target, Blocks::small);
+      std::mt19937_64 random(9);
+      const auto a = random_tensor(DType::f32, {m, 300}, Layout::contiguous, random);
+      const auto b = random_tensor(DType::f32, {300, 520}, Layout::contiguous, random);
+      loop.pieces = 1;
+      const auto want = loop.run({a, b}, Layout::contiguous, random);
+      for (int64_t pieces : {2, 5, 64}) {
+        loop.pieces = pieces;
+        loop.packed = !loop.packed;
+        const auto got = loop.run({a, b}, Layout::contiguous, random);
+        for_each_index({m, 520}, [&](const Index& i) { ASSERT_EQ(at(got[0], i), at(want[0], i)); });
+      }
+    }
+}
+
+// Bias, SiLU, a gate from memory, a residual and a narrowing cast leave with the sums.
+TEST(LoopContract, Epilogue) {
+  std::mt19937_64 random(10);
+  for (const CpuTarget& target : runnable_targets())
+    for (Blocks blocks : {Blocks::planned, Blocks::small}) {
+      LoopRunner loop(
+          R"(graph @f(%a: bf16[B,M,K], %w: bf16[N,K], %bias: f32[N], %u: f32[B,M,N], %r: f32[B,M,N]) -> bf16[B,M,N] {
+  %s = matmul_nt %a, %w : f32[B,M,N]
+  %t = add %s, %bias    : f32[B,M,N]
+  %g = sigmoid %t       : f32[B,M,N]
+  %h = mul %t, %g       : f32[B,M,N]
+  %v = mul %h, %u       : f32[B,M,N]
+  %o = add %v, %r       : f32[B,M,N]
+  %c = cast %o          : bf16[B,M,N]
+  return %c
+})",
+          target, true, blocks);
+      ASSERT_EQ(loop.program().steps.size(), 1u) << print(loop.program());
+      const int64_t sizes[][4] = {{3, 11, 70, 40}, {2, 30, 37, 9}, {1, 2, 40, 5}, {2, 3, 33, 0}};
+      for (const auto& [b, m, n, k] : sizes)
+        for (Layout layout : kLayouts) {
+          const auto a = random_tensor(DType::bf16, {b, m, k}, layout, random);
+          const auto w = random_tensor(DType::bf16, {n, k}, layout, random);
+          const auto bias = random_tensor(DType::f32, {n}, layout, random);
+          const auto u = random_tensor(DType::f32, {b, m, n}, layout, random);
+          const auto r = random_tensor(DType::f32, {b, m, n}, layout, random);
+          const auto c = loop.run({a, w, bias, u, r}, layout, random);
+          expect_tensor(c[0], 1e-4 + rounding(DType::bf16), "epilogue", [&](const Index& i) {
+            double t = at(bias, {i[2]});
+            for (int64_t j = 0; j < w.shape()[1]; ++j) t += at(a, {i[0], i[1], j}) * at(w, {i[2], j});
+            return t / (1 + std::exp(-t)) * at(u, i) + at(r, i);
+          });
+        }
+    }
+}
+
+// Aᵀ with neighbours along m is transposed while packing.
+TEST(LoopContract, TransposedA) {
+  std::mt19937_64 random(11);
+  for (const CpuTarget& target : runnable_targets())
+    for (Blocks blocks : {Blocks::planned, Blocks::small}) {
+      LoopRunner loop(R"(graph @f(%x: f32[K,M], %w: f32[K,N]) -> f32[M,N] {
+  %a = transpose %x, perm=[1,0] : f32[M,K]
+  %c = matmul %a, %w            : f32[M,N]
+  return %c
+})",
+                      target, true, blocks);
+      for (int64_t m : {3, 47})
+        for (Layout layout : kLayouts) {
+          const auto x = random_tensor(DType::f32, {45, m}, layout, random);
+          const auto w = random_tensor(DType::f32, {45, 70}, layout, random);
+          const auto c = loop.run({x, w}, layout, random);
+          expect_tensor(c[0], 1e-5, "transposed", [&](const Index& i) {
+            double sum = 0;
+            for (int64_t k = 0; k < 45; ++k) sum += at(x, {k, i[0]}) * at(w, {k, i[1]});
+            return sum;
+          });
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include "compiler/passes.h"
+#include "compiler/plan_loop.h"
 #include "ir/interp.h"
 #include "ir/text.h"
 #include "ir/verify.h"
@@ -47,10 +48,13 @@ inline TestTensor random_tensor(DType dtype, const Index& shape, Layout layout, 
   return tensor;
 }
 
+/// `small` blocks let small products have several of them.
+enum class Blocks : uint8_t { planned, small };
+
 class LoopRunner {
  public:
   /// `fused` lets pointwise work and views flow into the steps that read them; otherwise every op is a step.
-  LoopRunner(const std::string& text, const CpuTarget& target, bool fused = false) {
+  LoopRunner(const std::string& text, const CpuTarget& target, bool fused = false, Blocks blocks = Blocks::planned) {
     auto graph = parse_graph(text);
     if (!graph || !verify(*graph).empty()) {
       ADD_FAILURE() << (graph ? to_string(verify(*graph)) : to_string(graph.error())) << "\n" << text;
@@ -64,7 +68,18 @@ class LoopRunner {
       return;
     }
     program_ = *program;
-    for (const Step& step : program_.steps) link(step, target);
+    for (const Step& step : program_.steps) {
+      std::vector<Linked>& choices = linked_.emplace_back();
+      const auto& loop = std::get<LoopStep>(step.what);
+      for (CpuPlan::Choice& choice : plan_loop(loop, target).choices) {
+        if (blocks == Blocks::small && choice.schedule.kernel == CpuTemplate::matmul) {
+          choice.schedule.block_m = 2 * choice.schedule.mr;
+          choice.schedule.block_n = 2 * choice.schedule.nr();
+          choice.schedule.block_k = choice.schedule.lanes;
+        }
+        choices.push_back(link(loop, choice, target));
+      }
+    }
   }
 
   /// Results in return order, laid out as `layout` says, poisoned before and checked for stray writes after.
@@ -97,22 +112,40 @@ class LoopRunner {
     return results;
   }
 
-  const std::vector<LaunchInfo>& launches() const { return launches_; }
   const Program& program() const { return program_; }
+  /// What ran last for step `step`.
+  CpuTemplate ran(size_t step) const { return ran_[step]; }
+  /// Whether B is packed once for all items (where the launch offers it) or by each of them.
+  bool packed = true;
+  /// Calls that the items are spread over.
+  int64_t pieces = 3;
 
  private:
-  void link(const Step& step, const CpuTarget& target) {
-    CpuKernelSource source = generate_loop(std::get<LoopStep>(step.what), target, "loop");
-    launches_.push_back(std::move(source.launch));
+  struct Linked {
+    LaunchInfo launch;
+    Expr use_when;
+    std::shared_ptr<const JitCode> code;
+  };
+
+  Linked link(const LoopStep& step, const CpuPlan::Choice& choice, const CpuTarget& target) {
+    CpuKernelSource source = generate_loop(step, choice.schedule, target, "loop");
+    Linked linked{std::move(source.launch), choice.use_when, nullptr};
     auto object = compile_module(std::move(source.module), target, {.verify = true});
     auto code = object ? JitCode::load(object->bytes) : Result<std::shared_ptr<const JitCode>>(object.error());
     if (!code) ADD_FAILURE() << to_string(code.error());
-    code_.push_back(code ? *code : nullptr);
+    linked.code = code ? *code : nullptr;
+    return linked;
   }
 
   void call(size_t s, const std::vector<TestTensor>& tensors, const DimBindings& dims) {
     const auto& step = std::get<LoopStep>(program_.steps[s].what);
-    const LaunchInfo& launch = launches_[s];
+    const std::vector<int64_t> axes(12, 0);
+    size_t choice = 0;
+    while (choice + 1 < linked_[s].size() && !evaluate_int(linked_[s][choice].use_when, dims, {}, axes)) ++choice;
+    const Linked& linked = linked_[s][choice];
+    const LaunchInfo& launch = linked.launch;
+    ran_.resize(program_.steps.size());
+    ran_[s] = launch.schedule.kernel;
     const ArgsLayout layout = args_layout(step);
     std::vector<int64_t> meta(static_cast<size_t>(layout.size));
     for (size_t i = 0; i < layout.dims.size(); ++i) meta[i] = dims.find(layout.dims[i])->second;
@@ -124,24 +157,30 @@ class LoopRunner {
       std::copy_n(view.strides.begin(), view.rank, meta.begin() + layout.stride_offset[t]);
     }
     std::mt19937_64 random(0);
-    const TestTensor scratch(DType::i8, {(launch.scratch_bytes + 63) / 64 * 64}, Layout::contiguous, random);
-    const KernelArgs args = {pointers.data(), meta.data(), nullptr, nullptr};
-    const std::vector<int64_t> axes(12, 0);
+    const auto bytes = [&](int64_t count) {
+      return TestTensor(DType::i8, {(count + 63) / 64 * 64}, Layout::contiguous, random);
+    };
+    const TestTensor scratch = bytes(launch.scratch_bytes);
+    const int64_t packed_bytes = packed ? evaluate_int(launch.packed_bytes, dims, {}, axes) : 0;
+    const TestTensor shared = bytes(packed_bytes);
+    const KernelArgs args = {pointers.data(), meta.data(), nullptr, packed_bytes > 0 ? shared.view().data : nullptr};
     const unsigned saved = _mm_getcsr();
     _mm_setcsr(saved | 0x8040);  // as the runtime runs kernels: subnormals are zero
     for (const LaunchPhase& phase : launch.phases) {
+      if (phase.only_when_packed && !args.packed) continue;
       const int64_t items = evaluate_int(phase.items, dims, {}, axes);
-      const auto run = code_[s]->find_as<KernelFunction>(phase.symbol);
-      for (int64_t piece = 0; piece < 3; ++piece)
-        run(&args, items * piece / 3, items * (piece + 1) / 3, scratch.view().data);
+      const auto run = linked.code->find_as<KernelFunction>(phase.symbol);
+      for (int64_t piece = 0; piece < pieces; ++piece)
+        run(&args, items * piece / pieces, items * (piece + 1) / pieces, scratch.view().data);
     }
     _mm_setcsr(saved);
+    EXPECT_TRUE(scratch.gaps_intact() && shared.gaps_intact());
   }
 
   Graph graph_;
   Program program_;
-  std::vector<LaunchInfo> launches_;
-  std::vector<std::shared_ptr<const JitCode>> code_;
+  std::vector<std::vector<Linked>> linked_;  ///< per step, its choices
+  std::vector<CpuTemplate> ran_;
 };
 
 /// Half a unit in the last place of 1, for results that are rounded once.

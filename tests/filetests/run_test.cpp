@@ -74,8 +74,7 @@ std::string what_ran(const Kernel& kernel, const DimBindings& dims) {
   std::string words;
   for (size_t step = 0; step < choices->size(); ++step) {
     const StepReport& report = kernel.stats().step_reports[step];
-    words += (step ? ", " : "") +
-             (report.fused ? std::string(to_string(report.schedules[(*choices)[step]].kernel)) : std::string("loop"));
+    words += (step ? ", " : "") + std::string(to_string(report.schedules[(*choices)[step]].kernel));
   }
   return words;
 }

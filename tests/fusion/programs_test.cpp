@@ -307,5 +307,64 @@ TEST(Programs, PrintsEveryStep) {
     EXPECT_NE(printed.find(part), std::string::npos) << part << "\n" << printed;
 }
 
+int contractions(const Program& program) {
+  int count = 0;
+  for (const Step& step : program.steps) {
+    const auto* loop = std::get_if<LoopStep>(&step.what);
+    count += loop && loop->kind == LoopKind::contract;
+  }
+  return count;
+}
+
+TEST(Epilogues, AnActivationThatReadsTheProductTwice) {
+  const Program program = fuse_and_check(
+      "graph @g(%x: f32[B,S,6], %w: f32[6,10], %b: f32[10]) -> f32[B,S,10] {\n"
+      "  %y = matmul %x, %w : f32[B,S,10]\n  %z = add %y, %b : f32[B,S,10]\n"
+      "  %g = sigmoid %z : f32[B,S,10]\n  %o = mul %z, %g : f32[B,S,10]\n  return %o\n}\n");
+  ASSERT_EQ(program.steps.size(), 1u) << print(program);
+  EXPECT_NE(print(program).find("mul(x0, sigmoid(x0)) with s = sum(axis 3"), std::string::npos) << print(program);
+}
+
+TEST(Epilogues, GateAndUp) {
+  const Program program = fuse_and_check(
+      "graph @g(%x: f32[B,S,6], %gate: f32[6,10], %up: f32[6,10], %down: f32[10,6]) -> f32[B,S,6] {\n"
+      "  %y = matmul %x, %gate : f32[B,S,10]\n  %u = matmul %x, %up : f32[B,S,10]\n"
+      "  %g = sigmoid %y : f32[B,S,10]\n  %h = mul %y, %g : f32[B,S,10]\n  %a = mul %h, %u : f32[B,S,10]\n"
+      "  %o = matmul %a, %down : f32[B,S,6]\n  %r = add %o, %x : f32[B,S,6]\n  return %r\n}\n");
+  EXPECT_EQ(program.steps.size(), 3u) << print(program);
+  EXPECT_EQ(contractions(program), 3) << print(program);
+  EXPECT_TRUE(attentions(program).empty() && program.not_fused.empty()) << print(program);
+}
+
+TEST(Epilogues, ValuesThatAreReadElsewhereStayInMemory) {
+  const Program program = fuse_and_check(
+      "graph @g(%x: f32[S,6], %w: f32[6,10]) -> (f32[S,10], f32[S,1]) {\n"
+      "  %y = matmul %x, %w : f32[S,10]\n  %z = tanh %y : f32[S,10]\n  %e = exp %z : f32[S,10]\n"
+      "  %m = reduce_sum %z, axis=1 : f32[S,1]\n  return %e, %m\n}\n");
+  EXPECT_EQ(contractions(program), 1);
+  EXPECT_EQ(program.steps.size(), 3u) << print(program);
+}
+
+TEST(Epilogues, TwoProductsAdded) {
+  const Program program = fuse_and_check(
+      "graph @g(%x: f32[S,6], %w: f32[6,10], %v: f32[6,10]) -> bf16[S,10] {\n"
+      "  %y = matmul %x, %w : f32[S,10]\n  %z = matmul %x, %v : f32[S,10]\n  %s = add %y, %z : f32[S,10]\n"
+      "  %r = max %s, 0 : f32[S,10]\n  %o = cast %r : bf16[S,10]\n  return %o\n}\n");
+  EXPECT_EQ(program.steps.size(), 2u) << print(program);
+}
+
+TEST(Unfused, AnMlpIsNoAttention) {
+  const std::string body =
+      "  %s = matmul %x, %w : f32[B,S,16]\n  %r = max %s, 0 : f32[B,S,16]\n  %o = matmul %r, %v : f32[B,S,8]\n"
+      "  return %o\n}\n";
+  const Program mlp = fuse_and_check("graph @g(%x: f32[B,S,8], %w: f32[8,16], %v: f32[16,8]) -> f32[B,S,8] {\n" + body);
+  EXPECT_TRUE(attentions(mlp).empty() && mlp.not_fused.empty()) << print(mlp);
+  EXPECT_EQ(mlp.steps.size(), 2u);
+  // Keys and values of every batch make the same ops attention.
+  const Program attention =
+      fuse_and_check("graph @g(%x: f32[B,S,8], %w: f32[B,8,16], %v: f32[B,16,8]) -> f32[B,S,8] {\n" + body);
+  EXPECT_EQ(attentions(attention).size(), 1u) << print(attention);
+}
+
 }  // namespace
 }  // namespace tilewright::testing

@@ -117,11 +117,19 @@ class Runner {
     }
     if (step.kind == LoopKind::pointwise) return for_each(extents, 0, at, -1, [&] { store(real(step.value)); });
     const auto axis = static_cast<size_t>(step.axis);
+    const auto store_sum = [&](long double sum) {
+      store(step.epilogue.empty() ? sum : evaluate(step.epilogue, dims_, views, at, sum));
+    };
     for_each(extents, 0, at, step.axis, [&] {
       std::vector<long double> row;
       for (at[axis] = 0; at[axis] < extents[axis]; ++at[axis])
         row.push_back(step.kind == LoopKind::contract ? real(step.value) * real(step.value2) : real(step.value));
       at[axis] = 0;
+      if (step.kind == LoopKind::contract) {
+        long double sum = 0;
+        for (long double product : row) sum += product;
+        return store_sum(sum);
+      }
       fold(step, row, step.sink ? real(*step.sink) : -HUGE_VALL, [&](size_t i, long double value) {
         at[axis] = static_cast<int64_t>(i);
         store(value);
@@ -138,7 +146,7 @@ class Runner {
       max = std::isnan(x) || std::isnan(max) ? std::nanl("") : std::max(max, x);
       min = std::isnan(x) || std::isnan(min) ? std::nanl("") : std::min(min, x);
     }
-    if (step.kind == LoopKind::contract || step.op == Op::reduce_sum) return store(0, sum);
+    if (step.op == Op::reduce_sum) return store(0, sum);
     if (step.op == Op::reduce_mean) return store(0, sum / static_cast<long double>(row.size()));
     if (step.op == Op::reduce_max) return store(0, max);
     if (step.op == Op::reduce_min) return store(0, min);
