@@ -134,6 +134,14 @@ Result<Tensor<T>> AttentionLayer<T>::forward(const TensorView& input) {
   if (!training_) return y;
   state.input = Tensor<T>({input.shape[0], input.shape[1], input.shape[2]});
   convert(input, state.input.view());
+  // Some activations have their derivative from their result.
+  const auto reads_result = [](const Graph& backward) {
+    return std::ranges::any_of(backward.params, [&](ValueId id) { return backward[id].name == "y"; });
+  };
+  if (gradient_ && reads_result(gradient_->backward)) {
+    DenseTensor& kept = state.saved["y"] = DenseTensor(dtype_of<T>, y.shape);
+    convert(y.view(), kept.view());
+  }
   state_ = std::move(state);
   return y;
 }
