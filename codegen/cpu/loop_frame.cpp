@@ -76,7 +76,7 @@ void for_each_vector(LlvmBuilder& b, Value* extent, int64_t lanes, const std::fu
 
 Value* to_accumulator(LlvmBuilder& b, Value* value, DType accumulate) {
   llvm::Type* type = b.vector_type(accumulate, LlvmBuilder::lanes_of(value));
-  return value->getType() == type ? value : b.ir.CreateFPExt(value, type);
+  return value->getType() == type ? value : b.ir.CreateFPCast(value, type);
 }
 
 }  // namespace tilewright::cpu

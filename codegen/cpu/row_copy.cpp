@@ -16,7 +16,7 @@ void RowCopy::declare(DType from) {
   const int64_t lanes = lanes_;
   auto convert = [&](Value* raw) {
     if (raw->getType()->getScalarType() == b_.value_type(to)) return raw;
-    return b_.ir.CreateFPExt(raw, b_.vector_type(to, LlvmBuilder::lanes_of(raw)));
+    return b_.ir.CreateFPCast(raw, b_.vector_type(to, LlvmBuilder::lanes_of(raw)));
   };
   Value* dense =
       b_.ir.CreateSelect(b_.ir.CreateICmpEQ(stride, b_.i64(1)), b_.ir.CreateAnd(count, b_.i64(-lanes)), b_.i64(0));
