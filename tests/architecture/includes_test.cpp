@@ -11,10 +11,12 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/paths.h"
+
 namespace {
 namespace fs = std::filesystem;
 
-const fs::path kRoot = TILEWRIGHT_SOURCE_DIR;
+const fs::path kRoot = tilewright::testing::source_dir();
 
 struct Source {
   std::string path;  // relative to the root

@@ -8,6 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "tests/support/paths.h"
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -39,7 +41,8 @@ class Cli : public ::testing::Test {
   }
   Outcome run(const std::string& arguments) const {
     const std::string out = (folder_ / "stdout").string(), err = (folder_ / "stderr").string();
-    const int status = std::system((std::string(TILEWRIGHT_CLI) + " " + arguments + " >" + out + " 2>" + err).c_str());
+    const int status =
+        std::system((tilewright::testing::cli_path() + " " + arguments + " >" + out + " 2>" + err).c_str());
     return {WEXITSTATUS(status), read(out), read(err)};
   }
   /// An f32 NumPy file of zeros.
@@ -55,7 +58,7 @@ class Cli : public ::testing::Test {
   const std::string graph_ = write_graph();
 
  private:
-  static std::string write_graph() { return TILEWRIGHT_SOURCE_DIR "/examples/variants/02_causal.attn"; }
+  static std::string write_graph() { return tilewright::testing::source_dir() + "/examples/variants/02_causal.attn"; }
 };
 
 TEST_F(Cli, GradientPrintsGraphsThatVerify) {

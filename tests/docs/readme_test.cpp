@@ -3,11 +3,13 @@
 #include <fstream>
 #include <sstream>
 
+#include "tests/support/paths.h"
+
 namespace {
 
 std::string read(const std::string& path) {
   std::ostringstream text;
-  text << std::ifstream(std::string(TILEWRIGHT_SOURCE_DIR) + "/" + path).rdbuf();
+  text << std::ifstream(tilewright::testing::source_dir() + "/" + path).rdbuf();
   return text.str();
 }
 

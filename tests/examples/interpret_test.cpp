@@ -9,6 +9,7 @@
 #include "compiler/passes.h"
 #include "ir/interp.h"
 #include "ir/text.h"
+#include "tests/support/paths.h"
 #include "tests/support/random_graph.h"
 
 namespace tilewright {
@@ -73,7 +74,7 @@ std::vector<TensorView> spec_views(const Program& program, const AttentionSpec& 
 
 TEST(Examples, TheOracleEvaluatesEachAndAgreesWithItsFusedForm) {
   int compared = 0;
-  for (const auto& entry : fs::recursive_directory_iterator(fs::path(TILEWRIGHT_SOURCE_DIR) / "examples")) {
+  for (const auto& entry : fs::recursive_directory_iterator(fs::path(testing::source_dir()) / "examples")) {
     if (entry.path().extension() != ".attn") continue;
     std::ostringstream text;
     text << std::ifstream(entry.path()).rdbuf();

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "filetest.h"
+#include "tests/support/paths.h"
 
 namespace tilewright::testing {
 
@@ -85,7 +86,7 @@ std::string annotate(const Case& test, const Outcome& outcome) {
 
 std::vector<std::string> files() {
   std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(fs::path(TILEWRIGHT_SOURCE_DIR) / "tests/filetests"))
+  for (const auto& entry : fs::directory_iterator(fs::path(testing::source_dir()) / "tests/filetests"))
     if (entry.path().extension() == ".attn") names.push_back(entry.path().stem().string());
   std::sort(names.begin(), names.end());
   return names;
@@ -94,7 +95,7 @@ std::vector<std::string> files() {
 class Filetest : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(Filetest, SaysWhatItSays) {
-  const fs::path path = fs::path(TILEWRIGHT_SOURCE_DIR) / "tests/filetests" / (GetParam() + ".attn");
+  const fs::path path = fs::path(testing::source_dir()) / "tests/filetests" / (GetParam() + ".attn");
   const std::string text = read(path);
   std::istringstream first_line(text);
   std::string slashes, test, name;

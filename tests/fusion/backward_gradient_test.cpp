@@ -9,6 +9,7 @@
 #include "ir/verify.h"
 #include "tests/support/fusion_case.h"
 #include "tests/support/gradient_case.h"
+#include "tests/support/paths.h"
 #include "tests/support/random_graph.h"
 #include "tests/support/run_program.h"
 #include "tests/support/variant_case.h"
@@ -16,7 +17,7 @@
 namespace tilewright::testing {
 namespace {
 
-const std::string kFolder = std::string(TILEWRIGHT_SOURCE_DIR) + "/examples/variants";
+const std::string kFolder = testing::source_dir() + "/examples/variants";
 
 Program fuse_backward(const Graph& backward) {
   const auto canonical = canonicalize(backward);

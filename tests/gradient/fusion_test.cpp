@@ -7,6 +7,7 @@
 #include "compiler/gradient.h"
 #include "compiler/passes.h"
 #include "ir/text.h"
+#include "tests/support/paths.h"
 #include "tests/support/variant_case.h"
 
 namespace tilewright::testing {
@@ -44,8 +45,7 @@ TEST_P(Fusion, FindsFlashBackward) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Suite, Fusion,
-                         ::testing::ValuesIn(all_variants(std::string(TILEWRIGHT_SOURCE_DIR) + "/examples/variants")),
+INSTANTIATE_TEST_SUITE_P(Suite, Fusion, ::testing::ValuesIn(all_variants(testing::source_dir() + "/examples/variants")),
                          [](const auto& variant) { return "v" + variant.param.stem; });
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "ir/text.h"
 #include "tests/support/gradient_case.h"
 #include "tests/support/kernel_check.h"
+#include "tests/support/paths.h"
 #include "tests/support/random_program.h"
 #include "tests/support/variant_case.h"
 
@@ -53,7 +54,7 @@ TEST_P(VariantKernels, MatchTheOracle) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Suite, VariantKernels,
-                         ::testing::ValuesIn(all_variants(std::string(TILEWRIGHT_SOURCE_DIR) + "/examples/variants")),
+                         ::testing::ValuesIn(all_variants(testing::source_dir() + "/examples/variants")),
                          [](const auto& variant) { return "v" + variant.param.stem; });
 
 TEST(RandomKernels, MatchTheOracle) {

@@ -6,12 +6,13 @@
 
 #include "ir/text.h"
 #include "tests/support/gradient_case.h"
+#include "tests/support/paths.h"
 #include "tests/support/variant_case.h"
 
 namespace tilewright::testing {
 namespace {
 
-const std::string kFolder = std::string(TILEWRIGHT_SOURCE_DIR) + "/examples/variants";
+const std::string kFolder = testing::source_dir() + "/examples/variants";
 
 /// Head dims that the graph allows: 20 and 26 build indices over 64 columns, 24 has V of 128.
 Graph in_f64(const Variant& variant) {

@@ -11,6 +11,7 @@
 #include "ir/interp.h"
 #include "ir/text.h"
 #include "ir/verify.h"
+#include "tests/support/paths.h"
 #include "tests/support/random_graph.h"
 
 namespace tilewright {
@@ -23,7 +24,7 @@ std::vector<std::filesystem::path> examples() {
   std::vector<std::filesystem::path> files;
   for (const char* folder : {"variants", "models"})
     for (const auto& entry :
-         std::filesystem::directory_iterator(std::filesystem::path(TILEWRIGHT_SOURCE_DIR) / "examples" / folder))
+         std::filesystem::directory_iterator(std::filesystem::path(testing::source_dir()) / "examples" / folder))
       if (entry.path().extension() == ".attn") files.push_back(entry.path());
   std::sort(files.begin(), files.end());
   return files;

@@ -7,13 +7,14 @@
 #include "ir/op_attributes.h"
 #include "ir/text.h"
 #include "ir/verify.h"
+#include "tests/support/paths.h"
 
 namespace tilewright {
 namespace {
 
 std::string page() {
   std::ostringstream text;
-  text << std::ifstream(TILEWRIGHT_SOURCE_DIR "/docs/ir.md").rdbuf();
+  text << std::ifstream(testing::source_dir() + "/docs/ir.md").rdbuf();
   return text.str();
 }
 

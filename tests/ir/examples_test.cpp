@@ -7,6 +7,7 @@
 
 #include "ir/text.h"
 #include "ir/verify.h"
+#include "tests/support/paths.h"
 
 namespace tilewright {
 namespace {
@@ -14,7 +15,7 @@ namespace fs = std::filesystem;
 
 std::vector<fs::path> examples() {
   std::vector<fs::path> found;
-  for (const auto& entry : fs::recursive_directory_iterator(fs::path(TILEWRIGHT_SOURCE_DIR) / "examples"))
+  for (const auto& entry : fs::recursive_directory_iterator(fs::path(testing::source_dir()) / "examples"))
     if (entry.path().extension() == ".attn") found.push_back(entry.path());
   return found;
 }
@@ -37,7 +38,7 @@ TEST(Examples, ParseVerifyAndRoundTrip) {
 }
 
 TEST(Examples, AllVariantsAreThere) {
-  const fs::path folder = fs::path(TILEWRIGHT_SOURCE_DIR) / "examples/variants";
+  const fs::path folder = fs::path(testing::source_dir()) / "examples/variants";
   for (int number = 1; number <= 28; ++number) {
     int found = 0;
     for (const auto& entry : fs::directory_iterator(folder))

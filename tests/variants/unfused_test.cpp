@@ -4,6 +4,7 @@
 
 #include "ir/accuracy.h"
 #include "runtime/engine.h"
+#include "tests/support/paths.h"
 #include "tests/support/random_graph.h"
 #include "tests/support/variant_case.h"
 
@@ -48,7 +49,8 @@ TEST_P(Unfused, AgreesWithTheOracle) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Suite, Unfused, ::testing::ValuesIn(all_variants(TILEWRIGHT_SOURCE_DIR "/examples/variants")),
+INSTANTIATE_TEST_SUITE_P(Suite, Unfused,
+                         ::testing::ValuesIn(all_variants(testing::source_dir() + "/examples/variants")),
                          [](const auto& variant) { return variant.param.stem; });
 
 }  // namespace

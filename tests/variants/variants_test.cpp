@@ -13,6 +13,7 @@
 #include "ir/text.h"
 #include "ir/verify.h"
 #include "runtime/engine.h"
+#include "tests/support/paths.h"
 #include "tests/support/random_graph.h"
 #include "tests/support/variant_case.h"
 
@@ -173,12 +174,13 @@ TEST_P(Variants, AgreeWithTheOracleOnFastTemplates) {
   EXPECT_TRUE(tally.failures.empty()) << tally.failures.size() << " failures in all";
 }
 
-INSTANTIATE_TEST_SUITE_P(Suite, Variants, ::testing::ValuesIn(variants(TILEWRIGHT_SOURCE_DIR "/examples/variants")),
+INSTANTIATE_TEST_SUITE_P(Suite, Variants, ::testing::ValuesIn(variants(testing::source_dir() + "/examples/variants")),
                          [](const auto& variant) { return variant.param.stem; });
 
 TEST(VariantSuite, IsComplete) {
   std::vector<int> numbers;
-  for (const Variant& variant : variants(TILEWRIGHT_SOURCE_DIR "/examples/variants")) numbers.push_back(variant.number);
+  for (const Variant& variant : variants(testing::source_dir() + "/examples/variants"))
+    numbers.push_back(variant.number);
   EXPECT_EQ(numbers,
             (std::vector<int>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 21, 22, 25, 27, 28}));
 }
