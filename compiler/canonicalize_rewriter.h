@@ -1,4 +1,5 @@
-// Internal to canonicalize and gradient: emits nodes of the new graph, sharing equal ones and dropping no-ops on the way.
+// Internal to canonicalize and gradient: emits nodes of the new graph, sharing equal ones and dropping no-ops on the
+// way.
 #pragma once
 
 #include <string>

@@ -14,8 +14,6 @@ struct Block {
 // Measured best for f32 on 48 KB L1 and 2 MB L2; see docs/performance-log.md.
 constexpr Block kBlocks[] = {{128, 48, 192, 384}, {256, 48, 128, 128}, {512, 48, 64, 64}};
 
-constexpr int64_t kMaxHeadDim = 512;
-
 std::vector<const DotTerm*> terms(const BackwardSpec& spec) {
   std::vector<const DotTerm*> all;
   for (const DotTerm& dot : spec.dots) all.push_back(&dot);

@@ -6,14 +6,6 @@
 namespace tilewright {
 namespace {
 
-constexpr int64_t kMaxHeadDim = 512;
-
-Expr always() {
-  Expr expr;
-  expr.set_root(expr.constant_int(1, DType::boolean));
-  return expr;
-}
-
 /// q_len · head_group <= limit.
 Expr at_most_rows(const AttentionSpec& spec, int64_t limit) {
   Expr expr;
@@ -38,6 +30,12 @@ CpuSchedule schedule_generic(const TileProgram& program, const CpuTarget& target
 }
 
 }  // namespace
+
+Expr always() {
+  Expr expr;
+  expr.set_root(expr.constant_int(1, DType::boolean));
+  return expr;
+}
 
 int64_t accumulator_lanes(const TileProgram& program, const CpuTarget& target) {
   return target.vector_bytes() / size_of(program.spec.accumulate);

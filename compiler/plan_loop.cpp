@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "compiler/contract_axes.h"
+#include "compiler/plan_rules.h"
 
 namespace tilewright {
 namespace {
@@ -70,12 +71,6 @@ CpuSchedule schedule_matvec(const LoopStep& step, const CpuTarget& target) {
   s.block_k = 1024;
   s.reasons.push_back(fmt::format("up to {} rows wait for B from memory, which is read once, in place", kFewRows));
   return s;
-}
-
-Expr always() {
-  Expr expr;
-  expr.set_root(expr.constant_int(1, DType::boolean));
-  return expr;
 }
 
 }  // namespace

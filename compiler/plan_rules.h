@@ -7,6 +7,12 @@
 
 namespace tilewright {
 
+/// No template takes wider heads.
+inline constexpr int64_t kMaxHeadDim = 512;
+
+/// The condition of a choice that runs whenever no earlier one does.
+Expr always();
+
 /// One sentence why the template does not take the program; empty when it does.
 std::string refuse_prefill(const TileProgram& program, const CpuTarget& target);
 std::string refuse_decode(const TileProgram& program, const CpuTarget& target);

@@ -24,9 +24,9 @@ struct CpuSchedule {
   int64_t mr = 6, nv = 4;  ///< micro-kernel: rows × vectors of the S and O products
   int64_t k_unroll = 4;
   int64_t block_m = 0, block_n = 0, block_k = 0;  ///< matmul, matvec: rows, columns and depth of a block
-  int64_t split_kv = 0;              ///< decode: keys per split, 0 = not split
-  int64_t chunk_kv = 0;              ///< backward: keys of one work item, a multiple of block_kv
-  std::vector<std::string> reasons;  ///< one sentence per choice
+  int64_t split_kv = 0;                           ///< decode: keys per split, 0 = not split
+  int64_t chunk_kv = 0;                           ///< backward: keys of one work item, a multiple of block_kv
+  std::vector<std::string> reasons;               ///< one sentence per choice
 
   int64_t nr() const { return nv * lanes; }
 };

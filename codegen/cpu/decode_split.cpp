@@ -9,7 +9,6 @@ namespace tilewright::cpu {
 using llvm::Value;
 
 namespace {
-constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
 bool depends_on(const Expr& expr, Axis axis) {
   const Expr pruned = expr.pruned();

@@ -13,8 +13,6 @@ namespace tilewright::cpu {
 namespace {
 using llvm::Value;
 
-constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
-
 /// Items are (b, h, q), q fastest.
 class DecodeMerge {
  public:

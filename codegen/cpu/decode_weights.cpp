@@ -9,7 +9,6 @@ namespace tilewright::cpu {
 using llvm::Value;
 
 namespace {
-constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 enum Argument : unsigned { kArgs, kScratch, kBatch, kHead, kFirstRow, kCount, kKv, kKeys };
 }  // namespace
 

@@ -10,9 +10,7 @@
 namespace tilewright::cpu {
 using llvm::Value;
 
-namespace {
-constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
-}
+namespace {}
 
 Value* GenericTemplate::pointer(const Tile& tile, Value* row, Value* column) {
   Value* base = b_.byte_pointer(b_.argument(3), b_.i64(tile.offset));

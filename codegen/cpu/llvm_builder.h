@@ -9,12 +9,16 @@
 #include <llvm/IR/Module.h>
 
 #include <functional>
+#include <limits>
 #include <string>
 #include <vector>
 
 #include "codegen/cpu/cpu_codegen.h"
 
 namespace tilewright {
+
+/// The maximum of no scores, and the score of a key that is masked.
+inline constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
 struct CpuModule::State {
   std::unique_ptr<llvm::LLVMContext> context;

@@ -18,8 +18,8 @@ PrefillEmitter::Normalised PrefillEmitter::sums(Value* row) {
 void PrefillEmitter::add_sink(Normalised& n, Value* sink) {
   const DType type = layout_.dtype;
   Value* top = b_.max_ignoring_nan(n.max, sink);
-  Value* reference = b_.ir.CreateSelect(
-      b_.ir.CreateFCmpOEQ(top, b_.constant(type, -std::numeric_limits<double>::infinity())), b_.constant(type, 0), top);
+  Value* reference =
+      b_.ir.CreateSelect(b_.ir.CreateFCmpOEQ(top, b_.constant(type, kMinusInfinity)), b_.constant(type, 0), top);
   n.factor = math::exp2(b_, b_.ir.CreateFSub(n.max, reference));
   Value* extra = math::exp2(b_, b_.ir.CreateFSub(sink, reference));
   n.sum = b_.fma(n.sum, n.factor, extra);
@@ -73,7 +73,7 @@ void PrefillEmitter::finish(ArgsReader& args, const Item& item) {
       const DType lse_type = spec_.tensors[static_cast<size_t>(spec_.logsumexp->tensor)].type.dtype;
       Value* log =
           b_.ir.CreateFMul(b_.ir.CreateFAdd(n.max, math::log2(b_, divisor)), b_.constant(type, std::numbers::ln2));
-      log = b_.ir.CreateSelect(empty, b_.constant(type, -std::numeric_limits<double>::infinity()), log);
+      log = b_.ir.CreateSelect(empty, b_.constant(type, kMinusInfinity), log);
       b_.store(lse_type, log, b_.element_pointer(lse_type, lse->base, b_.mul(q, lse->stride_seq)));
     }
   });

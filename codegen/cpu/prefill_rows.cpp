@@ -8,9 +8,7 @@
 namespace tilewright::cpu {
 using llvm::Value;
 
-namespace {
-constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
-}
+namespace {}
 
 struct RowPass::Row {
   Value* scores;

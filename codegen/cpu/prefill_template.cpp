@@ -125,7 +125,7 @@ void PrefillEmitter::item(ArgsReader& args, const Item& item, Value* kv_head) {
   };
   fill(l.o_at, l.sum_at + l.block_q * l.lanes, 0);
   if (l.score_piece < l.padded_head_dim) fill(l.ones_at, l.ones_at + l.strip_rows, 1);
-  fill(l.max_at, l.max_at + l.block_q, -std::numeric_limits<double>::infinity());
+  fill(l.max_at, l.max_at + l.block_q, kMinusInfinity);
   if (spec_.normaliser == Normaliser::none) fill(l.factor_at, l.factor_at + l.block_q, 1);
 
   Value* packed = args.packed();
