@@ -44,5 +44,6 @@ void add_run(CommandLine& line);
 void add_bench(CommandLine& line);
 void add_devices(CommandLine& line);
 void add_demo(CommandLine& line);
+void add_cache(CommandLine& line);
 
 }  // namespace tilewright::cli

@@ -53,6 +53,7 @@ void template_lines(std::string& out, const Report& report) {
 
 std::string compile_text(const CompileStats& stats) {
   std::string out = fmt::format("{:.1f} ms{}", stats.total_ms, stats.cache_hit ? ", from the cache" : "");
+  if (stats.kernels_from_disk > 0) out += fmt::format(", {} kernels from disk", stats.kernels_from_disk);
   for (size_t i = 0; i < stats.stages.size(); ++i)
     out += fmt::format("{}{} {:.2f}", i == 0 ? ": " : ", ", stats.stages[i].stage, stats.stages[i].milliseconds);
   return out;
@@ -131,6 +132,7 @@ Json json(const Report& report) {
   out["compile_ms"] = stats.total_ms;
   for (const StageTime& stage : stats.stages) out["compile_stages_ms"][stage.stage] = stage.milliseconds;
   out["cache_hit"] = stats.cache_hit;
+  out["kernels_from_disk"] = stats.kernels_from_disk;
   out["ms"] = report.seconds.median() * 1e3;
   out["ms_best"] = report.seconds.best() * 1e3;
   out["spread"] = report.seconds.spread();

@@ -145,7 +145,7 @@ class BackEnd {
         CompileJob job;
         job.step = i;
         job.choice = choice;
-        job.symbol_prefix = fmt::format("s{}c{}_", i, choice);
+        job.symbol_prefix = "kernel_";
         job.schedule = planned.plan.choices[choice].schedule;
         job.program = planned.program ? &*planned.program : nullptr;
         job.backward = planned.backward;
@@ -240,6 +240,7 @@ class BackEnd {
     }
     step.choices.push_back(std::move(choice));
 
+    compiled().stats.kernels_from_disk += job.from_disk ? 1 : 0;
     report.schedules.push_back(job.schedule);
     report.use_when.push_back(condition(use_when, tensors_of(source)));
     report.scratch_bytes = std::max(report.scratch_bytes, job.launch->scratch_bytes);

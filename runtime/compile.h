@@ -2,6 +2,7 @@
 // link.
 #pragma once
 
+#include "runtime/cache_writer.h"
 #include "runtime/compiled.h"
 
 namespace tilewright {
@@ -15,8 +16,9 @@ struct StageText {
 struct CompileRequest {
   CpuTarget target;
   CompileOptions options;
-  bool want_texts = false;  ///< fills Compilation::texts
-  bool link = true;         ///< false: for a target that is not this machine; the result does not run
+  bool want_texts = false;      ///< fills Compilation::texts
+  CacheWriter* disk = nullptr;  ///< where object code is looked up and kept; null = nowhere
+  bool link = true;             ///< false: for a target that is not this machine; the result does not run
 };
 
 /// What the front half makes; `canonical_text` is the cache key of everything that follows.

@@ -4,6 +4,8 @@
 #include <atomic>
 #include <thread>
 
+#include "runtime/kernel_entry.h"
+#include "runtime/options.h"
 #include "runtime/stopwatch.h"
 
 namespace tilewright {
@@ -15,9 +17,34 @@ CpuKernelSource generate(const CompileJob& job, const CpuTarget& target) {
   return generate_attention(*job.program, job.schedule, target, job.symbol_prefix);
 }
 
+/// Takes the kernel from the disk; false when it is not there or not usable.
+bool take_from_disk(CompileJob& job, const CompileRequest& request, const std::string& key) {
+  DiskCache::Lookup found = request.disk->cache().find(key);
+  if (!found.problem.empty()) say_verbose(found.problem);
+  if (!found.payload) return false;
+  auto entry = decode_kernel(*found.payload);
+  auto code = entry ? JitCode::load(entry->object) : Result<std::shared_ptr<const JitCode>>(invalid("no kernel"));
+  if (!code) return false;
+  for (const LaunchPhase& phase : entry->launch.phases)
+    if (!(*code)->find(phase.symbol)) return false;
+  job.code = std::move(*code);
+  job.code_bytes = static_cast<int64_t>(entry->object.size());
+  job.ir_instructions = entry->ir_instructions;
+  job.launch = std::move(entry->launch);
+  job.launch->schedule = job.schedule;
+  return job.from_disk = true;
+}
+
 void run_job(CompileJob& job, const CompileRequest& request) {
   const std::string label(to_string(job.schedule.kernel));
   Stopwatch watch;
+  std::string key;
+  if (request.disk && request.link) {
+    key = kernel_key(job, request.target);
+    const bool found = take_from_disk(job, request, key);
+    watch.lap(job.stages, "disk " + label);
+    if (found) return;
+  }
   CpuKernelSource source = generate(job, request.target);
   watch.lap(job.stages, "emit " + label);
   job.launch = std::move(source.launch);
@@ -39,10 +66,13 @@ void run_job(CompileJob& job, const CompileRequest& request) {
   if (!request.link) return;
   auto code = JitCode::load(object->bytes);
   watch.lap(job.stages, "link " + label);
-  if (code)
-    job.code = *code;
-  else
+  if (!code) {
     job.errors = code.error();
+    return;
+  }
+  job.code = *code;
+  if (!key.empty())
+    request.disk->store(std::move(key), encode_kernel({*job.launch, job.ir_instructions, std::move(object->bytes)}));
 }
 
 }  // namespace

@@ -22,6 +22,7 @@ struct CompileJob {
   std::vector<StageTime> stages;
   std::string emitted_ir, final_ir, assembly;
   int64_t code_bytes = 0, ir_instructions = 0;
+  bool from_disk = false;
   Diagnostics errors;
 };
 

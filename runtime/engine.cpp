@@ -31,6 +31,7 @@ struct Engine::State {
   std::shared_ptr<Executor> executor;
   SharedCache<KernelPair> by_graph{kKernelsByGraph};
   SharedCache<Compiled> by_canonical{kKernelsByCanonical};
+  std::unique_ptr<CacheWriter> disk;
 
   using KernelPointer = std::shared_ptr<const Kernel::State>;
   using CompiledPointer = std::shared_ptr<const Compiled>;
@@ -52,7 +53,9 @@ struct Engine::State {
   Result<CompiledPointer> compile_and_dump(const Graph& graph, FrontEnd front, const CompileOptions& options) const {
     const std::string hash = to_string(hash_key(canonical_key(front, options)));
     const std::string& dump_dir = options.dump_dir.empty() ? environment().dump_dir : options.dump_dir;
-    const CompileRequest request{capped_target(options), options, !dump_dir.empty()};
+    // A dump and the verifier want the module itself.
+    const bool with_disk = options.use_cache && dump_dir.empty() && !options.verify_modules;
+    const CompileRequest request{capped_target(options), options, !dump_dir.empty(), with_disk ? disk.get() : nullptr};
     if (request.target.isa == CpuIsa::baseline) return too_old();
     auto compilation = compile_back(graph, std::move(front), request);
     if (!compilation) return compilation.error();
@@ -108,6 +111,9 @@ Result<Engine> Engine::create(const EngineOptions& options) {
   if (options.threads < 0) return invalid("the engine is asked for {} threads; 0 means one per core", options.threads);
   const int threads = options.threads > 0 ? options.threads : env.threads > 0 ? env.threads : state->target.cores;
   state->executor = make_thread_pool(threads);
+  state->disk = std::make_unique<CacheWriter>(
+      DiskCache::open(options.cache_dir.value_or(env.cache_dir), options.cache_limit_bytes));
+  if (const std::string& warning = state->disk->cache().warning(); !warning.empty()) say_verbose(warning);
   return Engine(std::move(state));
 }
 
@@ -127,5 +133,6 @@ Result<Kernel> Engine::compile(const Graph& graph, const CompileOptions& options
 
 const CpuTarget& Engine::target() const { return state_->target; }
 std::shared_ptr<Executor> Engine::executor() const { return state_->executor; }
+const DiskCache& Engine::disk_cache() const { return state_->disk->cache(); }
 
 }  // namespace tilewright

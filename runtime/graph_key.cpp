@@ -94,4 +94,6 @@ KeyHash hash_key(const std::string& bytes) {
 
 std::string to_string(const KeyHash& hash) { return fmt::format("{:016x}", hash.low); }
 
+std::string full_hex(const KeyHash& hash) { return fmt::format("{:016x}{:016x}", hash.high, hash.low); }
+
 }  // namespace tilewright

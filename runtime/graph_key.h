@@ -18,5 +18,7 @@ struct KeyHash {
 KeyHash hash_key(const std::string& bytes);
 /// 16 hex digits.
 std::string to_string(const KeyHash& hash);
+/// All 32.
+std::string full_hex(const KeyHash& hash);
 
 }  // namespace tilewright

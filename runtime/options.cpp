@@ -1,5 +1,6 @@
 #include "runtime/options.h"
 
+#include <cstdio>
 #include <cstdlib>
 #include <string_view>
 
@@ -11,6 +12,15 @@ std::string_view variable(const char* name) {
   return value ? value : "";
 }
 
+std::string cache_folder() {
+  if (const auto folder = variable("TILEWRIGHT_CACHE_DIR"); !folder.empty())
+    return folder == "off" ? std::string() : std::string(folder);
+  if (const auto caches = variable("XDG_CACHE_HOME"); caches.starts_with('/'))
+    return std::string(caches) + "/tilewright";
+  if (const auto home = variable("HOME"); home.starts_with('/')) return std::string(home) + "/.cache/tilewright";
+  return {};
+}
+
 EnvironmentOptions read() {
   EnvironmentOptions options;
   options.dump_dir = variable("TILEWRIGHT_DUMP");
@@ -19,6 +29,7 @@ EnvironmentOptions read() {
     options.max_isa_unreadable = !options.max_isa;
   }
   options.threads = std::atoi(std::string(variable("TILEWRIGHT_THREADS")).c_str());
+  options.cache_dir = cache_folder();
   options.verbose = !variable("TILEWRIGHT_VERBOSE").empty();
   return options;
 }
@@ -28,6 +39,10 @@ EnvironmentOptions read() {
 const EnvironmentOptions& environment() {
   static const EnvironmentOptions options = read();
   return options;
+}
+
+void say_verbose(const std::string& line) {
+  if (environment().verbose) std::fprintf(stderr, "tilewright: %s\n", line.c_str());
 }
 
 }  // namespace tilewright

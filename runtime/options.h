@@ -14,7 +14,12 @@ struct EnvironmentOptions {
   bool max_isa_unreadable = false;  ///< the variable was set to something else
   int threads = 0;                  ///< TILEWRIGHT_THREADS, 0 = all cores
   bool verbose = false;             ///< TILEWRIGHT_VERBOSE
+  /// TILEWRIGHT_CACHE_DIR ("off" = none), else tilewright/ in XDG_CACHE_HOME or ~/.cache; empty = no disk cache.
+  std::string cache_dir;
 };
 const EnvironmentOptions& environment();
+
+/// One line on stderr, when TILEWRIGHT_VERBOSE asks for it.
+void say_verbose(const std::string& line);
 
 }  // namespace tilewright

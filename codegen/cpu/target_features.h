@@ -12,4 +12,8 @@ std::string target_cpu_name(const CpuTarget& target);
 /// "+avx512f,+avx512bw,…,-avx10.1-256"; part of every cache key.
 std::string target_features(const CpuTarget& target);
 
+/// The version of LLVM and a hash of the sources of ir, compiler and codegen: what object code depends on besides its
+/// inputs. Part of every key on disk.
+std::string codegen_version();
+
 }  // namespace tilewright
