@@ -59,6 +59,10 @@ struct Engine::State {
     if (request.target.isa == CpuIsa::baseline) return too_old();
     auto compilation = compile_back(graph, std::move(front), request);
     if (!compilation) return compilation.error();
+    const CompileStats& stats = compilation->compiled->stats;
+    say_verbose(fmt::format("compiled @{} in {:.1f} ms: {} steps, {} of them attention, {} kernels from disk",
+                            graph.name, stats.total_ms, stats.steps, stats.fused_attentions + stats.fused_backwards,
+                            stats.kernels_from_disk));
     if (!dump_dir.empty()) {
       auto folder = write_dump(dump_dir, *compilation, request.target, hash);
       if (!folder) return folder.error();
