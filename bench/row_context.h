@@ -26,15 +26,24 @@ class RowContext {
   double fma_peak_of_one() const {
     return measure_fma_peak(engine.target().isa, DType::f32, *one, 0.02, TimeOf::thread);
   }
-  /// Fills kernel and fall_back.
-  static void expect(Row& row, const Subject& subject, CpuTemplate kernel) {
-    row.kernel = to_string(subject.chosen());
-    if (subject.chosen() == kernel) return;
-    row.fall_back = fmt::format("expected the {} template", to_string(kernel));
-    for (const StepReport& step : subject.kernel().stats().step_reports)
-      for (const auto& refusal : step.refused)
-        if (refusal.kernel == kernel) row.fall_back += ", which refused: " + refusal.reason;
+  /// A graph with data, compiled as the options say.
+  Result<Subject> compile(Graph graph, DimBindings dims) const {
+    CompileOptions options;
+    options.force_generic = options_.force_generic;
+    return Subject::create(engine, std::move(graph), std::move(dims), options);
   }
+  using Templates = std::vector<CpuTemplate>;
+  /// Fills kernel and, where not every step that such a template is for runs on it, or there is no such step,
+  /// fall_back. False: the row is void.
+  static bool expect(Row& row, const Subject& subject, CpuTemplate kernel);
+  /// The same for several; a void row is emitted, nothing need be measured for it.
+  bool runs_on(Row& row, const Subject& subject, const Templates& expected) const;
+
+  /// Measures and emits a row whose group, name and target are set: the share of the FMA peak of one thread, at `flops`
+  /// a run.
+  Result<Done> share_of_peak(Row row, Graph graph, DimBindings dims, double flops, const Templates& expected) const;
+  /// Likewise: how many times as fast as one thread two are.
+  Result<Done> two_threads(Row row, Graph graph, DimBindings dims, const Templates& expected) const;
 
  private:
   RowOptions options_;

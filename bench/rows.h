@@ -24,8 +24,9 @@ struct Row {
 };
 
 struct RowOptions {
-  std::string filter;    ///< rows whose "group/name" contains it
-  double seconds = 1.5;  ///< per row, about
+  std::string filter;          ///< rows whose "group/name" contains it
+  double seconds = 1.5;        ///< per row, about
+  bool force_generic = false;  ///< the generic templates in place of the fast ones: what is void without them
 };
 
 /// Calls `sink` after each row. Errors: a graph of ours that does not compile or data that cannot be allocated.

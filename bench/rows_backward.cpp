@@ -1,127 +1,112 @@
 // The backward pass: speed against the FMA peak, what the gradient of a bias costs, threads, memory.
+#include "bench/process_memory.h"
 #include "bench/row_context.h"
 #include "compiler/gradient.h"
 
 namespace tilewright::bench {
 namespace {
 
-/// The backward graph of attention, with saved outputs, compiled with data; S queries and keys.
-Result<Subject> backward_subject(const RowContext& context, const AttentionShape& shape, Scores scores, int64_t size,
-                                 std::vector<std::string> wrt) {
+const RowContext::Templates kExpected = {CpuTemplate::backward};
+
+/// The backward graph of attention, with saved outputs.
+Result<Graph> backward_graph(const AttentionShape& shape, Scores scores,
+                             std::vector<std::string> wrt = {"q", "k", "v"}) {
   auto gradients = gradient(attention_graph(shape, scores), {std::move(wrt), false});
   if (!gradients) return gradients.error();
-  return Subject::create(context.engine, std::move(gradients->backward), {{"B", 1}, {"Sq", size}, {"Sk", size}});
+  return std::move(gradients->backward);
 }
 
-const std::vector<std::string> kOperands = {"q", "k", "v"};
+DimBindings square(int64_t size) { return {{"B", 1}, {"Sq", size}, {"Sk", size}}; }
+
+struct Case {
+  const char* name;
+  int64_t heads, head_dim, size;
+  Scores scores;
+  double target;
+  Result<Graph> graph() const { return backward_graph({DType::f32, heads, heads, head_dim}, scores); }
+};
 
 Result<Done> speed(const RowContext& context) {
   const std::string group = "backward f32, 1 thread";
-  struct Case {
-    const char* name;
-    int64_t heads, head_dim, size;
-    Scores scores;
-    double target;
-  };
   for (const Case& test : {Case{"h8 d64 S4096 full", 8, 64, 4096, Scores::plain, 60},
                            Case{"h8 d64 S4096 causal", 8, 64, 4096, Scores::causal, 52},
                            Case{"h32 d128 S2048 full", 32, 128, 2048, Scores::plain, 60},
                            Case{"h32 d128 S2048 causal", 32, 128, 2048, Scores::causal, 52}}) {
     if (!context.wanted(group, test.name)) continue;
-    const auto subject = backward_subject(context, {DType::f32, test.heads, test.heads, test.head_dim}, test.scores,
-                                          test.size, kOperands);
-    if (!subject) return subject.error();
-    context.run_one(*subject);
-    const auto series = measure_interleaved(
-        {[&] { return context.run_one(*subject); }, [&] { return context.fma_peak_of_one(); }}, context.budget());
+    auto graph = test.graph();
+    if (!graph) return graph.error();
     // 2·B·H·Sq·avgSk·(3·Dqk + 2·Dv); causal is half of full.
     const double flops = 10.0 * static_cast<double>(test.heads * test.head_dim * test.size * test.size) *
                          (test.scores == Scores::causal ? 0.5 : 1);
-    const double rate = flops / series[0].median() * 1e-9, peak = series[1].median();
-    Row row{group,
-            test.name,
-            fmt::format("{:.1f} GFLOP/s", rate),
-            fmt::format("FMA peak {:.1f}", peak),
-            100 * rate / peak,
-            test.target,
-            true,
-            "%",
-            series[0].spread()};
-    RowContext::expect(row, *subject, CpuTemplate::backward);
-    context.emit(row);
+    const Row row{.group = group, .name = test.name, .target = test.target};
+    if (auto ok = context.share_of_peak(row, std::move(*graph), square(test.size), flops, kExpected); !ok) return ok;
+  }
+  return Done{};
+}
+
+Result<Done> threads(const RowContext& context) {
+  const std::string group = "backward, two threads";
+  for (const Case& test : {Case{"h8 d64 S4096 full", 8, 64, 4096, Scores::plain, 1.9},
+                           Case{"h8 d64 S4096 causal", 8, 64, 4096, Scores::causal, 1.9}}) {
+    if (!context.wanted(group, test.name)) continue;
+    auto graph = test.graph();
+    if (!graph) return graph.error();
+    const Row row{.group = group, .name = test.name, .target = test.target};
+    if (auto ok = context.two_threads(row, std::move(*graph), square(test.size), kExpected); !ok) return ok;
   }
   return Done{};
 }
 
 Result<Done> bias_gradient(const RowContext& context) {
-  const std::string group = "backward, gradient of a bias [1,H,S,S]", name = "h8 d64 S2048";
-  if (!context.wanted(group, name)) return Done{};
-  const AttentionShape shape{DType::f32, 8, 8, 64};
-  const auto without = backward_subject(context, shape, Scores::bias, 2048, kOperands);
-  if (!without) return without.error();
-  const auto with = backward_subject(context, shape, Scores::bias, 2048, {"q", "k", "v", "bias"});
-  if (!with) return with.error();
-  context.run_one(*without);
-  context.run_one(*with);
+  Row row{.group = "backward, gradient of a bias [1,H,S,S]", .name = "h8 d64 S2048", .target = 25};
+  row.at_least = false;
+  row.unit = "%";
+  if (!context.wanted(row.group, row.name)) return Done{};
+  std::vector<Subject> subjects;  // without and with it
+  for (const bool wanted : {false, true}) {
+    std::vector<std::string> wrt = {"q", "k", "v"};
+    if (wanted) wrt.push_back("bias");
+    auto graph = backward_graph({DType::f32, 8, 8, 64}, Scores::bias, std::move(wrt));
+    if (!graph) return graph.error();
+    auto subject = context.compile(std::move(*graph), square(2048));
+    if (!subject) return subject.error();
+    if (!context.runs_on(row, *subject, kExpected)) return Done{};
+    context.run_one(*subject);
+    subjects.push_back(std::move(*subject));
+  }
   const auto series = measure_interleaved(
-      {[&] { return context.run_one(*with); }, [&] { return context.run_one(*without); }}, context.budget());
-  const double more = series[0].median(), plain = series[1].median();
-  Row row{group,
-          name,
-          fmt::format("{:.1f} ms", more * 1e3),
-          fmt::format("without {:.1f} ms", plain * 1e3),
-          100 * (more / plain - 1),
-          25,
-          false,
-          "%",
-          series[0].spread()};
-  RowContext::expect(row, *with, CpuTemplate::backward);
-  context.emit(row);
-  return Done{};
-}
-
-Result<Done> threads(const RowContext& context) {
-  const std::string group = "backward, two threads", name = "h8 d64 S4096 causal";
-  if (!context.wanted(group, name)) return Done{};
-  const auto subject = backward_subject(context, {DType::f32, 8, 8, 64}, Scores::causal, 4096, kOperands);
-  if (!subject) return subject.error();
-  subject->run(context.two);
-  const auto series = measure_interleaved(
-      {[&] { return subject->run(context.one); }, [&] { return subject->run(context.two); }}, context.budget());
-  const double one = series[0].median(), two = series[1].median();
-  Row row{group,
-          name,
-          fmt::format("{:.1f} ms", two * 1e3),
-          fmt::format("one thread {:.1f} ms", one * 1e3),
-          one / two,
-          1.9,
-          true,
-          "x",
-          series[1].spread()};
-  RowContext::expect(row, *subject, CpuTemplate::backward);
+      {[&] { return context.run_one(subjects[0]); }, [&] { return context.run_one(subjects[1]); }}, context.budget());
+  const double without = series[0].median(), with = series[1].median();
+  row.measured = fmt::format("{:.1f} ms", with * 1e3);
+  row.limit = fmt::format("without {:.1f} ms", without * 1e3);
+  row.value = 100 * (with / without - 1);
+  row.spread = series[1].spread();
   context.emit(row);
   return Done{};
 }
 
 Result<Done> memory(const RowContext& context) {
-  const std::string group = "backward, memory beside inputs and outputs", name = "h1 d64 S65536 causal";
-  if (!context.wanted(group, name)) return Done{};
-  const auto subject = backward_subject(context, {DType::f32, 1, 1, 64}, Scores::causal, 65536, kOperands);
+  Row row{.group = "backward, memory beside inputs and outputs", .name = "h1 d64 S65536 causal", .target = 16};
+  row.at_least = false;
+  row.unit = "MB";
+  if (!context.wanted(row.group, row.name)) return Done{};
+  auto graph = backward_graph({DType::f32, 1, 1, 64}, Scores::causal);
+  if (!graph) return graph.error();
+  const auto subject = context.compile(std::move(*graph), square(65536));
   if (!subject) return subject.error();
+  if (!context.runs_on(row, *subject, kExpected)) return Done{};
   const auto& executor = context.engine.executor();
   const auto estimate = subject->kernel().memory_estimate(subject->dims(), executor->workers());
   if (!estimate) return estimate.error();
-  const double megabytes = static_cast<double>(estimate->scratch + estimate->workspace) / (1 << 20);
-  Row row{group,
-          name,
-          fmt::format("{:.2f} MB, {:.2f} s", megabytes, subject->run(executor)),
-          fmt::format("unfused {:.0f} MB", static_cast<double>(estimate->unfused) / (1 << 20)),
-          megabytes,
-          16,
-          false,
-          "MB",
-          0};
-  RowContext::expect(row, *subject, CpuTemplate::backward);
+  const auto megabytes = [](int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); };
+  double seconds = 0;
+  const auto rise = peak_rise([&] { seconds = subject->run(executor); });
+  // The larger of what was promised and what was touched.
+  const int64_t promised = estimate->scratch + estimate->workspace;
+  if (!rise) row.fall_back = "this system does not tell how much memory a process touched";
+  row.value = megabytes(std::max(promised, rise.value_or(0)));
+  row.measured = fmt::format("{:.2f} MB, {:.2f} s", megabytes(rise.value_or(0)), seconds);
+  row.limit = fmt::format("estimate {:.2f} MB, unfused {:.0f} MB", megabytes(promised), megabytes(estimate->unfused));
   context.emit(row);
   return Done{};
 }

@@ -87,8 +87,8 @@ Result<Done> memory_rows(const RowContext& context) {
   if (!context.wanted(group, name)) return Done{};
   constexpr int64_t kLimit = 4 << 20;
   const int64_t size = 131072;
-  const auto subject = Subject::create(context.engine, attention_graph({DType::f32, 1, 1, 64}, Scores::causal),
-                                       {{"B", 1}, {"Sq", size}, {"Sk", size}});
+  const auto subject =
+      context.compile(attention_graph({DType::f32, 1, 1, 64}, Scores::causal), {{"B", 1}, {"Sq", size}, {"Sk", size}});
   if (!subject) return subject.error();
   const auto& executor = context.engine.executor();
   const auto memory = subject->kernel().memory_estimate(subject->dims(), executor->workers(), kLimit);

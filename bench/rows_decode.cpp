@@ -10,7 +10,7 @@ Result<Done> decode_rows(const RowContext& context) {
       for (const bool threads : {false, true}) {
         const std::string name = fmt::format("{} B{}, {}", to_string(dtype), batch, threads ? "2 threads" : "1 thread");
         if (!context.wanted(group, name)) continue;
-        const auto subject = Subject::create(context.engine, attention_graph({dtype, 32, 8, 128}, Scores::plain),
+        const auto subject = context.compile(attention_graph({dtype, 32, 8, 128}, Scores::plain),
                                              {{"B", batch}, {"Sq", 1}, {"Sk", 8192}});
         if (!subject) return subject.error();
         const auto& executor = threads ? context.two : context.one;

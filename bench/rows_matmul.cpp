@@ -46,69 +46,14 @@ double layer_flops(double s) {
   return projections + 4.0 * kHeads * kHeadDim * s * s / 2;
 }
 
-/// What runs the first contraction.
-std::string contraction(const Subject& subject) {
-  const auto choices = subject.kernel().choices(subject.dims());
-  TW_CHECK(choices.ok());
-  const auto& reports = subject.kernel().stats().step_reports;
-  for (size_t i = 0; i < reports.size(); ++i) {
-    const CpuTemplate kernel = reports[i].schedules[(*choices)[i]].kernel;
-    if (kernel == CpuTemplate::matmul || kernel == CpuTemplate::matvec) return std::string(to_string(kernel));
-  }
-  return "none";
-}
-
-Result<Done> speed_row(const RowContext& context, const std::string& group, const std::string& name, Graph graph,
-                       DimBindings dims, double flops, double target) {
-  if (!context.wanted(group, name)) return Done{};
-  const auto subject = Subject::create(context.engine, std::move(graph), std::move(dims));
-  if (!subject) return subject.error();
-  context.run_one(*subject);
-  const auto series = measure_interleaved(
-      {[&] { return context.run_one(*subject); }, [&] { return context.fma_peak_of_one(); }}, context.budget());
-  const double rate = flops / series[0].median() * 1e-9, peak = series[1].median();
-  Row row{group,
-          name,
-          fmt::format("{:.1f} GFLOP/s", rate),
-          fmt::format("FMA peak {:.1f}", peak),
-          100 * rate / peak,
-          target,
-          true,
-          "%",
-          series[0].spread()};
-  row.kernel = contraction(*subject);
-  context.emit(row);
-  return Done{};
-}
-
-Result<Done> thread_row(const RowContext& context, const std::string& group) {
-  const std::string name = "1024 x 1024 x 1024, 2 threads";
-  if (!context.wanted(group, name)) return Done{};
-  const auto subject = Subject::create(context.engine, product_graph(), {{"M", 1024}, {"N", 1024}, {"K", 1024}});
-  if (!subject) return subject.error();
-  subject->run(context.two);
-  const auto series = measure_interleaved(
-      {[&] { return subject->run(context.two); }, [&] { return subject->run(context.one); }}, context.budget());
-  Row row{group,
-          name,
-          fmt::format("{:.1f} ms", series[0].median() * 1e3),
-          fmt::format("one thread {:.1f} ms", series[1].median() * 1e3),
-          series[1].median() / series[0].median(),
-          1.9,
-          true,
-          "x",
-          series[0].spread()};
-  row.kernel = contraction(*subject);
-  context.emit(row);
-  return Done{};
-}
-
 /// One row of A: B is read once, so the limit is a plain read loop over it.
 Result<Done> stream_row(const RowContext& context, const std::string& group, bool threads) {
   const std::string name = fmt::format("1 x 4096 x 4096, {}, of a read loop", threads ? "2 threads" : "1 thread");
   if (!context.wanted(group, name)) return Done{};
-  const auto subject = Subject::create(context.engine, product_graph(), {{"M", 1}, {"N", 4096}, {"K", 4096}});
+  Row row{.group = group, .name = name, .target = 90, .unit = "%"};
+  const auto subject = context.compile(product_graph(), {{"M", 1}, {"N", 4096}, {"K", 4096}});
   if (!subject) return subject.error();
+  if (!context.runs_on(row, *subject, {CpuTemplate::matvec})) return Done{};
   const auto& executor = threads ? context.two : context.one;
   const TimeOf clock = threads ? TimeOf::wall : TimeOf::thread;
   const TensorView& b = subject->inputs()[1];
@@ -119,16 +64,10 @@ Result<Done> stream_row(const RowContext& context, const std::string& group, boo
       context.budget());
   const auto bytes = static_cast<double>(range[0].bytes);
   const double own = series[0].median(), read = series[1].median();
-  Row row{group,
-          name,
-          fmt::format("{:.1f} GB/s", bytes / own * 1e-9),
-          fmt::format("read loop {:.1f}", bytes / read * 1e-9),
-          100 * read / own,
-          90,
-          true,
-          "%",
-          series[0].spread()};
-  row.kernel = contraction(*subject);
+  row.measured = fmt::format("{:.1f} GB/s", bytes / own * 1e-9);
+  row.limit = fmt::format("read loop {:.1f}", bytes / read * 1e-9);
+  row.value = 100 * read / own;
+  row.spread = series[0].spread();
   context.emit(row);
   return Done{};
 }
@@ -137,15 +76,21 @@ Result<Done> stream_row(const RowContext& context, const std::string& group, boo
 
 Result<Done> matmul_rows(const RowContext& context) {
   const std::string group = "matmul f32";
-  if (auto ok = speed_row(context, group, "1024 x 1024 x 1024", product_graph(),
-                          {{"M", 1024}, {"N", 1024}, {"K", 1024}}, 2.0 * 1024 * 1024 * 1024, 75);
-      !ok)
-    return ok;
-  if (auto ok = thread_row(context, group); !ok) return ok;
+  const DimBindings cube = {{"M", 1024}, {"N", 1024}, {"K", 1024}};
+  Row row{.group = group, .name = "1024 x 1024 x 1024", .target = 75};
+  if (context.wanted(row.group, row.name))
+    if (auto ok = context.share_of_peak(row, product_graph(), cube, 2.0 * 1024 * 1024 * 1024, {CpuTemplate::matmul});
+        !ok)
+      return ok;
+  row = {.group = group, .name = "1024 x 1024 x 1024, 2 threads", .target = 1.9};
+  if (context.wanted(row.group, row.name))
+    if (auto ok = context.two_threads(row, product_graph(), cube, {CpuTemplate::matmul}); !ok) return ok;
   for (const bool threads : {false, true})
     if (auto ok = stream_row(context, group, threads); !ok) return ok;
-  return speed_row(context, "whole layer forward f32, 1 thread", "E4096 32/8 heads S1024 causal", layer_graph(),
-                   {{"S", 1024}}, layer_flops(1024), 70);
+  row = {.group = "whole layer forward f32, 1 thread", .name = "E4096 32/8 heads S1024 causal", .target = 70};
+  if (!context.wanted(row.group, row.name)) return Done{};
+  return context.share_of_peak(row, layer_graph(), {{"S", 1024}}, layer_flops(1024),
+                               {CpuTemplate::matmul, CpuTemplate::prefill});
 }
 
 }  // namespace tilewright::bench

@@ -16,12 +16,12 @@ const DimBindings kDims = {{"B", 1}, {"Sq", 4096}, {"Sk", 4096}};
 
 Result<Done> mask_rows(const RowContext& context) {
   const std::string group = "masks, cost per visited score";
-  const auto plain = Subject::create(context.engine, attention_graph(kShape, Scores::plain), kDims);
+  const auto plain = context.compile(attention_graph(kShape, Scores::plain), kDims);
   if (!plain) return plain.error();
   for (const Case& test : {Case{"ALiBi", Scores::alibi}, Case{"causal", Scores::causal},
                            Case{"window 1024", Scores::window}, Case{"9 packed documents", Scores::documents}}) {
     if (!context.wanted(group, test.name)) continue;
-    const auto subject = Subject::create(context.engine, attention_graph(kShape, test.scores), kDims);
+    const auto subject = context.compile(attention_graph(kShape, test.scores), kDims);
     if (!subject) return subject.error();
     context.run_one(*subject);
     const auto series = measure_interleaved(
@@ -44,15 +44,15 @@ Result<Done> mask_rows(const RowContext& context) {
 
 Result<Done> modification_rows(const RowContext& context) {
   const std::string group = "score code, over plain + its own loop";
-  const auto plain = Subject::create(context.engine, attention_graph(kShape, Scores::plain), kDims);
+  const auto plain = context.compile(attention_graph(kShape, Scores::plain), kDims);
   if (!plain) return plain.error();
   for (const Case& test : {Case{"softcap (tanh)", Scores::softcap}, Case{"gather table[rel[q,kv],h]", Scores::gather},
                            Case{"dropout 0.1", Scores::dropout}}) {
     if (!context.wanted(group, test.name)) continue;
-    const auto subject = Subject::create(context.engine, attention_graph(kShape, test.scores), kDims);
+    const auto subject = context.compile(attention_graph(kShape, test.scores), kDims);
     if (!subject) return subject.error();
     // Values that stay in L2: the loop's arithmetic and gathers alone.
-    const auto alone = Subject::create(context.engine, modification_graph(test.scores), {{"R", 64}, {"C", 1024}});
+    const auto alone = context.compile(modification_graph(test.scores), {{"R", 64}, {"C", 1024}});
     if (!alone) return alone.error();
     context.run_one(*subject);
     context.run_one(*alone);

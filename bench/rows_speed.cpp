@@ -11,7 +11,11 @@ struct Case {
   double target;
 };
 
-DimBindings square(int64_t size) { return {{"B", 1}, {"Sq", size}, {"Sk", size}}; }
+Graph graph(const Case& test) {
+  return attention_graph({DType::f32, test.heads, test.heads, test.head_dim}, test.scores);
+}
+
+const DimBindings kDims = {{"B", 1}, {"Sq", 4096}, {"Sk", 4096}};
 
 }  // namespace
 
@@ -22,28 +26,11 @@ Result<Done> speed_rows(const RowContext& context) {
         Case{"h32 d128 S4096 full", 32, 128, Scores::plain, 75},
         Case{"h32 d128 S4096 causal", 32, 128, Scores::causal, 70}}) {
     if (!context.wanted(group, test.name)) continue;
-    const auto subject = Subject::create(
-        context.engine, attention_graph({DType::f32, test.heads, test.heads, test.head_dim}, test.scores),
-        square(4096));
-    if (!subject) return subject.error();
-    context.run_one(*subject);
-    const auto series = measure_interleaved(
-        {[&] { return context.run_one(*subject); }, [&] { return context.fma_peak_of_one(); }}, context.budget());
     // By the FLOP rule: causal is half of full.
     const double flops =
         4.0 * static_cast<double>(test.heads * test.head_dim) * 4096 * 4096 * (test.scores == Scores::causal ? 0.5 : 1);
-    const double rate = flops / series[0].median() * 1e-9, peak = series[1].median();
-    Row row{group,
-            test.name,
-            fmt::format("{:.1f} GFLOP/s", rate),
-            fmt::format("FMA peak {:.1f}", peak),
-            100 * rate / peak,
-            test.target,
-            true,
-            "%",
-            series[0].spread()};
-    RowContext::expect(row, *subject, CpuTemplate::prefill);
-    context.emit(row);
+    const Row row{.group = group, .name = test.name, .target = test.target};
+    if (auto ok = context.share_of_peak(row, graph(test), kDims, flops, {CpuTemplate::prefill}); !ok) return ok;
   }
   return Done{};
 }
@@ -53,25 +40,8 @@ Result<Done> thread_rows(const RowContext& context) {
   for (const Case& test : {Case{"h8 d64 S4096 full", 8, 64, Scores::plain, 1.9},
                            Case{"h8 d64 S4096 causal", 8, 64, Scores::causal, 1.9}}) {
     if (!context.wanted(group, test.name)) continue;
-    const auto subject = Subject::create(
-        context.engine, attention_graph({DType::f32, test.heads, test.heads, test.head_dim}, test.scores),
-        square(4096));
-    if (!subject) return subject.error();
-    subject->run(context.two);
-    const auto series = measure_interleaved(
-        {[&] { return subject->run(context.one); }, [&] { return subject->run(context.two); }}, context.budget());
-    const double one = series[0].median(), two = series[1].median();
-    Row row{group,
-            test.name,
-            fmt::format("{:.1f} ms", two * 1e3),
-            fmt::format("one thread {:.1f} ms", one * 1e3),
-            one / two,
-            test.target,
-            true,
-            "x",
-            series[1].spread()};
-    RowContext::expect(row, *subject, CpuTemplate::prefill);
-    context.emit(row);
+    const Row row{.group = group, .name = test.name, .target = test.target};
+    if (auto ok = context.two_threads(row, graph(test), kDims, {CpuTemplate::prefill}); !ok) return ok;
   }
   return Done{};
 }

@@ -22,8 +22,6 @@ class Subject {
   const AttentionSpec& spec() const;  ///< of the first attention
   /// Scores in the tiles that the first attention's schedule visits.
   double visited() const;
-  /// The template that the first attention, or backward pass of one, runs with.
-  CpuTemplate chosen() const;
   const CpuSchedule& schedule() const;
   int64_t input_bytes() const;
 

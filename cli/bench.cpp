@@ -15,7 +15,9 @@ struct Options {
 void print_row(const bench::Row& row, std::string& group) {
   if (row.group != group) fmt::print("{}{}\n", group.empty() ? "" : "\n", row.group);
   group = row.group;
-  const std::string ratio = fmt::format("{:.{}f} {}", row.value, row.unit == "x" ? 2 : 1, row.unit);
+  // Void rows need not have been measured.
+  const std::string ratio =
+      row.measured.empty() ? "-" : fmt::format("{:.{}f} {}", row.value, row.unit == "x" ? 2 : 1, row.unit);
   const std::string target = fmt::format("{} {:g} {}", row.at_least ? ">=" : "<=", row.target, row.unit);
   fmt::print("  {:<32}{:>16}  {:<24}{:>10}  {:>9}  {:<6} +-{:>2.0f} %  {}\n", row.name, row.measured, row.limit, ratio,
              target,
@@ -69,6 +71,8 @@ void add_bench(CommandLine& line) {
   auto options = std::make_shared<Options>();
   command.option("--filter", options->rows.filter, "rows whose group/name contains this");
   command.option("--seconds", options->rows.seconds, "about how long a row measures (1.5)");
+  command.flag("--generic", options->rows.force_generic,
+               "the generic templates, which make the rows of fast ones void");
   command.flag("--json", options->json, "print JSON");
   command.action([options] { return bench_command(*options); });
 }

@@ -19,14 +19,14 @@ RowAccess resolve_access(LlvmBuilder& builder, ArgsReader& args, const ScoreSpac
 /// Product of run-time extents; 1 for none.
 llvm::Value* extent_product(LlvmBuilder& builder, ArgsReader& args, const std::vector<Dim>& dims);
 
+/// Query rows [q_begin, q_end) of one head, q_begin < q_end <= q_len.
+struct RowBlock {
+  llvm::Value *b, *h, *q_begin, *q_end;
+};
+
 /// Work items are (b, h, query block) in row-major order, query blocks fastest, so that one worker's neighbouring
 /// items share K and V.
-struct Item {
-  llvm::Value* b;
-  llvm::Value* h;
-  llvm::Value* q_begin;  ///< first row of the block
-  llvm::Value* q_end;    ///< one past its last row, at most q_len
-};
+using Item = RowBlock;
 class ItemDecoder {
  public:
   /// `head_step` query heads form one item (its first one is Item::h): 1, or spec.head_group for templates that take a

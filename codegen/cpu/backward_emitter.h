@@ -54,12 +54,14 @@ class BackwardEmitter {
   void chunk(ArgsReader& args, const Chunk& chunk);
   void head(ArgsReader& args, const Chunk& chunk, llvm::Value* h);
   /// i1: something was visited.
-  llvm::Value* visit_block(const Chunk& chunk, const Block& block);
+  llvm::Value* visit_block(ArgsReader& args, const Chunk& chunk, const Block& block);
   void tile(const Chunk& chunk, const Block& block, const BlockTests::Keys& keys, llvm::Value* factors);
   void add_rows(ArgsReader& args, const Block& block);
   void store_columns(ArgsReader& args, const Chunk& chunk);
 
   void clear_output(ArgsReader& args, size_t captured);
+  /// Zeros in the sums that are stored and not added to, where no tile does it.
+  void clear_scores(ArgsReader& args, const RowBlock& rows, const BlockTests::Keys& keys);
 
   // Turns, backward_turns.cpp.
   llvm::Value* turn_counter(ArgsReader& args, llvm::Value* chunk, llvm::Value* b, llvm::Value* h);

@@ -165,8 +165,9 @@ void GenericBackward::over_keys(ArgsReader& args, Value* b, Value* h, const std:
 void GenericBackward::store(ArgsReader& args, const Product& product, Value* b, Value* h, Value* first, Value* count) {
   const RowAccess out = resolve_access(b_, args, spec_, product.what->output, b, h);
   Value* base = b_.element_pointer(product.type, out.base, b_.mul(first, out.stride_seq));
-  writer_.call(RowWriter::Mode::store, product.type, {base, out.stride_seq, out.stride_dim, count, product.what->width},
-               scratch(product, b_.i64(0)), product.stride);
+  writer_.call(RowWriter::Mode::store, product.type,
+               {base, out.stride_seq, out.stride_dim, count, b_.i64(product.what->width)}, scratch(product, b_.i64(0)),
+               product.stride);
 }
 
 void GenericBackward::row_kernel(const std::string& symbol) {

@@ -48,7 +48,13 @@ BackwardLayout::BackwardLayout(const BackwardSpec& spec, const CpuSchedule& sche
   chunk_kv = round_up(schedule.chunk_kv, block_kv);
   for (const CapturedSum& sum : spec.captured) classify(sum);
   list_operands(target);
-  rounded = std::lcm(lanes, k_unroll);
+  random = std::ranges::any_of(spec.weights.nodes(), [](const ExprNode& node) {
+    return node.kind == ExprKind::op && node.op == Op::random_bits;
+  });
+  const bool scatters = std::ranges::any_of(captured, [](const Captured& c) { return !c.owned; });
+  score_lanes = lanes;
+  while (random && !scatters && score_lanes < 4 * lanes && panel % (2 * score_lanes) == 0) score_lanes *= 2;
+  rounded = std::lcm(score_lanes, k_unroll);
   int64_t row_unit = std::lcm(score_tile.mr, k_unroll);
   for (const Product& p : columns) rounded = std::lcm(rounded, p.shape.mr);
   for (const Product& p : rows) row_unit = std::lcm(row_unit, p.shape.mr);
@@ -122,18 +128,38 @@ void BackwardLayout::list_operands(const CpuTarget& target) {
 void BackwardLayout::classify(const CapturedSum& sum) {
   const Expr& expr = spec_.weights;
   const auto depends = dependencies(expr);
+  const Shape& shape = spec_.tensors[static_cast<size_t>(sum.tensor)].type.shape;
   Captured c{};
   bool by_b = is_one(spec_.batch), by_h = is_one(spec_.heads);
   int kv_axes = 0;
+  bool covered = true;  // by points of the score, each of its own
+  // `axis` of the tensor is an axis of the index space, all of it: `each` of its positions share an element.
+  auto takes = [&](int& slot, size_t axis, const std::vector<Dim>& extents, int64_t each = 1) {
+    covered &= slot < 0 && tilewright::product(extents) == shape[axis] * each;
+    slot = static_cast<int>(axis);
+  };
   for (size_t axis = 0; axis < sum.index.size(); ++axis) {
     const ExprId id = sum.index[axis];
-    if (is_axis(expr, id, Axis::kv)) c.kv_axis = static_cast<int>(axis);
     kv_axes += (depends[static_cast<size_t>(raw(id))] & bit(Axis::kv)) != 0;
-    by_b |= is_axis(expr, id, Axis::b);
-    by_h |= is_axis(expr, id, Axis::h) || is_kv_head(expr, id, spec_.head_group);
+    const bool group = !is_axis(expr, id, Axis::h) && is_kv_head(expr, id, spec_.head_group);
+    if (is_axis(expr, id, Axis::kv)) {
+      takes(c.kv_axis, axis, {spec_.kv_len});
+    } else if (is_axis(expr, id, Axis::q)) {
+      takes(c.q_axis, axis, {spec_.q_len});
+    } else if (is_axis(expr, id, Axis::b)) {
+      by_b = true;
+      takes(c.b_axis, axis, spec_.batch);
+    } else if (group || is_axis(expr, id, Axis::h)) {
+      by_h = true;
+      c.by_group = group;
+      takes(c.h_axis, axis, spec_.heads, group ? spec_.head_group : 1);
+    } else {
+      covered &= shape[axis].is_constant() && shape[axis].constant() == 1;
+    }
   }
   c.owned = sum.in_bounds && kv_axes == 1 && c.kv_axis >= 0;
   c.direct = c.owned && type_of(sum.tensor) == dtype;
+  c.stored = c.direct && covered && c.q_axis >= 0;
   if (c.owned) {
     split_batch &= by_b;
     split_heads &= by_h;

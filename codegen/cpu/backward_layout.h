@@ -16,7 +16,10 @@ struct BackwardLayout {
   int64_t lanes, k_unroll;
   int64_t block_q, block_kv, chunk_kv;
   RegisterTile score_tile;
-  int64_t panel;    ///< keys of one panel: score_tile.nv · lanes
+  int64_t panel;  ///< keys of one panel: score_tile.nv · lanes
+  bool random;    ///< weights draw random numbers
+  int64_t
+      score_lanes;  ///< columns that the score pass takes at once: several vectors of random numbers hide their latency
   int64_t rounded;  ///< the score pass leaves zeros up to a multiple of this many columns
 
   /// Rows of an operand, dense in scratch: [block_q or chunk_kv][stride], zero padded.
@@ -68,6 +71,12 @@ struct BackwardLayout {
     int kv_axis = -1;
     /// Added up in the output itself: owned, and of the accumulation type. Else in dense tables in the workspace.
     bool direct;
+    /// Direct, and every element is a (b, h, q, kv) of its own but for the b and h that share it: the first of those
+    /// stores it or its zero, so that nothing has to be cleared. The axes of the tensor that b, h (or floor(h /
+    /// head_group), when by_group) and q index; -1: all of them share.
+    bool stored = false;
+    int b_axis = -1, h_axis = -1, q_axis = -1;
+    bool by_group = false;
     int64_t tables() const { return direct ? 0 : owned ? 1 : kPartialTables; }
   };
   std::vector<Captured> captured;

@@ -1,4 +1,4 @@
-// Around the main phase of the backward template: zeros before it, and what it left in the workspace after it.
+// Around the main phase of the backward template: zeros, and what it left in the workspace after it.
 #include "codegen/cpu/backward_emitter.h"
 #include "codegen/cpu/backward_tables.h"
 
@@ -9,7 +9,7 @@ StridedRows BackwardEmitter::output_rows(ArgsReader& args, const BackwardLayout:
                                          Value* first, Value* count) {
   const RowAccess out = resolve_access(b_, args, spec_, p.output, b, h);
   Value* base = b_.element_pointer(p.type, out.base, b_.mul(first, out.stride_seq));
-  return {base, out.stride_seq, out.stride_dim, count, p.width};
+  return {base, out.stride_seq, out.stride_dim, count, b_.i64(p.width)};
 }
 
 StridedRows BackwardEmitter::staged_rows(ArgsReader& args, size_t product, Value* b, Value* h, Value* first,
@@ -17,7 +17,7 @@ StridedRows BackwardEmitter::staged_rows(ArgsReader& args, size_t product, Value
   const auto& p = layout_.rows[product];
   Value* base = b_.byte_pointer(args.workspace(), size(args, layout_.staged_at[product]));
   Value* row = b_.add(b_.mul(b_.add(b_.mul(b, heads_), h), q_len_), first);
-  return {at(base, b_.mul(row, b_.i64(p.width))), b_.i64(p.width), b_.i64(1), count, p.width};
+  return {at(base, b_.mul(row, b_.i64(p.width))), b_.i64(p.width), b_.i64(1), count, b_.i64(p.width)};
 }
 
 BackwardEmitter::Block BackwardEmitter::decode_rows(ArgsReader& args, Value* number) {
@@ -61,29 +61,55 @@ void BackwardEmitter::clear_kernel(const std::string& symbol) {
           return Values{};
         },
         [&] {
-          for (size_t i = 0; i < layout_.captured.size(); ++i)
-            if (layout_.captured[i].direct) clear_output(args, i);
+          for (size_t i = 0; i < layout_.captured.size(); ++i) {
+            const auto& sum = layout_.captured[i];
+            if (!sum.direct) continue;
+            // Without a (b, h) nobody stores.
+            Value* left = sum.stored ? b_.ir.CreateICmpEQ(blocks, b_.i64(0)) : b_.ir.getTrue();
+            b_.when(left, [&] { clear_output(args, i); });
+          }
           return Values{};
         });
   });
   b_.ret();
 }
 
-/// Every element of a captured sum's output, axis by axis.
+/// Every element of a captured sum's output.
 void BackwardEmitter::clear_output(ArgsReader& args, size_t captured) {
   const int tensor = spec_.captured[captured].tensor;
-  const auto rank = static_cast<int>(spec_.tensors[static_cast<size_t>(tensor)].type.rank());
+  const auto last = static_cast<int>(spec_.tensors[static_cast<size_t>(tensor)].type.rank()) - 1;
   std::function<void(int, Value*)> axes = [&](int axis, Value* base) {
-    if (axis + 1 < rank) {
-      b_.loop(b_.i64(0), args.shape(tensor, axis), 1,
-              [&](Value* i) { axes(axis + 1, at(base, b_.mul(i, args.stride(tensor, axis)))); });
-      return;
+    if (axis == last) {
+      const StridedRows row{base, b_.i64(0), args.stride(tensor, axis), b_.i64(1), args.shape(tensor, axis)};
+      return writer_.call(RowWriter::Mode::zero, layout_.dtype, row, null(), 0);
     }
-    b_.loop(b_.i64(0), args.shape(tensor, axis), 1, [&](Value* i) {
-      b_.store(layout_.dtype, b_.constant(layout_.dtype, 0), at(base, b_.mul(i, args.stride(tensor, axis))));
-    });
+    b_.loop(b_.i64(0), args.shape(tensor, axis), 1,
+            [&](Value* i) { axes(axis + 1, at(base, b_.mul(i, args.stride(tensor, axis)))); });
   };
   axes(0, args.tensor(tensor));
+}
+
+void BackwardEmitter::clear_scores(ArgsReader& args, const RowBlock& rows, const BlockTests::Keys& keys) {
+  for (size_t i = 0; i < layout_.captured.size(); ++i) {
+    const auto& sum = layout_.captured[i];
+    if (!sum.stored) continue;
+    Value* some = b_.ir.CreateICmpSLT(keys.begin, keys.end);
+    b_.when(b_.ir.CreateAnd(some, reaches_first(b_, spec_, sum, rows.b, rows.h)), [&] {
+      const int tensor = spec_.captured[i].tensor;
+      Value* offset = b_.i64(0);
+      auto add = [&](int axis, Value* index) {
+        if (axis >= 0) offset = b_.add(offset, b_.mul(index, args.stride(tensor, axis)));
+      };
+      add(sum.b_axis, rows.b);
+      add(sum.h_axis, sum.by_group ? b_.ir.CreateUDiv(rows.h, b_.i64(spec_.head_group)) : rows.h);
+      add(sum.q_axis, rows.q_begin);
+      add(sum.kv_axis, keys.begin);
+      writer_.call(RowWriter::Mode::zero, layout_.dtype,
+                   {at(args.tensor(tensor), offset), args.stride(tensor, sum.q_axis), args.stride(tensor, sum.kv_axis),
+                    b_.sub(rows.q_end, rows.q_begin), b_.sub(keys.end, keys.begin)},
+                   null(), 0);
+    });
+  }
 }
 
 /// Rows of outputs narrower than the accumulation type. Items are query blocks of every (b, h).

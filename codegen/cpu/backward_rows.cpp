@@ -38,7 +38,7 @@ void RowWriter::declare(Mode mode, DType to) {
 
 void RowWriter::call(Mode mode, DType to, const StridedRows& rows, Value* source, int64_t source_stride) {
   b_.ir.CreateCall(functions_.at({mode, to}), {rows.base, rows.row_stride, rows.column_stride, source,
-                                               b_.i64(source_stride), rows.rows, b_.i64(rows.width)});
+                                               b_.i64(source_stride), rows.rows, rows.width});
 }
 
 }  // namespace tilewright::cpu

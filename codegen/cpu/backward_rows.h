@@ -11,8 +11,7 @@ namespace tilewright::cpu {
 struct StridedRows {
   llvm::Value* base;
   llvm::Value *row_stride, *column_stride;  ///< elements
-  llvm::Value* rows;
-  int64_t width;
+  llvm::Value *rows, *width;
 };
 
 class RowWriter {

@@ -5,6 +5,15 @@
 namespace tilewright::cpu {
 using llvm::Value;
 
+Value* reaches_first(LlvmBuilder& b, const BackwardSpec& spec, const BackwardLayout::Captured& sum, Value* batch,
+                     Value* head) {
+  auto& ir = b.ir;
+  auto is_zero = [&](Value* x) { return ir.CreateICmpEQ(x, b.i64(0)); };
+  Value* first = sum.b_axis < 0 ? is_zero(batch) : ir.getTrue();
+  if (sum.h_axis < 0) return ir.CreateAnd(first, is_zero(head));
+  return sum.by_group ? ir.CreateAnd(first, is_zero(ir.CreateURem(head, b.i64(spec.head_group)))) : first;
+}
+
 ScorePass::ScorePass(LlvmBuilder& builder, const BackwardSpec& spec, const BackwardLayout& layout,
                      const ArgsLayout& args_layout)
     : b_(builder), spec_(spec), layout_(layout), args_layout_(args_layout), roots_(layout.weights) {
@@ -34,11 +43,14 @@ ScorePass::ScorePass(LlvmBuilder& builder, const BackwardSpec& spec, const Backw
   auto arg = [&](unsigned n) { return b_.argument(n); };
   const ScoreBlock block{arg(1), arg(2), arg(3), arg(4), arg(5), arg(6), arg(7), arg(8), arg(9)};
   ArgsReader args(b_, args_layout);
-  weights_.emplace(b_, args, spec.tensors, spec.weights, roots_, layout.lanes, Axis::kv);
-  if (!spec.keep.is_constant_true()) keep_.emplace(b_, args, spec.tensors, spec.keep, layout.lanes, Axis::kv);
+  weights_.emplace(b_, args, spec.tensors, spec.weights, roots_, layout.score_lanes, Axis::kv);
+  if (!spec.keep.is_constant_true()) keep_.emplace(b_, args, spec.tensors, spec.keep, layout.score_lanes, Axis::kv);
+  if (weights_->streams(Axis::q))
+    ahead_.emplace(b_, args, spec.tensors, spec.weights, roots_, layout.score_lanes, Axis::kv);
   if (!row_roots_.empty()) row_indices_.emplace(b_, args, spec.tensors, spec.weights, row_roots_, 1, Axis::kv);
-  start_sums(args, block.list);
-  for (auto* emitter : {&weights_, &keep_, &row_indices_}) {
+  start_sums(args, block);
+  if (layout.random) weights_->promise_aligned();  // blocks start at panels
+  for (auto* emitter : {&weights_, &ahead_, &keep_, &row_indices_}) {
     if (!*emitter) continue;
     (*emitter)->set_axis(Axis::b, block.b);
     (*emitter)->set_axis(Axis::h, block.h);
@@ -51,14 +63,15 @@ ScorePass::ScorePass(LlvmBuilder& builder, const BackwardSpec& spec, const Backw
   b_.ret();
 }
 
-/// void scatter(table, <lanes x i64> offsets, <lanes x real> weights, count): table[offsets[i]] += weights[i], one
-/// after another, for i < count.
+/// void scatter(table, <lanes x i64> offsets, <lanes x real> weights, count, store): table[offsets[i]] += weights[i],
+/// or = 0 + weights[i], one after another, for i < count.
 void ScorePass::emit_scatter() {
   const DType type = layout_.dtype;
-  const int64_t lanes = layout_.lanes;
+  const int64_t lanes = layout_.score_lanes;
   llvm::Type* offsets = llvm::FixedVectorType::get(b_.i64_type(), static_cast<unsigned>(lanes));
-  scatter_ = b_.begin_internal("scatter_add", b_.ir.getVoidTy(),
-                               {b_.pointer_type(), offsets, b_.vector_type(type, lanes), b_.i64_type()});
+  scatter_ =
+      b_.begin_internal("scatter_add", b_.ir.getVoidTy(),
+                        {b_.pointer_type(), offsets, b_.vector_type(type, lanes), b_.i64_type(), b_.ir.getInt1Ty()});
   Value* places = b_.stack(b_.i64_type(), lanes);
   Value* values = b_.stack(b_.value_type(type), lanes);
   b_.ir.CreateAlignedStore(b_.argument(1), places, llvm::Align(64));
@@ -66,14 +79,16 @@ void ScorePass::emit_scatter() {
   b_.loop(b_.i64(0), b_.argument(3), 1, [&](Value* i) {
     Value* slot =
         b_.element_pointer(type, b_.argument(0), b_.load(DType::i64, b_.element_pointer(DType::i64, places, i)));
-    b_.store(type, b_.ir.CreateFAdd(b_.load(type, slot), b_.load(type, b_.element_pointer(type, values, i))), slot);
+    Value* before = b_.ir.CreateSelect(b_.argument(4), b_.constant(type, 0), b_.load(type, slot));
+    b_.store(type, b_.ir.CreateFAdd(before, b_.load(type, b_.element_pointer(type, values, i))), slot);
   });
   b_.ret();
 }
 
-void ScorePass::start_sums(ArgsReader& args, Value* list) {
+void ScorePass::start_sums(ArgsReader& args, const ScoreBlock& block) {
   for (Sum& sum : sums_) {
     const int tensor = spec_.captured[sum.number].tensor;
+    sum.first = b_.ir.getFalse();
     const int64_t rank = spec_.tensors[static_cast<size_t>(tensor)].type.rank();
     Value* size = b_.i64(1);
     sum.step.assign(static_cast<size_t>(rank), nullptr);
@@ -86,18 +101,21 @@ void ScorePass::start_sums(ArgsReader& args, Value* list) {
     }
     if (layout_.captured[sum.number].direct) {
       sum.base = args.tensor(tensor);
+      if (const auto& own = layout_.captured[sum.number]; own.stored)
+        sum.first = reaches_first(b_, spec_, own, block.b, block.h);
       continue;
     }
     ExprEmitter at(b_, args, spec_.tensors, layout_.table_at[sum.number], 1, Axis::kv);
     sum.base = b_.byte_pointer(args.workspace(), at.emit());
-    if (!owned(sum)) sum.base = b_.element_pointer(sum.type, sum.base, b_.mul(list, size));
+    if (!owned(sum)) sum.base = b_.element_pointer(sum.type, sum.base, b_.mul(block.list, size));
   }
 }
 
-void ScorePass::start_row(Value* q) {
-  for (auto* emitter : {&weights_, &keep_, &row_indices_}) {
+void ScorePass::start_row(const ScoreBlock& block, Value* q) {
+  // The tile of the next query block comes two or three tiles later.
+  for (auto* emitter : {&weights_, &ahead_, &keep_, &row_indices_}) {
     if (!*emitter) continue;
-    (*emitter)->set_axis(Axis::q, q);
+    (*emitter)->set_axis(Axis::q, emitter == &ahead_ ? b_.add(q, b_.i64(layout_.block_q)) : q);
     (*emitter)->hoist();
   }
   if (sums_.empty()) return;
@@ -112,13 +130,22 @@ void ScorePass::start_row(Value* q) {
       offset = b_.add(offset, b_.mul(index, sum.step[axis]));
     }
     sum.row = b_.element_pointer(sum.type, sum.base, offset);
+    if (owned(sum)) {
+      // The columns of a block start at a multiple of the lanes.
+      Value* step = sum.step[static_cast<size_t>(layout_.captured[sum.number].kv_axis)];
+      Value* first = b_.element_pointer(sum.type, sum.row, b_.mul(block.kv, step));
+      Value* past =
+          b_.ir.CreateAnd(b_.ir.CreatePtrToInt(first, b_.i64_type()), b_.i64(layout_.lanes * size_of(sum.type) - 1));
+      Value* aligned = b_.ir.CreateICmpEQ(b_.ir.CreateOr(past, b_.sub(step, b_.i64(1))), b_.i64(0));
+      sum.stream = b_.ir.CreateAnd(sum.first, aligned);
+    }
   }
 }
 
 void ScorePass::row(const ScoreBlock& block, Value* number) {
   const DType type = layout_.dtype;
-  const int64_t lanes = layout_.lanes;
-  start_row(b_.add(block.q, number));
+  const int64_t lanes = layout_.score_lanes;
+  start_row(block, b_.add(block.q, number));
   Value* tile_row = b_.element_pointer(type, block.tiles, b_.mul(number, b_.i64(layout_.tile_stride)));
   Values none;
   for (const Sum& sum : sums_)
@@ -147,7 +174,7 @@ void ScorePass::row(const ScoreBlock& block, Value* number) {
 /// One vector of scores: all roots at once, tiles stored, captured sums advanced.
 Values ScorePass::visit(const ScoreBlock& block, Value* tile_row, Value* column, const Values& carried, bool whole) {
   const DType type = layout_.dtype;
-  const int64_t lanes = layout_.lanes;
+  const int64_t lanes = layout_.score_lanes;
   auto slot = [&](size_t tile) {
     return b_.element_pointer(type, tile_row, b_.add(column, b_.i64(layout_.tile(tile) - layout_.tile(0))));
   };
@@ -156,6 +183,7 @@ Values ScorePass::visit(const ScoreBlock& block, Value* tile_row, Value* column,
   Value* left = b_.min(b_.sub(block.columns, column), b_.i64(lanes));
   Value* inside = whole ? nullptr : b_.lane_mask(left, lanes);
   Value* kv = b_.add(block.kv, column);
+  if (ahead_) ahead_->prefetch(Axis::q, kv);
   Values found = weights_->emit_roots(kv, scores, inside);
   Value* kept = inside;
   if (!whole && keep_) kept = b_.ir.CreateAnd(inside, keep_->emit(kv, nullptr, inside));
@@ -182,26 +210,42 @@ Values ScorePass::visit(const ScoreBlock& block, Value* tile_row, Value* column,
 
 /// Elements of the lanes' own keys, of which `count` exist.
 void ScorePass::add_owned(Sum& sum, Value* kv, Value* weight, Value* inside, Value* count) {
-  const int64_t lanes = layout_.lanes;
+  const int64_t lanes = layout_.score_lanes;
   Value* step = sum.step[static_cast<size_t>(layout_.captured[sum.number].kv_axis)];
   Value* slot = b_.element_pointer(sum.type, sum.row, b_.mul(kv, step));
-  b_.branch(
-      b_.ir.CreateICmpEQ(step, b_.i64(1)),
-      [&] {
-        Value* before = b_.load_vector(sum.type, slot, lanes, inside);
-        b_.store_vector(sum.type, b_.ir.CreateFAdd(before, weight), slot, inside);
-        return Values{};
-      },
-      [&] {
-        Value* offsets = b_.ir.CreateMul(b_.splat(step, lanes), b_.iota(b_.i64_type(), lanes));
-        b_.ir.CreateCall(scatter_, {slot, offsets, weight, count});
-        return Values{};
-      });
+  auto store = [&](Value* value) {
+    b_.store_vector(sum.type, value, slot, inside);
+    return Values{};
+  };
+  auto store_or_add = [&] {
+    return b_.branch(
+        sum.first, [&] { return store(weight); },
+        [&] { return store(b_.ir.CreateFAdd(b_.load_vector(sum.type, slot, lanes, inside), weight)); });
+  };
+  auto scatter = [&] {
+    Value* offsets = b_.ir.CreateMul(b_.splat(step, lanes), b_.iota(b_.i64_type(), lanes));
+    b_.ir.CreateCall(scatter_, {slot, offsets, weight, count, sum.first});
+    return Values{};
+  };
+  auto store_in_cache = [&] { return b_.branch(b_.ir.CreateICmpEQ(step, b_.i64(1)), store_or_add, scatter); };
+  auto store_past_it = [&] {
+    stream(weight, slot);
+    return Values{};
+  };
+  b_.branch(inside ? b_.ir.getFalse() : sum.stream, store_past_it, store_in_cache);
+}
+
+/// Past the caches: nothing here reads it again, and memory need not be read to be written.
+void ScorePass::stream(Value* vector, Value* slot) {
+  const auto bytes = static_cast<uint64_t>(layout_.lanes * layout_.element);
+  auto* store = b_.ir.CreateAlignedStore(vector, slot, llvm::Align(bytes));
+  store->setMetadata(llvm::LLVMContext::MD_nontemporal,
+                     llvm::MDNode::get(b_.context(), {llvm::ConstantAsMetadata::get(b_.ir.getInt32(1))}));
 }
 
 /// Hidden lanes add 0 to wherever their clamped index leads.
 void ScorePass::add_scattered(Sum& sum, const Values& indices, Value* weight) {
-  const int64_t lanes = layout_.lanes;
+  const int64_t lanes = layout_.score_lanes;
   llvm::Type* wide = llvm::FixedVectorType::get(b_.i64_type(), static_cast<unsigned>(lanes));
   Value* offsets = llvm::Constant::getNullValue(wide);
   for (size_t i = 0; i < indices.size(); ++i) {
@@ -210,7 +254,7 @@ void ScorePass::add_scattered(Sum& sum, const Values& indices, Value* weight) {
     index = b_.max(b_.min(index, b_.splat(sum.limit[axis], lanes)), llvm::Constant::getNullValue(wide));
     offsets = b_.ir.CreateAdd(offsets, b_.ir.CreateMul(index, b_.splat(sum.step[axis], lanes)));
   }
-  b_.ir.CreateCall(scatter_, {sum.row, offsets, weight, b_.i64(lanes)});
+  b_.ir.CreateCall(scatter_, {sum.row, offsets, weight, b_.i64(lanes), b_.ir.getFalse()});
 }
 
 void ScorePass::call(const ScoreBlock& s) {

@@ -21,6 +21,10 @@ struct ScoreBlock {
   llvm::Value* list;     ///< which partial tables the item adds to
 };
 
+/// i1, of a stored sum: no (b, h) before this one reaches its elements.
+llvm::Value* reaches_first(LlvmBuilder& b, const BackwardSpec& spec, const BackwardLayout::Captured& sum,
+                           llvm::Value* batch, llvm::Value* head);
+
 class ScorePass {
  public:
   /// Emits internal functions; call with no function under construction.
@@ -36,14 +40,17 @@ class ScorePass {
     std::vector<llvm::Value*> limit, step;  ///< per axis: largest index, elements
     std::vector<size_t> varying;            ///< axes whose indices differ along kv; their place among the lane roots
     size_t first_root = 0;
-    llvm::Value* row = nullptr;  ///< base with the row's indices applied
+    llvm::Value* row = nullptr;     ///< base with the row's indices applied
+    llvm::Value* first = nullptr;   ///< i1: elements are stored, not added to
+    llvm::Value* stream = nullptr;  ///< i1 of a row: whole vectors are stored past the caches
   };
   void emit_scatter();
-  void start_sums(ArgsReader& args, llvm::Value* list);
-  void start_row(llvm::Value* q);
+  void start_sums(ArgsReader& args, const ScoreBlock& block);
+  void start_row(const ScoreBlock& block, llvm::Value* q);
   void row(const ScoreBlock& block, llvm::Value* row);
   Values visit(const ScoreBlock& block, llvm::Value* tile_row, llvm::Value* column, const Values& carried, bool whole);
   void add_owned(Sum& sum, llvm::Value* kv, llvm::Value* weight, llvm::Value* inside, llvm::Value* count);
+  void stream(llvm::Value* vector, llvm::Value* slot);
   void add_scattered(Sum& sum, const Values& indices, llvm::Value* weight);
   bool owned(const Sum& sum) const { return layout_.captured[sum.number].owned; }
   /// Neither owned nor varying: one sum per row.
@@ -57,6 +64,7 @@ class ScorePass {
   std::vector<Sum> sums_;
   std::vector<ExprId> row_roots_;  ///< indices that are one per row, by sum and axis
   std::optional<ExprEmitter> weights_, keep_, row_indices_;
+  std::optional<ExprEmitter> ahead_;  ///< the weights of the next query block, when they stream a tensor from memory
   llvm::Function *function_ = nullptr, *scatter_ = nullptr;
 };
 

@@ -22,6 +22,8 @@
 // An item waits only for items of smaller numbers. Items are claimed one at a time in ascending order
 // (LaunchPhase::ordered) and run to their end, so the smallest unfinished item waits for nobody: no deadlock, also when
 // an executor runs its workers one after another, as then every smaller item has ended before.
+#include <llvm/IR/IntrinsicsX86.h>
+
 #include <algorithm>
 
 #include "codegen/cpu/backward_emitter.h"
@@ -87,6 +89,9 @@ void BackwardEmitter::main_kernel(const std::string& symbol) {
   b_.loop(b_.i64(0), b_.i64(std::max(layout_.block_q, layout_.block_kv + layout_.spare)), 1,
           [&](Value* i) { b_.store(layout_.dtype, b_.constant(layout_.dtype, 1), at(scratch(layout_.ones_at), i)); });
   b_.loop(b_.argument(1), b_.argument(2), 1, [&](Value* number) { item(args, number); });
+  // Streaming stores are not ordered by what tells others that the items are done.
+  if (std::ranges::any_of(layout_.captured, [](const auto& sum) { return sum.stored; }))
+    b_.ir.CreateIntrinsic(llvm::Intrinsic::x86_sse_sfence, {}, {});
   b_.ret();
 }
 
@@ -143,7 +148,7 @@ void BackwardEmitter::head(ArgsReader& args, const Chunk& c, Value* h) {
     Value* q = b_.mul(number, b_.i64(layout_.block_q));
     Value* end = b_.min(b_.add(q, b_.i64(layout_.block_q)), q_len_);
     const Block block{{c.b, h, q, end}, b_.sub(end, q), number};
-    Value* visited = visit_block(c, block);
+    Value* visited = visit_block(args, c, block);
     if (layout_.rows.empty()) return;
     b_.when(visited, [&] {
       Value* after = b_.add(number, b_.i64(1));
@@ -157,12 +162,15 @@ void BackwardEmitter::head(ArgsReader& args, const Chunk& c, Value* h) {
   publish(own, blocks);
 }
 
-Value* BackwardEmitter::visit_block(const Chunk& c, const Block& block) {
+Value* BackwardEmitter::visit_block(ArgsReader& args, const Chunk& c, const Block& block) {
   Value* chunk_end = b_.add(c.first, c.count);
   const BlockTests::Keys range = tests_.keys(block.rows);
   Value* begin = b_.max(range.begin, c.first);
   Value* end = b_.min(range.end, chunk_end);
-  auto none = [&] { return Values{b_.ir.getFalse()}; };
+  auto none = [&] {
+    clear_scores(args, block.rows, {c.first, chunk_end});
+    return Values{b_.ir.getFalse()};
+  };
   return b_.branch(
       b_.ir.CreateICmpSLT(begin, end),
       [&] {
@@ -172,10 +180,16 @@ Value* BackwardEmitter::visit_block(const Chunk& c, const Block& block) {
           Value* offset = b_.sub(begin, c.first);
           Value* start =
               b_.add(c.first, b_.mul(b_.ir.CreateUDiv(offset, b_.i64(layout_.panel)), b_.i64(layout_.panel)));
+          clear_scores(args, block.rows, {c.first, start});
+          clear_scores(args, block.rows, {end, chunk_end});
           Value* factors = b_.loop(start, end, layout_.block_kv, {null()}, [&](Value* kv, const Values& carried) {
             const BlockTests::Keys keys{kv, b_.min(b_.add(kv, b_.i64(layout_.block_kv)), end)};
             return b_.branch(
-                tests_.skip(block.rows, keys), [&] { return carried; },
+                tests_.skip(block.rows, keys),
+                [&] {
+                  clear_scores(args, block.rows, keys);
+                  return carried;
+                },
                 [&] {
                   tile(c, block, keys, carried[0]);
                   return Values{scratch(layout_.ones_at)};
@@ -208,7 +222,7 @@ void BackwardEmitter::tile(const Chunk& c, const Block& block, const BlockTests:
     }
   }
   Value* padded_rows = b_.mul(b_.ceil_div(block.count, l.k_unroll), b_.i64(l.k_unroll));
-  Value* whole = b_.ir.CreateICmpEQ(b_.ir.CreateAnd(columns, b_.i64(l.lanes - 1)), b_.i64(0));
+  Value* whole = b_.ir.CreateICmpEQ(b_.ir.CreateAnd(columns, b_.i64(l.score_lanes - 1)), b_.i64(0));
   whole = b_.ir.CreateAnd(whole, tests_.full(block.rows, keys));
   scores_.call({block.rows.b, block.rows.h, block.rows.q_begin, block.count, keys.begin, columns, whole,
                 scratch(l.tile(0)), c.list});

@@ -4,15 +4,11 @@
 
 #include <optional>
 
+#include "codegen/cpu/access.h"
 #include "codegen/cpu/expr_emitter.h"
 #include "ir/score_space.h"
 
 namespace tilewright::cpu {
-
-/// Query rows [q_begin, q_end) of one head, q_begin < q_end.
-struct RowBlock {
-  llvm::Value *b, *h, *q_begin, *q_end;
-};
 
 class BlockTests {
  public:
@@ -29,6 +25,9 @@ class BlockTests {
   /// i1 of rows and keys [begin, end), which are not empty.
   llvm::Value* skip(const RowBlock& rows, const Keys& keys) { return test(kSkip, rows, keys); }
   llvm::Value* full(const RowBlock& rows, const Keys& keys) { return test(kFull, rows, keys); }
+  /// A test that reads tables is a function that scans them: ask it rarely.
+  bool skip_scans() const { return functions_[kSkip]; }
+  bool full_scans() const { return functions_[kFull]; }
 
  private:
   enum Which { kSkip, kFull };

@@ -114,8 +114,10 @@ void LaneBuilder::prefetch(ExprId id, const LaneValue& at) {
   const DType dtype = tensors_[static_cast<size_t>(node(id).tensor)].type.dtype;
   Value* first = at.first ? b_.add(at.first, base_) : base_;
   auto* function = llvm::Intrinsic::getDeclaration(&b_.module(), llvm::Intrinsic::prefetch, {b_.pointer_type()});
-  Value* line = b_.element_pointer(dtype, at.scalar, b_.mul(first, at.stride));
-  b_.ir.CreateCall(function, {line, b_.ir.getInt32(0), b_.ir.getInt32(2), b_.ir.getInt32(1)});
+  for (int64_t lane = 0; lane < lanes_; lane += 64 / size_of(dtype)) {
+    Value* line = b_.element_pointer(dtype, at.scalar, b_.mul(b_.add(first, b_.i64(lane)), at.stride));
+    b_.ir.CreateCall(function, {line, b_.ir.getInt32(0), b_.ir.getInt32(2), b_.ir.getInt32(1)});
+  }
 }
 
 /// Elements at pointer + lane · stride; hidden lanes are not touched.

@@ -154,6 +154,7 @@ void LlvmBuilder::loop(Value* lo, Value* hi, int64_t step, const std::function<v
 
 Values LlvmBuilder::branch(Value* condition, const std::function<Values()>& then,
                            const std::function<Values()>& otherwise) {
+  if (auto* known = llvm::dyn_cast<llvm::ConstantInt>(condition)) return known->isZero() ? otherwise() : then();
   BasicBlock* yes = BasicBlock::Create(context_, "then", function_);
   BasicBlock* no = BasicBlock::Create(context_, "else", function_);
   BasicBlock* join = BasicBlock::Create(context_, "join", function_);
@@ -316,6 +317,12 @@ Value* LlvmBuilder::constant(DType dtype, double value, int64_t lanes) {
                      : llvm::ConstantInt::get(type, static_cast<uint64_t>(static_cast<int64_t>(value)), true);
   if (lanes == 1) return scalar;
   return llvm::ConstantVector::getSplat(llvm::ElementCount::getFixed(static_cast<unsigned>(lanes)), scalar);
+}
+
+Value* LlvmBuilder::lanes_from(Value* vector, int64_t first, int64_t lanes) {
+  std::vector<int> pick;
+  for (int64_t lane = first; lane < first + lanes; ++lane) pick.push_back(static_cast<int>(lane));
+  return ir.CreateShuffleVector(vector, pick);
 }
 
 Value* LlvmBuilder::iota(Type* integer, int64_t lanes) {

@@ -74,7 +74,7 @@ class LlvmBuilder {
   /// The same without the entry test: the body runs at least once.
   Values loop_nonempty(llvm::Value* lo, llvm::Value* hi, int64_t step, const Values& carried, const LoopBody& body);
   void loop(llvm::Value* lo, llvm::Value* hi, int64_t step, const std::function<void(llvm::Value* iv)>& body);
-  /// Both arms return the same number of values; the phis come back.
+  /// Both arms return the same number of values; the phis come back. A constant condition emits one arm alone.
   Values branch(llvm::Value* condition, const std::function<Values()>& then, const std::function<Values()>& otherwise);
   void when(llvm::Value* condition, const std::function<void()>& then);
 
@@ -101,6 +101,7 @@ class LlvmBuilder {
   // Vectors. A value with lanes == 1 is a scalar; all of these take either.
   llvm::Value* splat(llvm::Value* scalar, int64_t lanes);
   llvm::Value* constant(DType dtype, double value, int64_t lanes = 1);
+  llvm::Value* lanes_from(llvm::Value* vector, int64_t first, int64_t lanes);  ///< a part of a longer vector
   llvm::Value* iota(llvm::Type* integer, int64_t lanes);      ///< 0, 1, 2, …
   llvm::Value* lane_mask(llvm::Value* count, int64_t lanes);  ///< lane < count (i64, any value)
   llvm::Value* fma(llvm::Value* a, llvm::Value* b, llvm::Value* c);

@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "codegen/cpu/block_tests.h"
 #include "codegen/cpu/prefill_pack.h"
 #include "codegen/cpu/prefill_rows.h"
 #include "compiler/passes.h"
@@ -24,21 +25,10 @@ class PrefillEmitter {
   llvm::Value* scratch(int64_t elements) { return at(b_.argument(3), elements); }
   TileProduct& outputs() { return outputs_ ? *outputs_ : scores_; }
 
-  /// kv range of rows [row, row + rows) of an item, within [0, kv_len).
-  struct Bounds {
-    llvm::Value *begin, *end;
-  };
-  Bounds bounds(const Item& item, llvm::Value* row, llvm::Value* rows);
-  void set_rows(ExprEmitter& emitter, const Item& item, llvm::Value* first, llvm::Value* rows);
-  /// i1: kv_range.skip or .full of rows [row, row + rows) and keys [kv, end).
-  enum Test { kSkip, kFull };
-  llvm::Value* block_test(Test which, const Item& item, llvm::Value* row, llvm::Value* rows, llvm::Value* kv,
-                          llvm::Value* end);
-  void emit_test_function(Test which, const Expr& test);
-
   void item(ArgsReader& args, const Item& item, llvm::Value* kv_head);
   /// Rows [row, row + rows) of an item against keys [kv, end) of a packed block; `full` is the whole item's block test,
-  /// null where a strip's own test is cheap.
+  /// null where a strip's own test is cheap: those that scan tables are made for an item first, and for its strips only
+  /// where that leaves them open.
   void strip(const Item& item, llvm::Value* row, llvm::Value* rows, llvm::Value* kv, llvm::Value* end,
              llvm::Value* block, llvm::Value* full);
   /// State of one row; factor is what O is still to be multiplied by, once a sink joined.
@@ -59,11 +49,10 @@ class PrefillEmitter {
   RowPass rows_;
   PrefillPacker packer_;
 
-  // Of the main kernel; without a mask none of the emitters is there.
+  BlockTests tests_;
+
+  // Of the main kernel.
   llvm::Value* kv_len_ = nullptr;
-  std::optional<ExprEmitter> begin_, end_, tests_[2];
-  /// Tests that read tables: made for an item first, and for its strips only where that leaves them open.
-  llvm::Function* test_functions_[2] = {};
 };
 
 }  // namespace tilewright::cpu

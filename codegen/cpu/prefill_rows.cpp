@@ -8,8 +8,6 @@
 namespace tilewright::cpu {
 using llvm::Value;
 
-namespace {}
-
 struct RowPass::Row {
   Value* scores;
   Value* kv;  ///< position of column 0
@@ -36,18 +34,18 @@ RowPass::RowPass(LlvmBuilder& builder, const TileProgram& program, const Expr& s
   const ArgsLayout args_layout = tilewright::args_layout(spec_);
   std::optional<ArgsReader> args;
   std::optional<ExprEmitter> score_emitter, keep_emitter, ahead_emitter, weight_emitter;
-  auto start = [&](std::optional<ExprEmitter>& emitter, const Expr& expr) {
+  auto start = [&](std::optional<ExprEmitter>& emitter, const Expr& expr, int64_t lanes) {
     if (!args) args.emplace(b_, args_layout);
-    emitter.emplace(b_, *args, spec_.tensors, expr, layout_.lanes, Axis::kv);
+    emitter.emplace(b_, *args, spec_.tensors, expr, lanes, Axis::kv);
     emitter->set_axis(Axis::b, strip.b);
     emitter->set_axis(Axis::h, strip.h);
     emitter->hoist();
   };
-  if (!plain_score_) start(score_emitter, score);
-  if (score_emitter && score_emitter->streams(Axis::q)) start(ahead_emitter, score);
-  if (!spec_.keep.is_constant_true()) start(keep_emitter, spec_.keep);
+  if (!plain_score_) start(score_emitter, score, layout_.lanes);
+  if (score_emitter && score_emitter->streams(Axis::q)) start(ahead_emitter, score, layout_.lanes);
+  if (!spec_.keep.is_constant_true()) start(keep_emitter, spec_.keep, layout_.lanes);
   if (spec_.weight_factor) {
-    start(weight_emitter, *spec_.weight_factor);
+    start(weight_emitter, *spec_.weight_factor, layout_.row_step * layout_.lanes);
     weight_emitter->promise_aligned();  // strips start at panels
   }
   b_.loop_nonempty(b_.i64(0), strip.rows, 1, {}, [&](Value* row, const Values&) {
@@ -148,12 +146,13 @@ void RowPass::softmax(const Row& row, Value* top) {
   const Values zeros(count, b_.constant(type, 0, lanes));
   const int64_t step = layout_.row_step * lanes;
   Values sums = b_.loop_nonempty(b_.i64(0), row.end, step, zeros, [&](Value* column, Values next) {
+    const Values factors = row.weight ? factors_at(row, column) : Values{};
     for (size_t u = 0; u < count; ++u) {
       Value* at = b_.add(column, b_.i64(static_cast<int64_t>(u) * lanes));
       Value* slot = b_.element_pointer(type, row.scores, at);
       Value* p = math::exp2(b_, b_.ir.CreateFSub(b_.load_vector(type, slot, lanes), subtract));
       next[u] = b_.ir.CreateFAdd(next[u], p);
-      if (row.weight) p = weighted(row, at, p);
+      if (row.weight) p = b_.ir.CreateFMul(p, factors[u]);
       b_.store_vector(type, p, slot);
     }
     return next;
@@ -165,15 +164,19 @@ void RowPass::softmax(const Row& row, Value* top) {
   b_.store_vector(type, b_.fma(b_.load_vector(type, row.sum, lanes), b_.splat(factor, lanes), sums[0]), row.sum);
 }
 
-/// `p` times its factor, 0 where there is no column.
-Value* RowPass::weighted(const Row& row, Value* column, Value* p) {
-  const int64_t lanes = layout_.lanes;
+/// What row_step vectors of weights from `column` on are multiplied by, 0 where there is no column: in one piece, so
+/// that the chains of random numbers, ten rounds of seven cycles, run side by side.
+Values RowPass::factors_at(const Row& row, Value* column) {
+  const int64_t lanes = layout_.lanes, all = layout_.row_step * lanes;
   const bool reads = std::ranges::any_of(spec_.weight_factor->nodes(), [](const ExprNode& node) {
     return node.kind == ExprKind::load && !node.args.empty();
   });
-  Value* inside = reads ? b_.lane_mask(b_.sub(row.columns, column), lanes) : nullptr;
-  p = b_.ir.CreateFMul(p, b_.splat(row.weight->emit(b_.add(row.kv, column), nullptr, inside), lanes));
-  return reads ? b_.ir.CreateSelect(inside, p, b_.constant(layout_.dtype, 0, lanes)) : p;
+  Value* inside = reads ? b_.lane_mask(b_.sub(row.columns, column), all) : nullptr;
+  Value* whole = b_.splat(row.weight->emit(b_.add(row.kv, column), nullptr, inside), all);
+  if (reads) whole = b_.ir.CreateSelect(inside, whole, b_.constant(layout_.dtype, 0, all));
+  Values factors;
+  for (int64_t u = 0; u < layout_.row_step; ++u) factors.push_back(b_.lanes_from(whole, u * lanes, lanes));
+  return factors;
 }
 
 void RowPass::call(const StripState& s) {

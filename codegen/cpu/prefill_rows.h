@@ -39,7 +39,7 @@ class RowPass {
   Values visit(const Row& row, llvm::Value* column, int64_t count, bool whole);
   llvm::Value* maxima(const Row& row);
   void softmax(const Row& row, llvm::Value* top);
-  llvm::Value* weighted(const Row& row, llvm::Value* column, llvm::Value* p);
+  Values factors_at(const Row& row, llvm::Value* column);
 
   LlvmBuilder& b_;
   const AttentionSpec& spec_;

@@ -27,21 +27,7 @@
 #include "codegen/cpu/templates.h"
 
 namespace tilewright::cpu {
-namespace {
 using llvm::Value;
-
-bool is_zero(const Expr& expr) {
-  const ExprNode& root = expr.root_node();
-  return root.kind == ExprKind::constant && root.literal.integer == 0;
-}
-
-bool reads_tables(const Expr& expr) {
-  return std::any_of(expr.nodes().begin(), expr.nodes().end(), [](const ExprNode& node) {
-    return node.kind == ExprKind::load_min || node.kind == ExprKind::load_max || node.kind == ExprKind::load;
-  });
-}
-
-}  // namespace
 
 PrefillEmitter::PrefillEmitter(LlvmBuilder& builder, const TileProgram& program, const PrefillLayout& layout)
     : b_(builder),
@@ -51,11 +37,10 @@ PrefillEmitter::PrefillEmitter(LlvmBuilder& builder, const TileProgram& program,
       leading_(leading_scale(program.score)),
       scores_(builder, layout.dtype, layout.lanes, layout.score_tile, layout.k_unroll, "product"),
       rows_(builder, program, leading_.expr, layout),
-      packer_(builder, spec_, args_layout_, layout) {
+      packer_(builder, spec_, args_layout_, layout),
+      tests_(builder, spec_, args_layout_) {
   if (layout.output_tile.mr != layout.score_tile.mr || layout.output_tile.nv != layout.score_tile.nv)
     outputs_.emplace(builder, layout.dtype, layout.lanes, layout.output_tile, layout.k_unroll, "product_o");
-  emit_test_function(kSkip, spec_.kv_range.skip);
-  emit_test_function(kFull, spec_.kv_range.full);
 }
 
 /// Items are (b, kv head, block of block_kv keys).
@@ -89,14 +74,7 @@ void PrefillEmitter::main_kernel(const std::string& symbol) {
   ItemDecoder decoder(b_, args, spec_, layout_.block_q);
   Value* kv_heads = b_.ir.CreateUDiv(decoder.heads(), b_.i64(spec_.head_group));
   kv_len_ = args.dim(spec_.kv_len);
-  const bool masked = !spec_.keep.is_constant_true();
-  auto start = [&](std::optional<ExprEmitter>& emitter, const Expr& expr) {
-    if (masked && !is_zero(expr)) emitter.emplace(b_, args, spec_.tensors, expr, 1, Axis::kv);
-  };
-  start(begin_, spec_.kv_range.begin);
-  start(end_, spec_.kv_range.end);
-  if (!test_functions_[kSkip]) start(tests_[kSkip], spec_.kv_range.skip);
-  if (!test_functions_[kFull]) start(tests_[kFull], spec_.kv_range.full);
+  tests_.start(args);
   b_.loop(b_.argument(1), b_.argument(2), 1, [&](Value* index) {
     Value* head = b_.ir.CreateUDiv(index, decoder.q_blocks());
     Value* first = b_.mul(head, decoder.q_blocks());
@@ -130,11 +108,11 @@ void PrefillEmitter::item(ArgsReader& args, const Item& item, Value* kv_head) {
 
   Value* packed = args.packed();
   Value* blocks = b_.ceil_div(kv_len_, l.block_kv);
-  const Bounds all = bounds(item, b_.i64(0), rows);
+  const BlockTests::Keys all = tests_.keys(item);
   Value* from = b_.mul(b_.ir.CreateUDiv(all.begin, b_.i64(l.block_kv)), b_.i64(l.block_kv));
   b_.loop(from, all.end, l.block_kv, [&](Value* kv) {
     Value* end = b_.min(b_.add(kv, b_.i64(l.block_kv)), kv_len_);
-    auto visit = [&] {
+    b_.when(b_.ir.CreateNot(tests_.skip(item, {kv, end})), [&] {
       Value* number = b_.add(b_.mul(kv_head, blocks), b_.ir.CreateUDiv(kv, b_.i64(l.block_kv)));
       Value* block = b_.branch(
           b_.ir.CreateIsNull(packed),
@@ -144,68 +122,22 @@ void PrefillEmitter::item(ArgsReader& args, const Item& item, Value* kv_head) {
             return Values{here};
           },
           [&] { return Values{at(packed, b_.mul(number, b_.i64(l.packed_block())))}; })[0];
-      Value* full = test_functions_[kFull] ? block_test(kFull, item, b_.i64(0), rows, kv, end) : nullptr;
+      Value* full = tests_.full_scans() ? tests_.full(item, {kv, end}) : nullptr;
       b_.loop_nonempty(b_.i64(0), rows, l.strip_rows, {}, [&](Value* row, const Values&) {
         strip(item, row, b_.min(b_.sub(rows, row), b_.i64(l.strip_rows)), kv, end, block, full);
         return Values{};
       });
-    };
-    if (tests_[kSkip] || test_functions_[kSkip])
-      b_.when(b_.ir.CreateNot(block_test(kSkip, item, b_.i64(0), rows, kv, end)), visit);
-    else
-      visit();
+    });
   });
   finish(args, item);
-}
-
-PrefillEmitter::Bounds PrefillEmitter::bounds(const Item& item, Value* row, Value* rows) {
-  Value* first = b_.add(item.q_begin, row);
-  auto evaluate = [&](std::optional<ExprEmitter>& emitter, Value* fallback) {
-    if (!emitter) return fallback;
-    set_rows(*emitter, item, first, rows);
-    return b_.min(b_.max(emitter->emit(), b_.i64(0)), kv_len_);
-  };
-  return {evaluate(begin_, b_.i64(0)), evaluate(end_, kv_len_)};
-}
-
-void PrefillEmitter::set_rows(ExprEmitter& emitter, const Item& item, Value* first, Value* rows) {
-  emitter.set_axis(Axis::b, item.b);
-  emitter.set_axis(Axis::h, item.h);
-  emitter.set_axis(Axis::q_lo, first);
-  emitter.set_axis(Axis::q_hi, b_.sub(b_.add(first, rows), b_.i64(1)));
-}
-
-Value* PrefillEmitter::block_test(Test which, const Item& item, Value* row, Value* rows, Value* kv, Value* end) {
-  Value *first = b_.add(item.q_begin, row), *last_key = b_.sub(end, b_.i64(1));
-  if (llvm::Function* function = test_functions_[which]) {
-    Value* last = b_.sub(b_.add(first, rows), b_.i64(1));
-    return b_.ir.CreateCall(function, {b_.argument(0), item.b, item.h, first, last, kv, last_key});
-  }
-  if (!tests_[which]) return b_.ir.getFalse();
-  set_rows(*tests_[which], item, first, rows);
-  tests_[which]->set_axis(Axis::kv_lo, kv);
-  tests_[which]->set_axis(Axis::kv_hi, last_key);
-  return tests_[which]->emit();
-}
-
-/// i1 test(args, b, h, q_lo, q_hi, kv_lo, kv_hi)
-void PrefillEmitter::emit_test_function(Test which, const Expr& test) {
-  if (spec_.keep.is_constant_true() || !reads_tables(test)) return;
-  llvm::Type* i = b_.i64_type();
-  test_functions_[which] =
-      b_.begin_internal(which == kSkip ? "skip" : "full", b_.ir.getInt1Ty(), {b_.pointer_type(), i, i, i, i, i, i});
-  ArgsReader args(b_, args_layout_);
-  ExprEmitter emitter(b_, args, spec_.tensors, test, 1, Axis::kv);
-  unsigned n = 0;
-  for (Axis axis : {Axis::b, Axis::h, Axis::q_lo, Axis::q_hi, Axis::kv_lo, Axis::kv_hi})
-    emitter.set_axis(axis, b_.argument(++n));
-  b_.ir.CreateRet(emitter.emit());
 }
 
 void PrefillEmitter::strip(const Item& item, Value* row, Value* rows, Value* kv, Value* end, Value* block,
                            Value* full) {
   const PrefillLayout& l = layout_;
-  const Bounds own = bounds(item, row, rows);
+  Value* q = b_.add(item.q_begin, row);
+  const RowBlock own_rows{item.b, item.h, q, b_.add(q, rows)};
+  const BlockTests::Keys own = tests_.keys(own_rows);
   // The first column starts a panel; what lies before own.begin in it is left to the partial pass.
   Value* skipped = b_.ir.CreateAnd(b_.max(b_.sub(own.begin, kv), b_.i64(0)), b_.i64(-l.panel));
   if (l.panel & (l.panel - 1))
@@ -215,12 +147,12 @@ void PrefillEmitter::strip(const Item& item, Value* row, Value* rows, Value* kv,
   auto unless_full = [&](Values otherwise, const std::function<Values()>& test) {
     return b_.branch(full, [&] { return otherwise; }, test);
   };
-  if (test_functions_[kSkip] && full) {
+  if (tests_.skip_scans() && full) {
     // From the first to the last panel that is not skipped; an empty range stays empty.
     const Values shown = unless_full({first, last}, [&] {
       return b_.loop(first, last, l.panel, {last, b_.min(first, last)}, [&](Value* panel, const Values& range) {
         Value* next = b_.min(b_.add(panel, b_.i64(l.panel)), last);
-        Value* hidden = block_test(kSkip, item, row, rows, panel, next);
+        Value* hidden = tests_.skip(own_rows, {panel, next});
         return Values{b_.ir.CreateSelect(hidden, range[0], b_.min(range[0], panel)),
                       b_.ir.CreateSelect(hidden, range[1], next)};
       });
@@ -247,13 +179,13 @@ void PrefillEmitter::strip(const Item& item, Value* row, Value* rows, Value* kv,
     Value* whole = b_.ir.getFalse();
     if (!rows_.plain()) {
       whole = b_.ir.CreateICmpEQ(b_.ir.CreateAnd(columns, b_.i64(step - 1)), b_.i64(0));
-      auto own_test = [&] { return block_test(kFull, item, row, rows, first, last); };
+      auto own_test = [&] { return tests_.full(own_rows, {first, last}); };
       if (!spec_.keep.is_constant_true())
         whole = b_.ir.CreateAnd(whole, full ? unless_full({full}, [&] { return Values{own_test()}; })[0] : own_test());
     }
     const StripState state{item.b,
                            item.h,
-                           b_.add(item.q_begin, row),
+                           q,
                            rows,
                            first,
                            columns,

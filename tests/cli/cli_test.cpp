@@ -199,6 +199,20 @@ TEST_F(Cli, DumpAndDevices) {
   EXPECT_TRUE(Json::parse(run("devices --json").out).contains("isa"));
 }
 
+TEST_F(Cli, BenchFailsWhereAnotherTemplateRuns) {
+  // Without measuring anything: these shapes take the generic templates minutes.
+  for (const char* row : {"backward f32, 1 thread/h8 d64 S4096 full", "backward, gradient of a bias",
+                          "speed f32, 1 thread/h8 d64 S4096 full"}) {
+    const Outcome outcome = run("bench --json --generic --filter '" + std::string(row) + "'");
+    EXPECT_EQ(outcome.code, 1) << outcome.err;
+    for (const Json& each : Json::parse(outcome.out)) {
+      EXPECT_FALSE(each["met"]);
+      EXPECT_EQ(each["template"], "generic");
+      EXPECT_NE(each["fall_back"].get<std::string>().find("generic ran"), std::string::npos) << each.dump();
+    }
+  }
+}
+
 TEST_F(Cli, BenchRefusesUnknownRows) { EXPECT_EQ(run("bench --filter nothing-like-it").code, 2); }
 
 }  // namespace
