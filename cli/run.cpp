@@ -17,23 +17,35 @@ struct Options {
   bool json = false, verify = false, require_fused = false, generic = false;
 };
 
-/// Position of each --output in the results.
-Result<std::vector<std::pair<size_t, std::string>>> find_outputs(const Graph& graph,
-                                                                 const std::vector<std::string>& options) {
-  std::vector<std::pair<size_t, std::string>> found;
+/// What an --output writes: a result, or an inout parameter as the kernel leaves it.
+struct OutputFile {
+  bool is_param = false;
+  size_t position = 0;  ///< in the results, or in the parameters
+  std::string path;
+};
+
+Result<std::vector<OutputFile>> find_outputs(const Graph& graph, const std::vector<std::string>& options) {
+  std::vector<OutputFile> found;
   for (const std::string& option : options) {
     const auto parts = split_assignment("--output", option);
     if (!parts) return parts.error();
-    size_t position = graph.results.size();
-    std::string names;
-    for (size_t i = 0; i < graph.results.size(); ++i) {
-      const std::string& name = graph[graph.results[i]].name;
+    std::optional<OutputFile> match;
+    const auto look_at = [&](const std::string& name, bool is_param, size_t position, std::string& names) {
       names += (names.empty() ? "%" : ", %") + name;
-      if (name == parts->first) position = i;
-    }
-    if (position == graph.results.size())
-      return invalid("--output names %{}, which is no result; the graph returns {}", parts->first, names);
-    found.emplace_back(position, parts->second);
+      if (name == parts->first && !match) match = OutputFile{is_param, position, parts->second};
+    };
+    std::string results, params;
+    for (size_t i = 0; i < graph.results.size(); ++i) look_at(graph[graph.results[i]].name, false, i, results);
+    for (size_t i = 0; i < graph.params.size(); ++i)
+      if (const Node& param = graph[graph.params[i]]; param.inout) look_at(param.name, true, i, params);
+    if (!match)
+      return params.empty()
+                 ? invalid("--output names %{}, which is no result; the graph returns {}", parts->first, results)
+                 : invalid(
+                       "--output names %{}, which is no result and no inout parameter; the graph "
+                       "returns {} and writes {}",
+                       parts->first, results, params);
+    found.push_back(std::move(*match));
   }
   return found;
 }
@@ -68,6 +80,8 @@ int run_command(const Options& options) {
   const std::vector<TensorView> in = bench::views(inputs->tensors), out = bench::views(*outputs);
   const bench::TimingBudget budget =
       options.repeat > 0 ? bench::TimingBudget{1e9, options.repeat, options.repeat} : bench::TimingBudget{0.5, 3, 200};
+  // Measuring runs many times over the same memory. That does no harm to inout parameters: nothing reads one as it was
+  // before its update, so that every run writes the same.
   if (auto ok = measure(report, in, out, run_options, *executor, budget); !ok) return fail(ok.error(), options.json);
   if (options.verify) {
     AccuracyOptions accuracy;
@@ -77,8 +91,9 @@ int run_command(const Options& options) {
     if (!verdict) return fail(verdict.error(), options.json);
     report.accuracy = std::move(*verdict);
   }
-  for (const auto& [position, path] : *files)
-    if (auto ok = write_npy(path, out[position]); !ok) return fail(ok.error(), options.json);
+  for (const OutputFile& file : *files)
+    if (auto ok = write_npy(file.path, (file.is_param ? in : out)[file.position]); !ok)
+      return fail(ok.error(), options.json);
   if (options.json)
     fmt::print("{}\n", json(report).dump(2));
   else
@@ -94,7 +109,8 @@ void add_run(CommandLine& line) {
   command.required("FILE", options->file, "graph file, - for stdin");
   command.option("--dim", options->dims, "NAME=SIZE of a named dim");
   command.option("--input", options->inputs, "NAME=FILE.npy for a parameter; others get made-up data");
-  command.option("--output", options->outputs, "NAME=FILE.npy to write a result to");
+  command.option("--output", options->outputs,
+                 "NAME=FILE.npy to write a result to, or the final state of an inout parameter");
   command.option("--seed", options->seed, "of the made-up data (1)");
   command.flag("--verify", options->verify, "compare with the f64 reference; exit code 1 when wrong");
   command.option("--threads", options->threads, "worker threads, 0 = all cores");

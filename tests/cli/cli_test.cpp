@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -131,6 +132,39 @@ TEST_F(Cli, RunReadsAndWritesNumPy) {
       run("run " + graph_ + " --input q=" + q + " --input k=" + k + " --output o=" + other + " --repeat 1 --generic")
           .code,
       0);
+}
+
+TEST_F(Cli, RunWritesTheFinalStateOfInoutParameters) {
+  const std::string graph = write("store.attn", R"(
+graph @store(%rows: f32[2,3], inout %cache: f32[N,3]) -> f32[N,3] {
+  %c = update %cache, %rows, 2, axis=0 : f32[N,3]
+  %y = neg %c                          : f32[N,3]
+  return %y
+})");
+  const std::string cache = npy("cache.npy", "(5, 3)", 15), untouched = read(cache);
+  const auto numbers = [&](const std::string& name) {
+    const std::string text = read(folder_ / name);
+    std::vector<float> values(15);
+    EXPECT_GE(text.size(), 60u) << name;
+    if (text.size() >= 60) std::memcpy(values.data(), text.data() + text.size() - 60, 60);
+    return values;
+  };
+  const Outcome outcome =
+      run("run " + graph + " --input cache=" + cache + " --output y=" + (folder_ / "y.npy").string() +
+          " --output cache=" + (folder_ / "after.npy").string() + " --repeat 3 --verify");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(read(cache), untouched);
+  const std::vector<float> after = numbers("after.npy"), y = numbers("y.npy");
+  for (size_t i = 0; i < 15; ++i) {
+    EXPECT_EQ(y[i], -after[i]) << i;
+    EXPECT_EQ(after[i] != 0, 6 <= i && i < 12) << i;
+  }
+  const Outcome wrong = run("run " + graph + " --output rows=x.npy");
+  EXPECT_EQ(wrong.code, 2);
+  EXPECT_NE(wrong.err.find("names %rows, which is no result and no inout parameter; the graph returns %y and writes "
+                           "%cache"),
+            std::string::npos)
+      << wrong.err;
 }
 
 TEST_F(Cli, BadInputsAreOneSentenceAndNothingIsWritten) {
