@@ -12,6 +12,8 @@
 // six more put the words in order. A round takes seven cycles from one to the next: emit several vectors of lanes at
 // once. It wants a first position that is a multiple of 4. Where that is not so at run time, or another operand varies,
 // each lane computes its own block.
+#include <algorithm>
+
 #include "codegen/cpu/expr_emitter_lanes.h"
 
 namespace tilewright::cpu {
@@ -24,6 +26,12 @@ constexpr uint32_t kMultiplier0 = 0xD2511F53, kMultiplier1 = 0xCD9E8D57;
 constexpr uint32_t kKeyStep0 = 0x9E3779B9, kKeyStep1 = 0xBB67AE85;
 
 }  // namespace
+
+bool draws_random(const Expr& expr) {
+  return std::ranges::any_of(expr.nodes(), [&](const ExprNode& node) {
+    return node.kind == ExprKind::op && node.op == Op::random_bits && expr[node.args[4]].kind == ExprKind::index;
+  });
+}
 
 bool LaneBuilder::one_block_per_four_lanes(ExprId id) const {
   for (size_t i = 0; i < 4; ++i)
