@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "codegen/cpu/expr_emitter.h"
 #include "codegen/cpu/launch_sizes.h"
 #include "ir/result.h"
 
@@ -48,12 +49,10 @@ BackwardLayout::BackwardLayout(const BackwardSpec& spec, const CpuSchedule& sche
   chunk_kv = round_up(schedule.chunk_kv, block_kv);
   for (const CapturedSum& sum : spec.captured) classify(sum);
   list_operands(target);
-  random = std::ranges::any_of(spec.weights.nodes(), [](const ExprNode& node) {
-    return node.kind == ExprKind::op && node.op == Op::random_bits;
-  });
   const bool scatters = std::ranges::any_of(captured, [](const Captured& c) { return !c.owned; });
+  const bool wide = draws_random(spec.weights) && !scatters;
   score_lanes = lanes;
-  while (random && !scatters && score_lanes < 4 * lanes && panel % (2 * score_lanes) == 0) score_lanes *= 2;
+  while (wide && score_lanes < 4 * lanes && panel % (2 * score_lanes) == 0) score_lanes *= 2;
   rounded = std::lcm(score_lanes, k_unroll);
   int64_t row_unit = std::lcm(score_tile.mr, k_unroll);
   for (const Product& p : columns) rounded = std::lcm(rounded, p.shape.mr);

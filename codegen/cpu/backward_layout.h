@@ -16,11 +16,9 @@ struct BackwardLayout {
   int64_t lanes, k_unroll;
   int64_t block_q, block_kv, chunk_kv;
   RegisterTile score_tile;
-  int64_t panel;  ///< keys of one panel: score_tile.nv · lanes
-  bool random;    ///< weights draw random numbers
-  int64_t
-      score_lanes;  ///< columns that the score pass takes at once: several vectors of random numbers hide their latency
-  int64_t rounded;  ///< the score pass leaves zeros up to a multiple of this many columns
+  int64_t panel;        ///< keys of one panel: score_tile.nv · lanes
+  int64_t score_lanes;  ///< columns that the score pass takes at once, so that random numbers hide their latency
+  int64_t rounded;      ///< the score pass leaves zeros up to a multiple of this many columns
 
   /// Rows of an operand, dense in scratch: [block_q or chunk_kv][stride], zero padded.
   struct Rows {

@@ -49,7 +49,7 @@ ScorePass::ScorePass(LlvmBuilder& builder, const BackwardSpec& spec, const Backw
     ahead_.emplace(b_, args, spec.tensors, spec.weights, roots_, layout.score_lanes, Axis::kv);
   if (!row_roots_.empty()) row_indices_.emplace(b_, args, spec.tensors, spec.weights, row_roots_, 1, Axis::kv);
   start_sums(args, block);
-  if (layout.random) weights_->promise_aligned();  // blocks start at panels
+  weights_->promise_aligned();  // blocks start at panels
   for (auto* emitter : {&weights_, &ahead_, &keep_, &row_indices_}) {
     if (!*emitter) continue;
     (*emitter)->set_axis(Axis::b, block.b);

@@ -14,6 +14,9 @@
 //   bq |      |                     |
 //      |______|_____________________|       then the dQ block is added to the output, in its turn.
 //
+// Captured sums: one element per (q, kv), as of a full bias, is stored past the caches by the first (b, h) that reaches
+// it, its zero where a block is skipped, and added to by the others; sums over q are added up in the output or in tables.
+//
 // Memory, all in L2: the two tiles [block_q][block_kv], Q and dO rows of a block, and of the chunk K rows, K and V
 // panels, dK and dV. A micro-kernel's own B panel and A rows are in L1 (microkernel.h has the registers).
 //

@@ -21,6 +21,10 @@ namespace tilewright::cpu {
 /// Raw products at the lanes of one emit, by ExprNode::product: s and t. Null where the expression reads none.
 using ScoreLanes = std::array<llvm::Value*, 2>;
 
+/// Are random numbers drawn along an axis? They cost least per lane with two vectors of lanes at once, less with four where
+/// nothing else hides their latency.
+bool draws_random(const Expr& expr);
+
 class ExprEmitter {
  public:
   /// Emits reads of the argument block here: construct it outside all loops. `lanes` == 1 gives scalar code; block
@@ -36,7 +40,7 @@ class ExprEmitter {
   /// `value` is i64, not negative. Not for the varying axis unless lanes == 1.
   void set_axis(Axis axis, llvm::Value* value);
   void hoist();
-  /// Every vary_base will be a multiple of 4; random numbers are then cheaper.
+  /// Every vary_base will be a multiple of 4; random numbers are then cheaper, in code and time.
   void promise_aligned();
 
   /// The root for positions vary_base + lane, as <lanes x value_type(root)> (a scalar for 1 lane): i1 for bool.

@@ -100,9 +100,11 @@ class LaneBuilder {
   llvm::Value* wrap(ExprId id, llvm::Value* value);
 
   // Random numbers, expr_emitter_random.cpp.
-  /// What random_bits needs of a row: counters but for kv, and the key of the first round.
+  /// What random_bits needs of a row, a lane per block.
   struct RandomRow {
-    llvm::Value *counter, *key;
+    llvm::Value *first, *c3;                        ///< joins the first round; word 3 after the second
+    std::array<llvm::Value*, 2> second;             ///< joins the second round
+    std::vector<std::array<llvm::Value*, 2>> keys;  ///< of the rounds after that
   };
   bool one_block_per_four_lanes(ExprId id) const;
   LaneValue random_bits(ExprId id, const Operands& args);

@@ -2,16 +2,18 @@
 //
 //   c' = [ hi(M1·c2) ^ c1 ^ k0,  lo(M1·c2),  hi(M0·c0) ^ c3 ^ k1,  lo(M0·c0) ]
 //
-// Where kv alone varies, a vector of `lanes` words holds the blocks of lanes / 4 counters side by side, and word i of
-// block j is the number of position 4j + i: nothing is computed that no lane reads.
+// Where kv alone varies, `lanes` numbers are the blocks of lanes / 4 counters, and word i of counter j is the number of
+// position 4j + i: nothing is computed that no lane reads. A vector holds one word of every counter in the low halves
+// of its 64-bit lanes, whose high halves mean nothing, so that a round of 8 counters, 32 numbers, is
 //
-//   32-bit words   c0 c1 c2 c3 | c0 c1 c2 c3 | …
-//   even words · (M0, M1), 64-bit        lo0 hi0 lo1 hi1
-//   words reversed                       hi1 lo1 hi0 lo0
-//   xor c shifted down one word in each half, and the key:  c1^k0 0 c3^k1 0
+//   vpmuludq p0 = M0·c0, p1 = M1·c2;   c0 = p1 >> 32 ^ c1 ^ k0;   c2 = p0 >> 32 ^ c3 ^ k1;   c1 = p1, c3 = p0
 //
-// That is five instructions for `lanes` numbers, the step to the next key included. It wants a first position that is a
-// multiple of 4. Where that is not so at run time, or another operand varies, each lane computes its own block.
+// six instructions. In the first round c2, in the second c0 is the same for all counters of a row, which saves five;
+// six more put the words in order. A round takes seven cycles from one to the next: emit several vectors of lanes at
+// once. It wants a first position that is a multiple of 4. Where that is not so at run time, or another operand varies,
+// each lane computes its own block.
+#include <algorithm>
+
 #include "codegen/cpu/expr_emitter_lanes.h"
 
 namespace tilewright::cpu {
@@ -23,62 +25,75 @@ constexpr int kRounds = 10;
 constexpr uint32_t kMultiplier0 = 0xD2511F53, kMultiplier1 = 0xCD9E8D57;
 constexpr uint32_t kKeyStep0 = 0x9E3779B9, kKeyStep1 = 0xBB67AE85;
 
-/// words[i mod words.size()] in lane i.
-llvm::Constant* repeated(Type* scalar, std::initializer_list<uint64_t> words, int64_t lanes) {
-  std::vector<llvm::Constant*> out;
-  for (int64_t i = 0; i < lanes; ++i)
-    out.push_back(llvm::ConstantInt::get(scalar, words.begin()[static_cast<size_t>(i) % words.size()]));
-  return llvm::ConstantVector::get(out);
-}
 }  // namespace
+
+bool draws_random(const Expr& expr) {
+  return std::ranges::any_of(expr.nodes(), [&](const ExprNode& node) {
+    return node.kind == ExprKind::op && node.op == Op::random_bits && expr[node.args[4]].kind == ExprKind::index;
+  });
+}
 
 bool LaneBuilder::one_block_per_four_lanes(ExprId id) const {
   for (size_t i = 0; i < 4; ++i)
     if (!uniform(arg_id(id, i))) return false;
   const ExprId kv = arg_id(id, 4);
-  return lanes_ % 4 == 0 && form(kv) == LaneForm::affine && facts(kv).factor == 1;
+  return lanes_ % 8 == 0 && form(kv) == LaneForm::affine && facts(kv).factor == 1;
 }
 
-/// [block in the vector, q, bh, offset | …] and the first key, once they are known.
+/// The uniform part of the first two rounds, and the keys of the others.
 LaneBuilder::RandomRow LaneBuilder::random_row(const std::vector<const LaneValue*>& args) {
   auto& ir = b_.ir;
-  Type* i32 = ir.getInt32Ty();
-  auto spread = [&](std::initializer_list<Value*> words) {
-    Value* four = llvm::PoisonValue::get(llvm::FixedVectorType::get(i32, 4));
-    uint64_t lane = 0;
-    for (Value* word : words) four = ir.CreateInsertElement(four, word, lane++);
-    std::vector<int> pick;
-    for (int i = 0; i < static_cast<int>(lanes_); ++i) pick.push_back(i % 4);
-    return ir.CreateShuffleVector(four, pick);
+  auto low = [&](Value* value) { return ir.CreateAnd(value, b_.i64(UINT32_MAX)); };
+  auto high = [&](Value* value) { return ir.CreateLShr(value, b_.i64(32)); };
+  auto all = [&](Value* value) { return b_.splat(value, lanes_ / 4); };
+  Value *seed = args[0]->scalar, *c1 = low(args[3]->scalar), *c2 = low(args[2]->scalar), *c3 = low(args[1]->scalar);
+  Value *k0 = low(seed), *k1 = high(seed);
+  auto next_key = [&] {
+    k0 = low(ir.CreateAdd(k0, b_.i64(kKeyStep0)));
+    k1 = low(ir.CreateAdd(k1, b_.i64(kKeyStep1)));
   };
-  auto low = [&](Value* value) { return ir.CreateTrunc(value, i32); };
-  Value *seed = args[0]->scalar, *zero = ir.getInt32(0);
-  std::vector<llvm::Constant*> block;
-  for (int64_t i = 0; i < lanes_; ++i) block.push_back(ir.getInt32(i % 4 ? 0 : static_cast<uint32_t>(i / 4)));
-  Value* counter = spread({zero, low(args[3]->scalar), low(args[2]->scalar), low(args[1]->scalar)});
-  return {ir.CreateOr(counter, llvm::ConstantVector::get(block)),
-          spread({low(seed), zero, low(ir.CreateLShr(seed, 32)), zero})};
+  RandomRow row;
+  Value* p1 = ir.CreateMul(c2, b_.i64(kMultiplier1));
+  Value* c0 = ir.CreateXor(ir.CreateXor(high(p1), c1), k0);
+  row.first = all(ir.CreateXor(c3, k1));
+  next_key();
+  Value* p0 = ir.CreateMul(c0, b_.i64(kMultiplier0));
+  row.second = {all(ir.CreateXor(low(p1), k0)), all(ir.CreateXor(high(p0), k1))};
+  row.c3 = all(low(p0));
+  for (int round = 2; round < kRounds; ++round) {
+    next_key();
+    row.keys.push_back({all(k0), all(k1)});
+  }
+  return row;
 }
 
 Value* LaneBuilder::random_blocks(const RandomRow& row, Value* kv) {
   auto& ir = b_.ir;
-  Type *i32 = ir.getInt32Ty(), *i64 = ir.getInt64Ty();
-  Type *words = lanes_type(i32), *pairs = llvm::FixedVectorType::get(i64, static_cast<unsigned>(lanes_ / 2));
-  Value* first = splat(ir.CreateTrunc(ir.CreateAShr(kv, b_.i64(2)), i32));
-  Value* counter = ir.CreateAdd(row.counter, ir.CreateAnd(first, repeated(i32, {UINT32_MAX, 0, 0, 0}, lanes_)));
-  Value* multipliers = repeated(i64, {kMultiplier0, kMultiplier1}, lanes_ / 2);
-  Value* low_half = repeated(i64, {UINT32_MAX}, lanes_ / 2);
-  std::vector<int> reversed;
-  for (int i = 0; i < static_cast<int>(lanes_); ++i) reversed.push_back(i / 4 * 4 + 3 - i % 4);
-  Value* key = row.key;
-  for (int round = 0; round < kRounds; ++round) {
-    if (round) key = ir.CreateAdd(key, repeated(i32, {kKeyStep0, 0, kKeyStep1, 0}, lanes_));
-    Value* wide = ir.CreateBitCast(counter, pairs);
-    Value* product = ir.CreateBitCast(ir.CreateMul(ir.CreateAnd(wide, low_half), multipliers), words);
-    Value* odd = ir.CreateBitCast(ir.CreateLShr(wide, repeated(i64, {32}, lanes_ / 2)), words);
-    counter = ir.CreateXor(ir.CreateXor(ir.CreateShuffleVector(product, reversed), odd), key);
+  const int64_t count = lanes_ / 4;
+  auto all = [&](uint64_t value) { return b_.splat(b_.i64(static_cast<int64_t>(value)), count); };
+  auto low = [&](Value* value) { return ir.CreateAnd(value, all(UINT32_MAX)); };
+  auto high = [&](Value* value) { return ir.CreateLShr(value, all(32)); };
+  auto times = [&](Value* value, uint32_t multiplier) { return ir.CreateMul(low(value), all(multiplier)); };
+  Value* block = b_.splat(ir.CreateAShr(kv, b_.i64(2)), count);
+  Value* p0 = times(ir.CreateAdd(block, b_.iota(b_.i64_type(), count)), kMultiplier0);
+  Value* p1 = times(ir.CreateXor(high(p0), row.first), kMultiplier1);
+  Value* c0 = ir.CreateXor(high(p1), row.second[0]);
+  Value* c1 = p1;
+  Value* c2 = ir.CreateXor(p0, row.second[1]);
+  Value* c3 = row.c3;
+  for (const auto& [k0, k1] : row.keys) {
+    p0 = times(c0, kMultiplier0);
+    p1 = times(c2, kMultiplier1);
+    c0 = ir.CreateXor(ir.CreateXor(high(p1), c1), k0);
+    c2 = ir.CreateXor(ir.CreateXor(high(p0), c3), k1);
+    c1 = p1;
+    c3 = p0;
   }
-  return counter;
+  // Pairs of words, then pairs of pairs.
+  auto pair = [&](Value* even, Value* odd) { return ir.CreateOr(low(even), ir.CreateShl(odd, all(32))); };
+  std::vector<int> order;
+  for (int i = 0; i < static_cast<int>(count); ++i) order.insert(order.end(), {i, static_cast<int>(count) + i});
+  return ir.CreateBitCast(ir.CreateShuffleVector(pair(c0, c1), pair(c2, c3), order), lanes_type(ir.getInt32Ty()));
 }
 
 /// Every lane its own block; scalars and vectors of 64-bit words alike.

@@ -102,8 +102,8 @@ class LlvmBuilder {
   llvm::Value* splat(llvm::Value* scalar, int64_t lanes);
   llvm::Value* constant(DType dtype, double value, int64_t lanes = 1);
   llvm::Value* lanes_from(llvm::Value* vector, int64_t first, int64_t lanes);  ///< a part of a longer vector
-  llvm::Value* iota(llvm::Type* integer, int64_t lanes);      ///< 0, 1, 2, …
-  llvm::Value* lane_mask(llvm::Value* count, int64_t lanes);  ///< lane < count (i64, any value)
+  llvm::Value* iota(llvm::Type* integer, int64_t lanes);                       ///< 0, 1, 2, …
+  llvm::Value* lane_mask(llvm::Value* count, int64_t lanes);                   ///< lane < count (i64, any value)
   llvm::Value* fma(llvm::Value* a, llvm::Value* b, llvm::Value* c);
   llvm::Value* max_ignoring_nan(llvm::Value* a, llvm::Value* b);  ///< one vmaxps: a NaN in `a` gives b
   llvm::Value* reduce_max(llvm::Value* vector);  ///< of a vector without NaN (max_ignoring_nan makes one)

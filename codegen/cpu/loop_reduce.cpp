@@ -119,12 +119,13 @@ void store_result(LlvmBuilder& b, LoopFrame& frame, const LoopStep& step, Value*
 void emit_pointwise(LlvmBuilder& b, ArgsReader& args, const LoopStep& step) {
   const int vary = std::max(static_cast<int>(step.extents.size()) - 1, 0);  // a scalar has one position of axis 0
   LoopFrame frame(b, args, step, {vary});
-  const int64_t lanes = lanes_for(frame.output_type(), b.target());
+  const int64_t lanes = lanes_for(frame.output_type(), b.target()) * (draws_random(step.value) ? 2 : 1);
   Value* extent = step.extents.empty() ? b.i64(1) : frame.extent(vary);
   b.loop(b.argument(1), b.argument(2), 1, [&](Value* item) {
     frame.decode(item);
     const LoopFrame::Place place = frame.output(vary);
     ExprEmitter value = frame.emitter(step.value, lanes, vary);
+    if (lanes % 4 == 0) value.promise_aligned();
     for_each_vector(b, extent, lanes, [&](Value* position, Value* mask) {
       Value* pointer = b.element_pointer(frame.output_type(), place.pointer, b.mul(position, place.stride));
       Value* vector = b.splat(value.emit(position, nullptr, mask), lanes);

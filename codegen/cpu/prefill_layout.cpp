@@ -2,6 +2,7 @@
 
 #include <numeric>
 
+#include "codegen/cpu/expr_emitter.h"
 #include "ir/result.h"
 
 namespace tilewright::cpu {
@@ -24,7 +25,7 @@ PrefillLayout::PrefillLayout(const AttentionSpec& spec, const CpuSchedule& sched
   output_tile = tile_for_columns(score_tile, value_vectors, target);
   panel = score_tile.nv * lanes;
   row_step = score_tile.nv % 2 == 0 ? 2 : 1;
-  if (spec.weight_factor && score_tile.nv % 4 == 0) row_step = 4;
+  if (spec.weight_factor && draws_random(*spec.weight_factor) && score_tile.nv % 4 == 0) row_step = 4;
   strip_rows = round_up(schedule.strip_rows, std::lcm(score_tile.mr, output_tile.mr));
   block_q = round_up(schedule.block_q, strip_rows);
   block_kv = round_up(schedule.block_kv, panel);
