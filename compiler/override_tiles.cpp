@@ -85,7 +85,7 @@ Result<Done> override_tiles(CpuPlan& plan, const BackwardSpec& spec, const CpuTa
     }
     if (wanted.block_q > 0) s.block_q = s.strip_rows = take(s, "block_q", wanted.block_q, fast ? s.mr : 1, "tiles");
     const int64_t working_set = backward_working_set(s, spec);
-    if (fast && working_set > target.l2_bytes)
+    if (working_set > target.l2_bytes)
       return invalid("block_q {} and block_kv {} take {} KB for a chunk of {} keys, more than the {} KB L2", s.block_q,
                      s.block_kv, working_set >> 10, s.chunk_kv, target.l2_bytes >> 10);
   }

@@ -42,6 +42,8 @@ class Differentiator {
   void pointwise(ValueId y, ValueId dy);
   void function(ValueId y, ValueId dy);
   void extremum(ValueId y, ValueId dy);
+  ValueId kept_by(ValueId mask);
+  ValueId unmasked(ValueId dy, ValueId mask);
   void load(ValueId y, ValueId dy);
   Result<Done> view(ValueId y, ValueId dy);
   void concat(ValueId y, ValueId dy);

@@ -1,5 +1,6 @@
 // Rules of pointwise ops and of load.
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 #include "compiler/gradient/differentiate.h"
@@ -11,8 +12,8 @@ void Differentiator::pointwise(ValueId y, ValueId dy) {
   const ValueId a = node.operands[0], b = Graph::operand(node, 1);
   JointGraph& j = joint_;
   switch (node.op) {
-    case Op::cast:
-    case Op::add: give(a, [&] { return dy; }); return give(b, [&] { return dy; });
+    case Op::cast: return give(a, [&] { return dy; });
+    case Op::add: give(a, [&] { return unmasked(dy, b); }); return give(b, [&] { return unmasked(dy, a); });
     case Op::sub: give(a, [&] { return dy; }); return give(b, [&] { return j.neg(dy); });
     case Op::mul: give(a, [&] { return j.mul(dy, value(b)); }); return give(b, [&] { return j.mul(dy, value(a)); });
     case Op::div:
@@ -30,6 +31,32 @@ void Differentiator::pointwise(ValueId y, ValueId dy) {
     case Op::max: return extremum(y, dy);
     default: return function(y, dy);
   }
+}
+
+/// Where an additive mask lets pass, in its shape; kNoValue for any other value.
+ValueId Differentiator::kept_by(ValueId mask) {
+  constexpr double kHidden = -std::numeric_limits<double>::infinity();
+  const Node node = joint_[mask];
+  if (node.op == Op::select) {
+    const ValueId a = node.operands[1], b = node.operands[2];
+    if (joint_.is_literal(a, 0) && joint_.is_literal(b, kHidden)) return node.operands[0];
+    if (joint_.is_literal(a, kHidden) && joint_.is_literal(b, 0))
+      return joint_.emit(Op::logical_not, {node.operands[0]});
+  } else if (node.op == Op::add) {
+    const ValueId a = kept_by(node.operands[0]), b = a == kNoValue ? a : kept_by(node.operands[1]);
+    if (b != kNoValue) return joint_.emit(Op::logical_and, {a, b});
+  } else if (is_view_or_cast(joint_.graph(), node)) {
+    const ValueId inner = kept_by(node.operands[0]);
+    if (inner == kNoValue || node.op == Op::cast) return inner;
+    return joint_.emit(node.op, {inner}, node.attributes, {DType::boolean, node.type.shape});
+  }
+  return kNoValue;
+}
+
+/// add(s, select(c, 0, -inf)) is select(c, s, -inf) (semantics 4): what comes from above, be it NaN, stops at the mask.
+ValueId Differentiator::unmasked(ValueId dy, ValueId mask) {
+  const ValueId kept = kept_by(mask);
+  return kept == kNoValue ? dy : joint_.select(kept, dy, joint_.constant(0, joint_.type(dy).dtype));
 }
 
 /// A tie belongs to the first operand, but never to a parameter of max(x, constant): relu'(0) = 0 on either side.

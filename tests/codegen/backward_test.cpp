@@ -4,19 +4,10 @@
 
 #include "runtime/cpu_detect.h"
 #include "tests/support/backward_case.h"
+#include "tests/support/spec_kernel.h"
 
 namespace tilewright::testing {
 namespace {
-
-std::vector<CpuTarget> targets() {
-  CpuTarget here = detect_cpu();
-  std::vector<CpuTarget> list = {here};
-  if (here.isa == CpuIsa::avx512) {
-    here.isa = CpuIsa::avx2;
-    list.push_back(here);
-  }
-  return list;
-}
 
 /// The plan's own schedule with tiles so small that short sequences meet every kind of block.
 CpuSchedule small_schedule(const BackwardCase& test, const CpuTarget& target, bool generic) {
@@ -31,7 +22,7 @@ CpuSchedule small_schedule(const BackwardCase& test, const CpuTarget& target, bo
 
 void check(const BackwardOptions& options, int workers = 1) {
   std::vector<OracleTensor> want;
-  for (const CpuTarget& target : targets()) {
+  for (const CpuTarget& target : runnable_targets()) {
     for (bool generic : {false, true}) {
       SCOPED_TRACE(options.text() + " " + std::string(to_string(target.isa)) + (generic ? " generic" : " fast"));
       std::mt19937_64 random(1);

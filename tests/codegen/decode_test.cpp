@@ -4,7 +4,7 @@
 
 #include "compiler/plan_rules.h"
 #include "tests/codegen/jit_support.h"
-#include "tests/support/attention_case.h"
+#include "tests/codegen/template_cases.h"
 
 namespace tilewright::testing {
 namespace {
@@ -90,66 +90,41 @@ TEST(Decode, Lengths) {
 }
 
 TEST(Decode, MasksAndScores) {
-  for (Mask mask : {Mask::none, Mask::causal, Mask::window, Mask::padding, Mask::tensor, Mask::everything})
-    for (Score score : {Score::scale, Score::alibi, Score::softcap, Score::bias}) {
-      const bool sink = (static_cast<int>(mask) + static_cast<int>(score)) % 2;
-      CaseOptions options = base();
-      options.mask = mask;
-      options.score = score;
-      options.sink = options.lse = sink;
-      options.group = 2;
-      options.batch = 3;
-      options.sq = 3;
-      options.dqk = 24;
-      options.dv = 40;
-      check(options);
-      if (HasFailure()) return;
-    }
+  CaseOptions wide = base();
+  wide.group = 2;
+  wide.batch = 3;
+  wide.sq = 3;
+  wide.dqk = 24;
+  wide.dv = 40;
+  for (const CaseOptions& options : mask_and_score_cases(wide)) {
+    check(options);
+    if (HasFailure()) return;
+  }
 }
 
 TEST(Decode, Dropout) {
-  for (Mask mask : {Mask::none, Mask::window, Mask::everything})
-    for (DType dtype : {DType::f32, DType::f64, DType::bf16}) {
-      CaseOptions options = base();
-      options.dtype = dtype;
-      options.mask = mask;
-      options.dropout = true;
-      options.lse = true;
-      options.batch = options.heads = options.group = 2;
-      options.sq = 3;
-      options.sk = 103;
-      options.dqk = 8;
-      options.dv = 12;
-      check(options);
-      if (HasFailure()) return;
-    }
+  CaseOptions three_rows = base();
+  three_rows.sq = 3;
+  for (const CaseOptions& options : dropout_cases(three_rows)) {
+    check(options);
+    if (HasFailure()) return;
+  }
 }
 
 TEST(Decode, Layouts) {
-  for (Arrangement arrangement : {Arrangement::bhsd, Arrangement::bshd, Arrangement::merged, Arrangement::packed})
-    for (Layout layout : {Layout::contiguous, Layout::permuted, Layout::gapped, Layout::reversed})
-      for (DType dtype : {DType::f32, DType::bf16}) {
-        CaseOptions options = base();
-        options.arrangement = arrangement;
-        options.layout = layout;
-        options.dtype = options.output = dtype;
-        options.group = 2;
-        options.batch = 2;
-        options.sq = 2;
-        options.mask = Mask::causal_padding;
-        options.dqk = 32;
-        options.lse = true;
-        check(options, 7);
-        if (HasFailure()) return;
-      }
+  CaseOptions two_rows = base();
+  two_rows.sq = 2;
+  two_rows.dqk = 32;
+  for (const CaseOptions& options : layout_cases(two_rows)) {
+    check(options, 7);
+    if (HasFailure()) return;
+  }
 }
 
 TEST(Decode, WithoutNormaliser) {
-  for (Mask mask : {Mask::none, Mask::causal, Mask::everything}) {
-    CaseOptions options = base();
-    options.normaliser = Normaliser::none;
-    options.mask = mask;
-    options.sq = 2;
+  CaseOptions two_rows = base();
+  two_rows.sq = 2;
+  for (const CaseOptions& options : unnormalised_cases(two_rows)) {
     check(options);
     if (HasFailure()) return;
   }
@@ -171,9 +146,7 @@ TEST(Decode, ResultsDoNotDependOnHowItemsAreShared) {
       std::mt19937_64 random(3);
       const AttentionCase test = make_case(options, random);
       run_case(test, schedule_decode(build_tile_program(test.spec), target), target, true, pieces);
-      const TestTensor& out = test.tensors[static_cast<size_t>(test.spec.output.tensor)];
-      std::vector<double> values;
-      for (int64_t i = 0; i < out.size(); ++i) values.push_back(out.get(i));
+      const std::vector<double> values = output_values(test);
       if (first.empty()) first = values;
       EXPECT_EQ(first, values);
     }

@@ -174,8 +174,8 @@ TEST(GenericTemplate, InterpretersAgree) {
                                            random);
       const TileProgram program = build_tile_program(test.spec);
       run_case(test, plan_cpu(program, target, {.force_generic = true}).choices[0].schedule, target);
-      const auto spec = interpret(test.spec, test.dims, test.views());
-      const auto tiles = interpret(program, test.dims, test.views(), 4, 8, 2);
+      const auto spec = interpret(test.spec, test.dims, views_of(test.tensors));
+      const auto tiles = interpret(program, test.dims, views_of(test.tensors), 4, 8, 2);
       ASSERT_TRUE(spec.ok() && tiles.ok());
       size_t output = 0;
       for (const TestTensor& tensor : test.tensors) {

@@ -5,27 +5,12 @@
 
 #include <functional>
 #include <memory>
-#include <vector>
 
 #include "codegen/cpu/cpu_module.h"
 #include "codegen/cpu/llvm_builder.h"
-#include "runtime/cpu_detect.h"
-#include "runtime/orc_jit.h"
+#include "tests/support/spec_kernel.h"
 
 namespace tilewright::testing {
-
-/// Every ISA level this machine runs.
-inline std::vector<CpuTarget> runnable_targets() {
-  std::vector<CpuTarget> targets;
-  CpuTarget target = detect_cpu();
-  if (target.isa >= CpuIsa::avx512) targets.push_back(target);
-  if (target.isa >= CpuIsa::avx2) {
-    target.isa = CpuIsa::avx2;
-    target.avx512_bf16 = target.avx512_fp16 = target.amx_bf16 = false;
-    targets.push_back(target);
-  }
-  return targets;
-}
 
 class JitKernel {
  public:
@@ -36,17 +21,7 @@ class JitKernel {
     b.begin_kernel("kernel");
     body(b);
     b.ret();
-    auto object = compile_module(std::move(module), target, {.verify = true});
-    if (!object) {
-      ADD_FAILURE() << to_string(object.error());
-      return;
-    }
-    auto code = JitCode::load(object->bytes);
-    if (!code) {
-      ADD_FAILURE() << to_string(code.error());
-      return;
-    }
-    code_ = *code;
+    code_ = link_module(std::move(module), target);
   }
   void run(int64_t begin, int64_t end, void* scratch) const {
     ASSERT_NE(code_, nullptr);

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 
+#include "runtime/cpu_detect.h"
 #include "tests/codegen/jit_support.h"
 #include "tests/support/test_tensor.h"
 

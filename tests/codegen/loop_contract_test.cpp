@@ -151,6 +151,50 @@ TEST(LoopContract, Epilogue) {
     }
 }
 
+// A fault planted into the step: each column gets its neighbour's bias.
+TEST(LoopContract, BiasOfANeighbourColumnIsSeen) {
+  const auto plant = [](Program& program) {
+    auto& step = std::get<LoopStep>(program.steps.at(0).what);
+    Expr to;
+    std::vector<ExprId> moved;
+    for (ExprNode node : step.epilogue.nodes()) {
+      for (ExprId& arg : node.args) arg = moved[static_cast<size_t>(raw(arg))];
+      if (node.kind == ExprKind::load && step.tensors[static_cast<size_t>(node.tensor)].name == "bias") {
+        node.args[0] = to.op(Op::add, DType::i64, {node.args[0], to.constant_int(1, DType::i64)});
+        node.in_bounds = false;
+      }
+      moved.push_back(to.add(std::move(node)));
+    }
+    to.set_root(moved[static_cast<size_t>(raw(step.epilogue.root()))]);
+    step.epilogue = to;
+  };
+  for (const CpuTarget& target : runnable_targets())
+    for (int64_t m : {2, 11})  // matvec, matmul
+      for (bool planted : {false, true}) {
+        std::mt19937_64 random(12);
+        LoopRunner loop(R"(graph @f(%a: f32[M,K], %w: f32[K,N], %bias: f32[N]) -> f32[M,N] {
+  %s = matmul %a, %w   : f32[M,N]
+  %c = add %s, %bias   : f32[M,N]
+  return %c
+})",
+                        target, true, Blocks::small, planted ? plant : std::function<void(Program&)>{});
+        ASSERT_EQ(loop.program().steps.size(), 1u) << print(loop.program());
+        const auto a = random_tensor(DType::f32, {m, 20}, Layout::gapped, random);
+        const auto w = random_tensor(DType::f32, {20, 75}, Layout::gapped, random);
+        const auto bias = random_tensor(DType::f32, {75}, Layout::gapped, random);
+        const auto c = loop.run({a, w, bias}, Layout::gapped, random);
+        const int wrong = count_wrong(
+            c[0], 1e-5,
+            [&](const Index& i) {
+              double sum = at(bias, {i[1]});
+              for (int64_t j = 0; j < 20; ++j) sum += at(a, {i[0], j}) * at(w, {j, i[1]});
+              return sum;
+            },
+            [](int, const Index&, double, double) {});
+        EXPECT_EQ(wrong > 0, planted) << wrong << " wrong elements";
+      }
+}
+
 // Aᵀ with neighbours along m is transposed while packing.
 TEST(LoopContract, TransposedA) {
   std::mt19937_64 random(11);

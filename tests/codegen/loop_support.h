@@ -2,8 +2,6 @@
 // guarded.
 #pragma once
 
-#include <immintrin.h>
-
 #include "compiler/passes.h"
 #include "compiler/plan_loop.h"
 #include "ir/interp.h"
@@ -54,7 +52,9 @@ enum class Blocks : uint8_t { planned, small };
 class LoopRunner {
  public:
   /// `fused` lets pointwise work and views flow into the steps that read them; otherwise every op is a step.
-  LoopRunner(const std::string& text, const CpuTarget& target, bool fused = false, Blocks blocks = Blocks::planned) {
+  /// `plant` puts a fault into the program.
+  LoopRunner(const std::string& text, const CpuTarget& target, bool fused = false, Blocks blocks = Blocks::planned,
+             const std::function<void(Program&)>& plant = {}) {
     auto graph = parse_graph(text);
     if (!graph || !verify(*graph).empty()) {
       ADD_FAILURE() << (graph ? to_string(verify(*graph)) : to_string(graph.error())) << "\n" << text;
@@ -68,6 +68,7 @@ class LoopRunner {
       return;
     }
     program_ = *program;
+    if (plant) plant(program_);
     for (const Step& step : program_.steps) {
       std::vector<Linked>& choices = linked_.emplace_back();
       const auto& loop = std::get<LoopStep>(step.what);
@@ -122,18 +123,14 @@ class LoopRunner {
 
  private:
   struct Linked {
-    LaunchInfo launch;
+    SpecKernel kernel;
     Expr use_when;
-    std::shared_ptr<const JitCode> code;
   };
 
   Linked link(const LoopStep& step, const CpuPlan::Choice& choice, const CpuTarget& target) {
     CpuKernelSource source = generate_loop(step, choice.schedule, target, "loop");
-    Linked linked{std::move(source.launch), choice.use_when, nullptr};
-    auto object = compile_module(std::move(source.module), target, {.verify = true});
-    auto code = object ? JitCode::load(object->bytes) : Result<std::shared_ptr<const JitCode>>(object.error());
-    if (!code) ADD_FAILURE() << to_string(code.error());
-    linked.code = code ? *code : nullptr;
+    Linked linked{{nullptr, std::move(source.launch), 0}, choice.use_when};
+    linked.kernel.code = link_module(std::move(source.module), target);
     return linked;
   }
 
@@ -142,39 +139,12 @@ class LoopRunner {
     const std::vector<int64_t> axes(12, 0);
     size_t choice = 0;
     while (choice + 1 < linked_[s].size() && !evaluate_int(linked_[s][choice].use_when, dims, {}, axes)) ++choice;
-    const Linked& linked = linked_[s][choice];
-    const LaunchInfo& launch = linked.launch;
+    const SpecKernel& kernel = linked_[s][choice].kernel;
     ran_.resize(program_.steps.size());
-    ran_[s] = launch.schedule.kernel;
-    const ArgsLayout layout = args_layout(step);
-    std::vector<int64_t> meta(static_cast<size_t>(layout.size));
-    for (size_t i = 0; i < layout.dims.size(); ++i) meta[i] = dims.find(layout.dims[i])->second;
-    std::vector<void*> pointers;
-    for (size_t t = 0; t < step.tensors.size(); ++t) {
-      const TensorView& view = tensors[static_cast<size_t>(program_.steps[s].tensors[t])].view();
-      pointers.push_back(view.data);
-      std::copy_n(view.shape.begin(), view.rank, meta.begin() + layout.shape_offset[t]);
-      std::copy_n(view.strides.begin(), view.rank, meta.begin() + layout.stride_offset[t]);
-    }
-    std::mt19937_64 random(0);
-    const auto bytes = [&](int64_t count) {
-      return TestTensor(DType::i8, {(count + 63) / 64 * 64}, Layout::contiguous, random);
-    };
-    const TestTensor scratch = bytes(launch.scratch_bytes);
-    const int64_t packed_bytes = packed ? evaluate_int(launch.packed_bytes, dims, {}, axes) : 0;
-    const TestTensor shared = bytes(packed_bytes);
-    const KernelArgs args = {pointers.data(), meta.data(), nullptr, packed_bytes > 0 ? shared.view().data : nullptr};
-    const unsigned saved = _mm_getcsr();
-    _mm_setcsr(saved | 0x8040);  // as the runtime runs kernels: subnormals are zero
-    for (const LaunchPhase& phase : launch.phases) {
-      if (phase.only_when_packed && !args.packed) continue;
-      const int64_t items = evaluate_int(phase.items, dims, {}, axes);
-      const auto run = linked.code->find_as<KernelFunction>(phase.symbol);
-      for (int64_t piece = 0; piece < pieces; ++piece)
-        run(&args, items * piece / pieces, items * (piece + 1) / pieces, scratch.view().data);
-    }
-    _mm_setcsr(saved);
-    EXPECT_TRUE(scratch.gaps_intact() && shared.gaps_intact());
+    ran_[s] = kernel.launch.schedule.kernel;
+    std::vector<TestTensor> own;
+    for (int tensor : program_.steps[s].tensors) own.push_back(tensors[static_cast<size_t>(tensor)]);
+    run_spec_kernel(kernel, args_layout(step), dims, own, {packed, pieces});
   }
 
   Graph graph_;
@@ -194,17 +164,24 @@ inline double rounding(DType dtype) {
   }
 }
 
-/// Every element against want(index), within tolerance · (1 + |want|); NaN and infinities exactly.
-template <class Want>
-void expect_tensor(const TestTensor& got, double tolerance, const std::string& what, const Want& want) {
-  int failures = 0;
+/// Elements that are not want(index), within tolerance · (1 + |want|); NaN and infinities exactly. `tell` hears of
+/// each.
+template <class Want, class Tell>
+int count_wrong(const TestTensor& got, double tolerance, const Want& want, const Tell& tell) {
+  int wrong = 0;
   for_each_index(got.shape(), [&](const Index& index) {
     const double x = at(got, index), y = want(index);
     const bool same = std::isnan(y) ? std::isnan(x) : x == y || std::abs(x - y) <= tolerance * (1 + std::abs(y));
-    if (same || ++failures > 3) return;
-    std::string where;
-    for (int64_t i : index) where += std::to_string(i) + " ";
-    ADD_FAILURE() << what << " at " << where << ": got " << x << ", want " << y;
+    if (!same) tell(++wrong, index, x, y);
+  });
+  return wrong;
+}
+
+template <class Want>
+void expect_tensor(const TestTensor& got, double tolerance, const std::string& what, const Want& want) {
+  count_wrong(got, tolerance, want, [&](int count, const Index& index, double x, double y) {
+    if (count <= 3)
+      ADD_FAILURE() << what << " at " << fmt::format("{}", fmt::join(index, " ")) << ": got " << x << ", want " << y;
   });
 }
 

@@ -3,7 +3,7 @@
 
 #include "compiler/plan_rules.h"
 #include "tests/codegen/jit_support.h"
-#include "tests/support/attention_case.h"
+#include "tests/codegen/template_cases.h"
 
 namespace tilewright::testing {
 namespace {
@@ -99,76 +99,47 @@ TEST(Prefill, Lengths) {
 }
 
 TEST(Prefill, MasksAndScores) {
-  for (Mask mask :
-       {Mask::none, Mask::causal, Mask::window, Mask::padding, Mask::causal_padding, Mask::tensor, Mask::everything}) {
-    for (Score score : {Score::scale, Score::alibi, Score::softcap, Score::bias}) {
-      for (bool sink : {false, true}) {
-        CaseOptions options;
-        options.mask = mask;
-        options.score = score;
-        options.sink = options.lse = sink;
-        options.heads = options.group = 2;
-        options.sq = 26;
-        options.sk = 75;
-        options.dqk = 4;
-        options.dv = 5;
-        check(options);
-        if (HasFailure()) return;
-      }
-    }
+  CaseOptions narrow;
+  narrow.heads = narrow.group = 2;
+  narrow.sq = 26;
+  narrow.sk = 75;
+  narrow.dqk = 4;
+  narrow.dv = 5;
+  for (const CaseOptions& options : mask_and_score_cases(narrow)) {
+    check(options);
+    if (HasFailure()) return;
   }
 }
 
 TEST(Prefill, Dropout) {
-  for (Mask mask : {Mask::none, Mask::window, Mask::everything})
-    for (DType dtype : {DType::f32, DType::f64, DType::bf16}) {
-      CaseOptions options;
-      options.dtype = dtype;
-      options.mask = mask;
-      options.dropout = true;
-      options.lse = true;
-      options.batch = options.heads = options.group = 2;
-      options.sq = 26;
-      options.sk = 103;
-      options.dqk = 8;
-      options.dv = 12;
-      check(options);
-      if (HasFailure()) return;
-    }
+  CaseOptions rows;
+  rows.sq = 26;
+  for (const CaseOptions& options : dropout_cases(rows)) {
+    check(options);
+    if (HasFailure()) return;
+  }
 }
 
 TEST(Prefill, Layouts) {
-  for (Arrangement arrangement : {Arrangement::bhsd, Arrangement::bshd, Arrangement::merged, Arrangement::packed}) {
-    for (Layout layout : {Layout::contiguous, Layout::permuted, Layout::gapped, Layout::reversed}) {
-      for (DType dtype : {DType::f32, DType::bf16}) {
-        CaseOptions options;
-        options.arrangement = arrangement;
-        options.layout = layout;
-        options.dtype = options.output = dtype;
-        options.heads = 4;
-        options.group = 2;
-        options.batch = 2;
-        options.sq = 14;
-        options.sk = 33;
-        options.mask = Mask::causal_padding;
-        options.dqk = 5;
-        options.dv = 6;
-        options.lse = true;
-        check(options);
-        if (HasFailure()) return;
-      }
-    }
+  CaseOptions narrow;
+  narrow.heads = 4;
+  narrow.sq = 14;
+  narrow.sk = 33;
+  narrow.dqk = 5;
+  narrow.dv = 6;
+  for (const CaseOptions& options : layout_cases(narrow)) {
+    check(options);
+    if (HasFailure()) return;
   }
 }
 
 TEST(Prefill, WithoutSoftmax) {
-  for (Mask mask : {Mask::none, Mask::causal, Mask::padding}) {
-    CaseOptions options;
-    options.normaliser = Normaliser::none;
-    options.mask = mask;
-    options.sq = 33;
-    options.sk = 90;
+  CaseOptions rows;
+  rows.sq = 33;
+  rows.sk = 90;
+  for (const CaseOptions& options : unnormalised_cases(rows)) {
     check(options);
+    if (HasFailure()) return;
   }
 }
 
@@ -184,9 +155,7 @@ TEST(Prefill, SameBitsPackedAndOnTheFly) {
         options.mask = Mask::causal;
         const AttentionCase test = make_case(options, random);
         run_case(test, small_schedule(build_tile_program(test.spec), target), target, packed, pieces);
-        const TestTensor& out = test.tensors[static_cast<size_t>(test.spec.output.tensor)];
-        std::vector<double> values;
-        for (int64_t i = 0; i < out.size(); ++i) values.push_back(out.get(i));
+        const std::vector<double> values = output_values(test);
         if (first.empty()) first = values;
         EXPECT_EQ(values, first);
       }

@@ -6,7 +6,7 @@
 
 #include "compiler/passes.h"
 #include "ir/interp.h"
-#include "random_expr.h"
+#include "tests/support/random_expr.h"
 
 namespace tilewright {
 namespace {

@@ -2,6 +2,7 @@
 // differences of the oracle; and what the spelling promises.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <set>
 
 #include "ir/text.h"
@@ -105,6 +106,44 @@ TEST(MaskedRows, GiveExactZeros) {
         EXPECT_EQ(test.gradients[1][static_cast<size_t>(i)], 0);  // the key nobody sees
       }
   }
+}
+
+// An additive mask before an expression that makes NaN of -inf (s · sigmoid(s)): gradients stop at the mask, as they do
+// at a select.
+TEST(MaskedRows, GradientsStopAtAdditiveMasks) {
+  const char* const masks[] = {
+      "%m = select %keep, 0, -inf : f64[Sq,Sk]\n",
+      "%n = logical_not %keep : bool[Sq,Sk]\n %h = select %n, -inf, 0 : f64[Sq,Sk]\n %m = reshape %h : f64[1,Sq,Sk]\n",
+      "%h = select %keep, 0, -inf : f64[Sq,Sk]\n %i = index axis=1 : i64[1,Sk]\n %c = lt %i, 4 : bool[1,Sk]\n"
+      "%r = select %c, 0, -inf : f64[1,Sk]\n %m = add %h, %r : f64[Sq,Sk]\n"};
+  for (const char* mask : masks)
+    for (bool recompute : {false, true}) {
+      SCOPED_TRACE(mask);
+      const auto graph = parse_graph(fmt::format(R"(
+    graph @g(%q: f64[2,Sq,4], %k: f64[2,Sk,4], %v: f64[2,Sk,3], %keep: bool[Sq,Sk]) -> f64[2,Sq,3] {{
+      %s = matmul_nt %q, %k : f64[2,Sq,Sk]
+      {}
+      %a = add %s, %m : f64[2,Sq,Sk]
+      %g = sigmoid %a : f64[2,Sq,Sk]
+      %w = mul %a, %g : f64[2,Sq,Sk]
+      %j = index axis=2 : i64[1,1,Sk]
+      %l = lt %j, 4 : bool[1,1,Sk]
+      %b = logical_and %keep, %l : bool[1,Sq,Sk]
+      %e = select %b, %w, -inf : f64[2,Sq,Sk]
+      %p = softmax %e, axis=2 : f64[2,Sq,Sk]
+      %o = matmul %p, %v : f64[2,Sq,3]
+      return %o
+    }})",
+                                                 mask));
+      ASSERT_TRUE(graph.ok()) << to_string(graph.error());
+      GradientCase test = make_gradient_case(*graph, {{"Sq", 4}, {"Sk", 5}});
+      test.request.recompute = recompute;
+      for (int64_t i = 0; i < 20; ++i) test.inputs[3].set(i, i / 5 != 2 && i % 5 != 1);
+      ASSERT_TRUE(run_backward(test));
+      for (const auto& gradient : test.gradients)
+        for (long double g : gradient) ASSERT_FALSE(std::isnan(g)) << print(test.gradient.backward);
+      expect_differences(test);
+    }
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <filesystem>
+#include <functional>
 
 #include "layers/safetensors.h"
 #include "tests/layers/layer_cases.h"
@@ -82,9 +83,12 @@ TEST(AttentionLayer, Activations) {
   }
 }
 
-/// Runs what the text of the layer's graph says on the layer's parameters.
-Tensor<float> run_exported(const FlashAttentionLayer<float>& layer, const Tensor<float>& x) {
-  const std::string text = print(layer.export_computation_graph());
+/// Runs what the text of the layer's graph says on the layer's parameters. `plant` puts a fault into the export.
+Tensor<float> run_exported(const FlashAttentionLayer<float>& layer, const Tensor<float>& x,
+                           const std::function<void(Graph&)>& plant = {}) {
+  Graph exported = layer.export_computation_graph();
+  if (plant) plant(exported);
+  const std::string text = print(exported);
   const auto graph = parse_graph(text);
   EXPECT_TRUE(graph) << text << (graph ? "" : to_string(graph.error()));
   EXPECT_EQ(print(*graph), text);
@@ -144,6 +148,54 @@ TEST(AttentionLayer, ExportedTextIsTheLayerToTheBit) {
   check("inference", std::move(inference));
   for (const Activation activation : {Activation::gelu, Activation::softmax})
     check(std::string(to_string(activation)), make<FlashAttentionLayer<float>>({}, activation));
+}
+
+/// Readers of every `op` node read what it reads first.
+void drop(Graph& graph, Op op) {
+  int dropped = 0;
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    if (graph.nodes[i].op != op) continue;
+    ++dropped;
+    for (Node& reader : graph.nodes)
+      for (ValueId& operand : reader.operands)
+        if (operand == ValueId{static_cast<int32_t>(i)}) operand = graph.nodes[i].operands[0];
+  }
+  EXPECT_GT(dropped, 0) << "nothing was planted";
+}
+
+// What exporters in the field lost: the causal flag, the scale, the output bias.
+TEST(AttentionLayer, AnExportThatLosesSomethingIsSeen) {
+  AttentionConfig config;
+  config.causal = true;
+  config.scale = 0.9;
+  auto layer = make<FlashAttentionLayer<float>>(config);
+  const Tensor<float> x = input<float>();
+  const auto y = layer.forward(x.view());
+  ASSERT_TRUE(y);
+  EXPECT_EQ(run_exported(layer, x).values, y->values);
+  EXPECT_NE(run_exported(layer, x, [](Graph& graph) { drop(graph, Op::mask_causal); }).values, y->values);
+  const auto without_scale = [](Graph& graph) {
+    int changed = 0;
+    for (Node& node : graph.nodes)
+      if (node.op == Op::constant && std::abs(node.attributes.literal.real - 0.9) < 1e-6) {
+        ++changed;
+        node.attributes.literal.real = 1;
+      }
+    EXPECT_GT(changed, 0) << "nothing was planted";
+  };
+  EXPECT_NE(run_exported(layer, x, without_scale).values, y->values);
+  const auto without_output_bias = [](Graph& graph) {
+    Node* last = nullptr;
+    for (Node& node : graph.nodes)
+      if (node.op == Op::add) last = &node;
+    ASSERT_NE(last, nullptr);
+    for (Node& reader : graph.nodes)
+      for (ValueId& operand : reader.operands)
+        if (&graph[operand] == last) operand = last->operands[0];
+    for (ValueId& result : graph.results)
+      if (&graph[result] == last) result = last->operands[0];
+  };
+  EXPECT_NE(run_exported(layer, x, without_output_bias).values, y->values);
 }
 
 TEST(AttentionLayer, EveryFieldChangesTheKernelOrTheResult) {

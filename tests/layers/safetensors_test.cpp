@@ -104,44 +104,39 @@ TEST(Safetensors, HostileHeadersAreNamed) {
             "f gives tensor 'a' no dtype");
   EXPECT_EQ(message("{}", 4), "f has 4 bytes of data, but its tensors end at byte 0");
   EXPECT_EQ(message("{}", 0), "");
-  const auto one = [](const std::string& fields, size_t data = 8) { return message("{\"w\":{" + fields + "}}", data); };
+  const auto one = [](const std::string& fields) { return message("{\"w\":{" + fields + "}}", 8); };
   EXPECT_EQ(one(R"("shape":[2],"data_offsets":[0,8])"), "f gives tensor 'w' no dtype");
   EXPECT_EQ(one(R"("dtype":"F32","shape":[2],"data_offsets":[0,8],"more":1)"),
             "f gives tensor 'w' 4 fields instead of dtype, shape, data_offsets");
   EXPECT_EQ(one(R"("dtype":"F32","dtype":"F64","shape":[2],"data_offsets":[0,8])"),
             "f names 'dtype' twice in its header");
-  EXPECT_EQ(one(R"("dtype":"U8","shape":[8],"data_offsets":[0,8])"),
-            "f gives tensor 'w' the dtype 'U8'; F64, F32, F16, BF16, I64, I32, I8 and BOOL are read");
-  EXPECT_EQ(one(R"("dtype":1,"shape":[2],"data_offsets":[0,8])"), "f gives tensor 'w' a dtype that is no string");
-  EXPECT_EQ(one(R"("dtype":"F32","shape":[-2],"data_offsets":[0,8])"),
-            "f gives tensor 'w' a shape with an axis that is no size");
-  EXPECT_EQ(one(R"("dtype":"F32","shape":[2.0],"data_offsets":[0,8])"),
-            "f gives tensor 'w' a shape with an axis that is no size");
-  EXPECT_EQ(one(R"("dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8])"),
-            "f gives tensor 'w' a shape whose size overflows");
-  EXPECT_EQ(one(R"("dtype":"F32","shape":[1,1,1,1,1,1,1,1,2],"data_offsets":[0,8])"),
-            "f gives tensor 'w' 9 axes; 8 are supported");
-  EXPECT_EQ(one(R"("dtype":"F32","shape":[2],"data_offsets":[0,18446744073709551615])"),
-            "f gives tensor 'w' data_offsets that are no pair of positions");
-  EXPECT_EQ(one(R"("dtype":"F32","shape":[2],"data_offsets":[0])"),
-            "f gives tensor 'w' data_offsets that are no pair of positions");
-  EXPECT_EQ(one(R"("dtype":"F32","shape":[2],"data_offsets":[8,0])"),
-            "f places tensor 'w' at bytes 8 to 0 of 8 bytes of data");
-  EXPECT_EQ(one(R"("dtype":"F32","shape":[2],"data_offsets":[0,12])"),
-            "f places tensor 'w' at bytes 0 to 12 of 8 bytes of data");
-  EXPECT_EQ(one(R"("dtype":"F32","shape":[3],"data_offsets":[0,8])"),
-            "f places tensor 'w' at bytes 0 to 8, which is 8 bytes, but F32[3] takes 12");
-  EXPECT_EQ(one(R"("dtype":"F32","shape":[1],"data_offsets":[4,8])"),
-            "f has bytes 0 to 4 of its data belong to no tensor");
+  const char* const kF32 = "\"F32\"";
+  const auto fields = [](const std::string& dtype, const std::string& shape, const std::string& offsets) {
+    return "\"dtype\":" + dtype + ",\"shape\":" + shape + ",\"data_offsets\":" + offsets;
+  };
+  const auto says = [&](const char* dtype, const char* shape, const char* offsets, const char* sentence) {
+    EXPECT_EQ(one(fields(dtype, shape, offsets)), std::string("f ") + sentence);
+  };
+  says(R"("U8")", "[8]", "[0,8]",
+       "gives tensor 'w' the dtype 'U8'; F64, F32, F16, BF16, I64, I32, I8 and BOOL are read");
+  says("1", "[2]", "[0,8]", "gives tensor 'w' a dtype that is no string");
+  says(kF32, "[-2]", "[0,8]", "gives tensor 'w' a shape with an axis that is no size");
+  says(kF32, "[2.0]", "[0,8]", "gives tensor 'w' a shape with an axis that is no size");
+  says(kF32, "[4294967296,4294967296]", "[0,8]", "gives tensor 'w' a shape whose size overflows");
+  says(kF32, "[1,1,1,1,1,1,1,1,2]", "[0,8]", "gives tensor 'w' 9 axes; 8 are supported");
+  says(kF32, "[2]", "[0,18446744073709551615]", "gives tensor 'w' data_offsets that are no pair of positions");
+  says(kF32, "[2]", "[0]", "gives tensor 'w' data_offsets that are no pair of positions");
+  says(kF32, "[2]", "[8,0]", "places tensor 'w' at bytes 8 to 0 of 8 bytes of data");
+  says(kF32, "[2]", "[0,12]", "places tensor 'w' at bytes 0 to 12 of 8 bytes of data");
+  says(kF32, "[3]", "[0,8]", "places tensor 'w' at bytes 0 to 8, which is 8 bytes, but F32[3] takes 12");
+  says(kF32, "[1]", "[4,8]", "has bytes 0 to 4 of its data belong to no tensor");
   EXPECT_EQ(message(R"({"__metadata__":{"a":1}})", 0), "f has __metadata__ whose 'a' is no string");
-  EXPECT_EQ(message(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)"
-                    R"("b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})",
-                    12),
-            "f has tensor 'b' overlap tensor 'a': it begins at byte 4, before byte 8");
-  EXPECT_EQ(message(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)"
-                    R"("a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})",
-                    8),
-            "f names 'a' twice in its header");
+  const auto pair = [&](const std::string& name, const std::string& offsets, size_t data) {
+    return message(
+        "{\"a\":{" + fields(kF32, "[2]", "[0,8]") + "},\"" + name + "\":{" + fields(kF32, "[2]", offsets) + "}}", data);
+  };
+  EXPECT_EQ(pair("b", "[4,12]", 12), "f has tensor 'b' overlap tensor 'a': it begins at byte 4, before byte 8");
+  EXPECT_EQ(pair("a", "[0,8]", 8), "f names 'a' twice in its header");
 }
 
 TEST(Safetensors, NamesAreUnique) {

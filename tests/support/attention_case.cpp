@@ -21,7 +21,7 @@ struct Make {
   }
 };
 
-struct Builder {
+struct SpecBuilder {
   const CaseOptions& o;
   AttentionCase c;
 
@@ -145,14 +145,8 @@ std::string CaseOptions::text() const {
       sink, lse, dropout, two_dots ? 2 : 1, int(normaliser));
 }
 
-std::vector<TensorView> AttentionCase::views() const {
-  std::vector<TensorView> result;
-  for (const TestTensor& tensor : tensors) result.push_back(tensor.view());
-  return result;
-}
-
 AttentionCase make_case(const CaseOptions& o, std::mt19937_64& random) {
-  Builder b{o, {}};
+  SpecBuilder b{o, {}};
   AttentionSpec& spec = b.c.spec;
   b.c.options = o;
   b.c.dims = {{"B", o.batch}, {"Sq", o.sq}, {"Sk", o.sk}};

@@ -39,7 +39,6 @@ struct AttentionCase {
   AttentionSpec spec;  ///< keep_kv and kv_range as make_case's own rules give them
   DimBindings dims;
   std::vector<TestTensor> tensors;  ///< by spec tensor; outputs poisoned
-  std::vector<TensorView> views() const;
 };
 
 /// Inputs are N(0,1); with a padding mask, K and V rows behind it are NaN.

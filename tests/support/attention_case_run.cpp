@@ -1,80 +1,17 @@
 // Running attention cases, and what they should give.
 #include <gtest/gtest.h>
-#include <immintrin.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <map>
 
 #include "ir/interp.h"
 #include "ir/text.h"
-#include "runtime/orc_jit.h"
 #include "tests/support/attention_case.h"
+#include "tests/support/spec_kernel.h"
 
 namespace tilewright::testing {
 namespace {
-
-int64_t value_of(const Expr& expr, const DimBindings& dims) {
-  const std::vector<int64_t> axes(12, 0);
-  return evaluate_int(expr, dims, {}, axes);
-}
-
-std::vector<int64_t> fill_meta(const ArgsLayout& layout, const AttentionCase& test) {
-  std::vector<int64_t> meta(static_cast<size_t>(layout.size));
-  for (size_t i = 0; i < layout.dims.size(); ++i) meta[i] = test.dims.find(layout.dims[i])->second;
-  for (size_t t = 0; t < test.tensors.size(); ++t) {
-    const TensorView& view = test.tensors[t].view();
-    for (int axis = 0; axis < view.rank; ++axis) {
-      meta[static_cast<size_t>(layout.shape_offset[t] + axis)] = view.shape[static_cast<size_t>(axis)];
-      meta[static_cast<size_t>(layout.stride_offset[t] + axis)] = view.strides[static_cast<size_t>(axis)];
-    }
-  }
-  return meta;
-}
-
-/// Guarded memory, 64-byte aligned.
-TestTensor guarded_bytes(int64_t bytes) {
-  std::mt19937_64 random(0);
-  TestTensor memory(DType::i8, {(bytes + 63) / 64 * 64}, Layout::contiguous, random);
-  memory.poison();
-  return memory;
-}
-
-/// Kernels run as the runtime runs them: subnormals are zero.
-struct FlushSubnormals {
-  unsigned saved = _mm_getcsr();
-  FlushSubnormals() { _mm_setcsr(saved | 0x8040); }
-  ~FlushSubnormals() { _mm_setcsr(saved); }
-};
-
-struct Compiled {
-  std::shared_ptr<const JitCode> code;  ///< null when that failed
-  LaunchInfo launch;
-  int64_t ir_instructions = 0;
-};
-
-/// Compiled once per spec, schedule and target: sizes and strides are run-time values.
-const Compiled& compile_case(const AttentionCase& test, const CpuSchedule& schedule, const CpuTarget& target) {
-  static std::map<std::string, Compiled> done;
-  Compiled& compiled = done[print(test.spec) + print(schedule) + std::string(to_string(target.isa))];
-  if (compiled.code) return compiled;
-  CpuKernelSource source = generate_attention(build_tile_program(test.spec), schedule, target, "case");
-  compiled.launch = std::move(source.launch);
-  auto object = compile_module(std::move(source.module), target, {.verify = true});
-  if (!object) {
-    ADD_FAILURE() << to_string(object.error());
-    return compiled;
-  }
-  auto code = JitCode::load(object->bytes);
-  if (!code) {
-    ADD_FAILURE() << to_string(code.error());
-    return compiled;
-  }
-  compiled.code = *code;
-  compiled.ir_instructions = object->ir_instructions;
-  return compiled;
-}
 
 int64_t position(const AttentionCase& test, const Access& access, const std::vector<int64_t>& axes) {
   const TestTensor& tensor = test.tensors[static_cast<size_t>(access.tensor)];
@@ -127,37 +64,15 @@ double epsilon(DType dtype) {
 
 int64_t run_case(const AttentionCase& test, const CpuSchedule& schedule, const CpuTarget& target, bool packed,
                  int64_t pieces) {
-  const Compiled& compiled = compile_case(test, schedule, target);
-  if (!compiled.code) return 0;
-  const LaunchInfo& launch = compiled.launch;
-  const std::vector<int64_t> meta = fill_meta(args_layout(test.spec), test);
-  std::vector<void*> pointers;
-  for (const TestTensor& tensor : test.tensors) pointers.push_back(tensor.view().data);
-  const TestTensor scratch = guarded_bytes(launch.scratch_bytes);
-  const TestTensor workspace = guarded_bytes(value_of(launch.workspace_bytes, test.dims));
-  const int64_t packed_size = value_of(launch.packed_bytes, test.dims);
-  const TestTensor packed_memory = guarded_bytes(packed_size);
-  const bool give_packed = packed && packed_size > 0;
-  const KernelArgs args = {pointers.data(), meta.data(), workspace.view().data,
-                           give_packed ? packed_memory.view().data : nullptr};
-  const FlushSubnormals flush;
-  for (const LaunchPhase& phase : launch.phases) {
-    if (phase.only_when_packed && !give_packed) continue;
-    const auto run = compiled.code->find_as<KernelFunction>(phase.symbol);
-    if (!run) {
-      ADD_FAILURE() << "no symbol " << phase.symbol;
-      return 0;
-    }
-    const int64_t items = value_of(phase.items, test.dims);
-    for (int64_t piece = 0; piece < pieces; ++piece)
-      run(&args, items * piece / pieces, items * (piece + 1) / pieces, scratch.view().data);
-  }
-  return compiled.ir_instructions;
+  const SpecKernel& kernel = spec_kernel(print(test.spec), schedule, target, [&] {
+    return generate_attention(build_tile_program(test.spec), schedule, target, "case");
+  });
+  return run_spec_kernel(kernel, args_layout(test.spec), test.dims, test.tensors, {packed, pieces});
 }
 
 void check_case(const AttentionCase& test) {
   const AttentionSpec& spec = test.spec;
-  const std::vector<TensorView> views = test.views();
+  const std::vector<TensorView> views = views_of(test.tensors);
   const auto extent = [&](const Dim& dim) { return *dim.evaluate(test.dims); };
   const int64_t kv_len = extent(spec.kv_len);
   double largest_v = 0;

@@ -1,21 +1,18 @@
 #include "tests/support/backward_case.h"
 
 #include <gtest/gtest.h>
-#include <immintrin.h>
 
-#include <atomic>
 #include <cmath>
-#include <map>
-#include <thread>
 
 #include "ir/result.h"
 #include "ir/text.h"
-#include "runtime/orc_jit.h"
+#include "tests/support/spec_kernel.h"
 
 namespace tilewright::testing {
 namespace {
 
-struct Builder {
+/// Tensors of a backward spec, made beside it.
+struct GradientTensors {
   const BackwardOptions& o;
   BackwardCase c;
   std::mt19937_64& random;
@@ -55,45 +52,6 @@ ExprId derivative(const CaseOptions& o, Expr& e, DType t) {
   return e.op(Op::mul, t, {slope, scale});
 }
 
-int64_t value_of(const Expr& expr, const DimBindings& dims) {
-  const std::vector<int64_t> axes(12, 0);
-  return evaluate_int(expr, dims, {}, axes);
-}
-
-TestTensor guarded_bytes(int64_t bytes) {
-  std::mt19937_64 random(0);
-  TestTensor memory(DType::i8, {(bytes + 63) / 64 * 64}, Layout::contiguous, random);
-  memory.poison();
-  return memory;
-}
-
-struct Compiled {
-  std::shared_ptr<const JitCode> code;
-  LaunchInfo launch;
-  int64_t ir_instructions = 0;
-};
-
-const Compiled& compile(const BackwardCase& test, const CpuSchedule& schedule, const CpuTarget& target) {
-  static std::map<std::string, Compiled> done;
-  Compiled& compiled = done[print(test.spec) + print(schedule) + std::string(to_string(target.isa))];
-  if (compiled.code) return compiled;
-  CpuKernelSource source = generate_backward(test.spec, schedule, target, "case");
-  compiled.launch = std::move(source.launch);
-  auto object = compile_module(std::move(source.module), target, {.verify = true});
-  if (!object) {
-    ADD_FAILURE() << to_string(object.error());
-    return compiled;
-  }
-  auto code = JitCode::load(object->bytes);
-  if (!code) {
-    ADD_FAILURE() << to_string(code.error());
-    return compiled;
-  }
-  compiled.code = *code;
-  compiled.ir_instructions = object->ir_instructions;
-  return compiled;
-}
-
 }  // namespace
 
 std::string BackwardOptions::text() const {
@@ -101,18 +59,12 @@ std::string BackwardOptions::text() const {
                      key_sum, table, wide_gradients);
 }
 
-std::vector<TensorView> BackwardCase::views() const {
-  std::vector<TensorView> result;
-  for (const TestTensor& tensor : tensors) result.push_back(tensor.view());
-  return result;
-}
-
 BackwardCase make_backward_case(const BackwardOptions& options, std::mt19937_64& random) {
   CaseOptions forward_options = options.forward;
   forward_options.lse = true;
   AttentionCase forward = make_case(forward_options, random);
   analyze_mask(forward.spec);
-  Builder b{options, {}, random};
+  GradientTensors b{options, {}, random};
   BackwardSpec& spec = b.c.spec;
   b.c.options = options;
   static_cast<ScoreSpace&>(spec) = forward.spec;
@@ -124,15 +76,15 @@ BackwardCase make_backward_case(const BackwardOptions& options, std::mt19937_64&
     const auto at = static_cast<size_t>(access.tensor);
     spec.tensors[at].name = name;
     spec.tensors[at].output = false;
-    Builder::fill(b.c.tensors[at], access.tensor == statistics.tensor ? 1 : 0, 1, random);
+    GradientTensors::fill(b.c.tensors[at], access.tensor == statistics.tensor ? 1 : 0, 1, random);
   }
   // Slopes times distances are scores of tens, whose exponentials no LSE of the order of 1 holds down.
   for (size_t i = 0; i < spec.tensors.size(); ++i)
-    if (spec.tensors[i].name == "slopes") Builder::fill(b.c.tensors[i], 0, 0.01, random);
+    if (spec.tensors[i].name == "slopes") GradientTensors::fill(b.c.tensors[i], 0, 0.01, random);
   spec.output_gradient = DotTerm{output_gradient, forward.spec.value, forward.spec.value_dim};
   const DType t = spec.accumulate;
   const Dim B = Dim::named("B"), H = Dim(options.forward.heads);
-  Builder::fill(b.tensor("delta", t, {B, H, spec.q_len}, false), 0, 1, random);
+  GradientTensors::fill(b.tensor("delta", t, {B, H, spec.q_len}, false), 0, 1, random);
   const int delta = b.last();
 
   Expr& e = spec.weights;
@@ -141,7 +93,13 @@ BackwardCase make_backward_case(const BackwardOptions& options, std::mt19937_64&
   const ExprId lse = e.load(statistics.tensor, t, {batch, head, q}, true);
   const ExprId row = e.load(delta, t, {batch, head, q}, true);
   const ExprId p = e.op(Op::exp, t, {e.op(Op::sub, t, {score, lse})});
-  const ExprId de = e.op(Op::mul, t, {p, e.op(Op::sub, t, {e.score(t, 1), row})});
+  ExprId dp = e.score(t, 1), dropped = p;
+  if (forward.spec.weight_factor) {
+    const ExprId factor = e.import(*forward.spec.weight_factor);
+    dp = e.op(Op::mul, t, {factor, dp});
+    dropped = e.op(Op::mul, t, {p, factor});
+  }
+  const ExprId de = e.op(Op::mul, t, {p, e.op(Op::sub, t, {dp, row})});
   const ExprId ds = e.op(Op::mul, t, {de, derivative(options.forward, e, t)});
 
   for (size_t i = 0; i < spec.dots.size(); ++i) {
@@ -150,7 +108,7 @@ BackwardCase make_backward_case(const BackwardOptions& options, std::mt19937_64&
     spec.rows.push_back({ds, dot.key, dot.head_dim, b.output("dq" + suffix, dot.query)});
     spec.columns.push_back({ds, dot.query, dot.head_dim, b.output("dk" + suffix, dot.key)});
   }
-  spec.columns.push_back({p, output_gradient, forward.spec.value_dim, b.output("dv", forward.spec.value)});
+  spec.columns.push_back({dropped, output_gradient, forward.spec.value_dim, b.output("dv", forward.spec.value)});
 
   const DType narrow = b.gradient_type(options.forward.dtype);
   if (options.captured && options.forward.score == Score::bias) {
@@ -181,61 +139,26 @@ BackwardCase make_backward_case(const BackwardOptions& options, std::mt19937_64&
 }
 
 int64_t run_backward_case(const BackwardCase& test, const CpuSchedule& schedule, const CpuTarget& target, int workers) {
-  const Compiled& compiled = compile(test, schedule, target);
-  if (!compiled.code) return 0;
-  const LaunchInfo& launch = compiled.launch;
-  const ArgsLayout layout = args_layout(test.spec);
-  std::vector<int64_t> meta(static_cast<size_t>(layout.size));
-  for (size_t i = 0; i < layout.dims.size(); ++i) meta[i] = test.dims.find(layout.dims[i])->second;
-  std::vector<void*> pointers;
-  for (size_t i = 0; i < test.tensors.size(); ++i) {
-    const TensorView& view = test.tensors[i].view();
-    pointers.push_back(view.data);
-    for (int axis = 0; axis < view.rank; ++axis) {
-      meta[static_cast<size_t>(layout.shape_offset[i] + axis)] = view.shape[static_cast<size_t>(axis)];
-      meta[static_cast<size_t>(layout.stride_offset[i] + axis)] = view.strides[static_cast<size_t>(axis)];
-    }
-  }
-  const TestTensor workspace = guarded_bytes(value_of(launch.workspace_bytes, test.dims));
-  const KernelArgs args{pointers.data(), meta.data(), workspace.view().data, nullptr};
-  for (const LaunchPhase& phase : launch.phases) {
-    const auto function = compiled.code->find_as<KernelFunction>(phase.symbol);
-    if (!function) {
-      ADD_FAILURE() << "no symbol " << phase.symbol;
-      return 0;
-    }
-    const int64_t items = value_of(phase.items, test.dims);
-    std::atomic<int64_t> next{0};
-    auto work = [&] {
-      const unsigned saved = _mm_getcsr();
-      _mm_setcsr(saved | 0x8040);  // as the runtime runs them: subnormals are zero
-      const TestTensor scratch = guarded_bytes(launch.scratch_bytes);
-      for (int64_t item = next++; item < items; item = next++) function(&args, item, item + 1, scratch.view().data);
-      _mm_setcsr(saved);
-    };
-    std::vector<std::thread> helpers;
-    for (int i = 1; i < workers; ++i) helpers.emplace_back(work);
-    work();
-    for (std::thread& helper : helpers) helper.join();
-  }
-  return compiled.ir_instructions;
+  const SpecKernel& kernel = spec_kernel(print(test.spec), schedule, target,
+                                         [&] { return generate_backward(test.spec, schedule, target, "case"); });
+  return run_spec_kernel(kernel, args_layout(test.spec), test.dims, test.tensors, {.workers = workers});
 }
 
 std::vector<OracleTensor> expected_gradients(const BackwardCase& test) {
-  auto want = interpret(test.spec, test.dims, test.views());
+  auto want = interpret(test.spec, test.dims, views_of(test.tensors));
   if (want) return std::move(*want);
   ADD_FAILURE() << to_string(want.error());
   return std::vector<OracleTensor>(test.tensors.size());
 }
 
-void check_backward_case(const BackwardCase& test, const std::vector<OracleTensor>& want) {
+std::string wrong_gradient(const BackwardCase& test, const std::vector<OracleTensor>& want) {
   size_t output = 0;
   for (size_t i = 0; i < test.tensors.size(); ++i) {
     const SpecTensor& tensor = test.spec.tensors[i];
-    EXPECT_TRUE(test.tensors[i].gaps_intact()) << "bytes around " << tensor.name << " were written";
+    if (!test.tensors[i].gaps_intact()) return fmt::format("bytes around {} were written", tensor.name);
     if (!tensor.output) continue;
     const std::vector<long double>& values = want[output++].values;
-    ASSERT_EQ(static_cast<int64_t>(values.size()), test.tensors[i].size());
+    if (static_cast<int64_t>(values.size()) != test.tensors[i].size()) return tensor.name + " has another size";
     double largest = 0;
     for (long double value : values)
       if (std::isfinite(static_cast<double>(value))) largest = std::max(largest, std::abs(static_cast<double>(value)));
@@ -244,13 +167,17 @@ void check_backward_case(const BackwardCase& test, const std::vector<OracleTenso
     for (size_t at = 0; at < values.size(); ++at) {
       const auto expected = static_cast<double>(values[at]);
       const double got = test.tensors[i].get(static_cast<int64_t>(at));
-      if (std::isnan(expected))
-        ASSERT_TRUE(std::isnan(got)) << tensor.name << " element " << at << ": got " << got << ", want NaN";
-      else
-        ASSERT_TRUE(std::abs(got - expected) <= arithmetic * largest + unit * std::abs(expected))
-            << tensor.name << " element " << at << ": got " << got << ", want " << expected;
+      const bool right = std::isnan(expected)
+                             ? std::isnan(got)
+                             : std::abs(got - expected) <= arithmetic * largest + unit * std::abs(expected);
+      if (!right) return fmt::format("{} element {}: got {}, want {}", tensor.name, at, got, expected);
     }
   }
+  return {};
+}
+
+void check_backward_case(const BackwardCase& test, const std::vector<OracleTensor>& want) {
+  EXPECT_EQ(wrong_gradient(test, want), "");
 }
 
 }  // namespace tilewright::testing

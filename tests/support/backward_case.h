@@ -21,7 +21,6 @@ struct BackwardCase {
   BackwardSpec spec;
   DimBindings dims;
   std::vector<TestTensor> tensors;  ///< by spec tensor; outputs poisoned
-  std::vector<TensorView> views() const;
 };
 
 /// Softmax gradients of the forward case of these options. Inputs are N(0, 1), the LSE such that weights are of the
@@ -36,7 +35,8 @@ int64_t run_backward_case(const BackwardCase& test, const CpuSchedule& schedule,
 
 /// What the spec's interpreter gives; the same for every run of a case with the same options and seed.
 std::vector<OracleTensor> expected_gradients(const BackwardCase& test);
-/// Compares all outputs with it and checks that nothing else was written.
+/// Compares all outputs with it and checks that nothing else was written: the first thing wrong, or nothing.
+std::string wrong_gradient(const BackwardCase& test, const std::vector<OracleTensor>& want);
 void check_backward_case(const BackwardCase& test, const std::vector<OracleTensor>& want);
 
 }  // namespace tilewright::testing

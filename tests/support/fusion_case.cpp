@@ -14,15 +14,17 @@
 namespace tilewright::testing {
 namespace {
 
-void expect_close(const OracleTensor& expected, const OracleTensor& actual, const std::string& context) {
-  ASSERT_EQ(expected.values.size(), actual.values.size()) << context;
+std::string difference(const OracleTensor& expected, const OracleTensor& actual) {
+  if (expected.values.size() != actual.values.size()) return "another size";
   for (size_t i = 0; i < expected.values.size(); ++i) {
     const long double e = expected.values[i], a = actual.values[i];
     if ((std::isnan(e) && std::isnan(a)) || e == a) continue;
     // The oracle's long double reaches farther than the f64 that steps are kept in.
     if (std::abs(e) > std::numeric_limits<double>::max() && !std::isfinite(a)) continue;
-    ASSERT_LE(std::abs(e - a), 1e-6L * (1 + std::abs(e))) << "element " << i << "\n" << context;
+    if (!(std::abs(e - a) <= 1e-6L * (1 + std::abs(e))))
+      return fmt::format("element {} is {}, expected {}", i, static_cast<double>(a), static_cast<double>(e));
   }
+  return {};
 }
 
 void name_dims(const Graph& graph, DimBindings& dims) {
@@ -31,11 +33,12 @@ void name_dims(const Graph& graph, DimBindings& dims) {
       for (const auto& [name, coefficient] : dim.terms()) dims.emplace(name, 5);
 }
 
-void compare_with_oracle(const Graph& graph, const Graph& canonical, const Program& program, DimBindings dims) {
+}  // namespace
+
+std::string difference_to_oracle(const Graph& graph, const Graph& canonical, const Program& program, DimBindings dims) {
   name_dims(graph, dims);
   std::mt19937_64 random(11);
   std::vector<TestTensor> tensors;
-  std::vector<TensorView> views;
   for (ValueId id : graph.params) {
     const TensorType& type = graph.type(id);
     Fill how;
@@ -43,22 +46,22 @@ void compare_with_oracle(const Graph& graph, const Graph& canonical, const Progr
     if (is_integer(type.dtype)) how = {Fill::Kind::integer_between, 1, 0, 6};
     TestTensor& tensor = tensors.emplace_back(type.dtype, concrete_shape(type, dims), Layout::contiguous, random);
     fill(tensor, how, random);
-    views.push_back(tensor.view());
   }
-  const std::string context = print(graph) + print(canonical) + print(program);
-  auto results = run_program(program, dims, views);
-  ASSERT_TRUE(results.ok()) << to_string(results.error());
-  ASSERT_EQ(results->size(), graph.results.size());
+  const std::vector<TensorView> views = views_of(tensors);
+  const auto results = run_program(program, dims, views);
+  if (!results) return to_string(results.error());
+  if (results->size() != graph.results.size()) return "another number of results";
   for (size_t r = 0; r < graph.results.size(); ++r) {
-    auto expected = interpret(graph, dims, views, r, std::nullopt, Precision::oracle);
-    auto same = interpret(canonical, dims, views, r, std::nullopt, Precision::oracle);
-    ASSERT_TRUE(expected.ok() && same.ok());
-    expect_close(*expected, *same, "canonical graph\n" + context);
-    expect_close(*expected, (*results)[r], "program\n" + context);
+    const auto expected = interpret(graph, dims, views, r, std::nullopt, Precision::oracle);
+    const auto same = interpret(canonical, dims, views, r, std::nullopt, Precision::oracle);
+    if (!expected || !same) return "a graph could not be interpreted";
+    if (const std::string wrong = difference(*expected, *same); !wrong.empty())
+      return fmt::format("result {} of the canonical graph: {}", r, wrong);
+    if (const std::string wrong = difference(*expected, (*results)[r]); !wrong.empty())
+      return fmt::format("result {} of the program: {}", r, wrong);
   }
+  return {};
 }
-
-}  // namespace
 
 Program fuse_and_check(const std::string& source, DimBindings dims) {
   auto graph = parse_graph(source);
@@ -77,7 +80,8 @@ Program fuse_and_check(const Graph& graph, DimBindings dims) {
   if (!program) return {};
   for (const AttentionSpec* spec : attentions(*program)) EXPECT_EQ(to_string(verify(*spec)), "") << print(*spec);
   for (const BackwardSpec* spec : backwards(*program)) EXPECT_EQ(to_string(verify(*spec)), "") << print(*spec);
-  compare_with_oracle(graph, *canonical, *program, std::move(dims));
+  EXPECT_EQ(difference_to_oracle(graph, *canonical, *program, std::move(dims)), "")
+      << print(graph) << print(*canonical) << print(*program);
   return std::move(*program);
 }
 

@@ -15,6 +15,9 @@ Program fuse_and_check(const std::string& graph, DimBindings dims = {});
 
 Program fuse_and_check(const Graph& graph, DimBindings dims = {});
 
+/// What a graph, its canonical form and a program of it disagree in on random data; nothing when they agree.
+std::string difference_to_oracle(const Graph& graph, const Graph& canonical, const Program& program, DimBindings dims);
+
 std::vector<const AttentionSpec*> attentions(const Program& program);
 std::vector<const BackwardSpec*> backwards(const Program& program);
 /// The attention of a program that must hold nothing else.

@@ -52,12 +52,6 @@ long double objective(const GradientCase& test, std::span<const TensorView> para
 
 }  // namespace
 
-std::vector<TensorView> GradientCase::views() const {
-  std::vector<TensorView> out;
-  for (const TestTensor& input : inputs) out.push_back(input.view());
-  return out;
-}
-
 GradientCase make_gradient_case(const Graph& graph, DimBindings dims, uint64_t seed) {
   GradientCase test;
   test.graph = graph;
@@ -96,7 +90,7 @@ bool run_backward(GradientCase& test) {
     test.result_gradients.emplace_back(type.dtype, concrete_shape(type, test.dims), Layout::gapped, random);
     fill(test.result_gradients.back(), {}, random);
   }
-  const std::vector<TensorView> forward_views = test.views();
+  const std::vector<TensorView> forward_views = views_of(test.inputs);
   size_t next_gradient = 0;
   for (ValueId id : backward.params) {
     const Node& node = backward[id];
@@ -117,8 +111,7 @@ bool run_backward(GradientCase& test) {
     }
   }
   EXPECT_EQ(next_gradient, test.result_gradients.size());
-  std::vector<TensorView> views;
-  for (const TestTensor& input : test.backward_inputs) views.push_back(input.view());
+  const std::vector<TensorView> views = views_of(test.backward_inputs);
   for (size_t i = 0; i < backward.results.size(); ++i)
     test.gradients.push_back(interpret_all(backward, test.dims, views, i));
   return !::testing::Test::HasFailure();
@@ -150,9 +143,9 @@ long double difference(GradientCase& test, const Direction& direction, double st
     }
   };
   set(step, 1);
-  const long double above = objective(test, test.views());
+  const long double above = objective(test, views_of(test.inputs));
   set(-step, -1);
-  const long double below = objective(test, test.views());
+  const long double below = objective(test, views_of(test.inputs));
   set(0, 0);
   return (above - below) / (2 * step);
 }

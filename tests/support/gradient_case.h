@@ -24,8 +24,6 @@ struct GradientCase {
   std::vector<TestTensor> result_gradients;  ///< one per float result, in order
   std::vector<TestTensor> backward_inputs;   ///< in signature order of the backward
   std::vector<std::vector<long double>> gradients;
-
-  std::vector<TensorView> views() const;
 };
 
 /// Inputs N(0,1), integers 0 … 3, bools a fair coin. Dims that the graph names and `dims` does not give are 3.

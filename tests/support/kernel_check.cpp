@@ -75,6 +75,7 @@ bool KernelCheck::run_variant(const Graph& graph, const KernelVariant& variant) 
   CompileOptions options;
   options.force_generic = variant.force_generic;
   options.materialise = materialise;
+  options.tiles = tiles;
   options.verify_modules = true;
   auto kernel = engine_for(variant.isa).compile(graph, options);
   if (!kernel) {

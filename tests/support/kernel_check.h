@@ -44,6 +44,7 @@ class KernelCheck {
   bool accepts(std::span<const TensorView> found);
 
   bool materialise = false;  ///< one op a step, nothing fused
+  ScheduleOverride tiles;    ///< of fused steps
   AccuracyOptions accuracy;
   RunOptions run_options;
   Layout output_layout = Layout::gapped;

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "ir/result.h"
+#include "ir/text.h"
 #include "tests/support/random_parts.h"
 
 namespace tilewright::testing {
@@ -16,11 +17,13 @@ class Generator {
 
   RandomCase generate() {
     draw_sizes();
+    if (choice() == 2) draw_cache();
     ValueId query = operand("q", heads_, q_len_, head_dim_, "layout q");
     ValueId key = operand("k", kv_heads_, kv_len_, head_dim_, "layout k");
     ValueId value = operand("v", kv_heads_, kv_len_, value_dim_, "layout v");
     choose_group_spelling(query, key, value);
-    const ValueId scores = score(query, key);
+    ValueId scores = score(query, key);
+    if (past_ != kNoValue && parts_.chance(0.7)) scores = parts_.b.mask_causal(scores, CausalAlign::top_left, past_);
     const ValueId masked = parts_.modify_and_mask(scores, frame_);
     const ValueId weights = normalise(masked);
     finish(weights, value);
@@ -53,14 +56,37 @@ class Generator {
     frame_.accumulate = accumulate_;
   }
 
+  /// Drawn from the seed itself, so that the other choices stay as they were.
+  uint64_t choice() const { return result_.seed * 0x9E3779B97F4A7C15u >> 60; }
+
+  /// K and V become caches: the new rows of this call are written behind those of the past.
+  void draw_cache() {
+    auto& p = parts_;
+    p.spellings.insert("kv: cache in place");
+    const int64_t capacity = p.size_of_dim(kv_len_);
+    new_len_ = p.named_or_constant("Sn", p.below(capacity + 1), 0.5);
+    const Shape shape = p.chance(0.5) ? Shape{} : Shape{batch_};
+    past_ = p.param("past", {p.chance(0.5) ? DType::i64 : DType::i32, shape},
+                    {Fill::Kind::integer_between, 1, -2, capacity + 2});
+  }
+
+  // K or V with its new rows, or the parameter itself.
+  ValueId stored(const std::string& name, Shape shape, size_t length_axis) {
+    if (past_ == kNoValue || name == "q") return parts_.param(name, {dtype_, std::move(shape)}, {});
+    const ValueId cache = parts_.param(name, {dtype_, shape}, {}, true);
+    shape[length_axis] = new_len_;
+    const ValueId rows = parts_.param("new_" + name, {dtype_, std::move(shape)}, {});
+    return parts_.b.update(cache, rows, past_, static_cast<int64_t>(length_axis));
+  }
+
   // [B, H, S, D] read from a parameter laid out in one of the ways that models use.
   ValueId operand(const std::string& name, int64_t heads, const Dim& length, int64_t width, const std::string& what) {
     auto& b = parts_.b;
     switch (parts_.pick(what, {"bhsd", "bshd", "bs(hd)"})) {
-      case 0: return parts_.param(name, {dtype_, {batch_, heads, length, width}}, {});
-      case 1: return b.transpose(parts_.param(name, {dtype_, {batch_, length, heads, width}}, {}), {0, 2, 1, 3});
+      case 0: return stored(name, {batch_, heads, length, width}, 2);
+      case 1: return b.transpose(stored(name, {batch_, length, heads, width}, 1), {0, 2, 1, 3});
       default: {
-        const ValueId packed = parts_.param(name, {dtype_, {batch_, length, heads * width}}, {});
+        const ValueId packed = stored(name, {batch_, length, heads * width}, 1);
         return b.transpose(b.reshape(packed, {batch_, length, heads, width}), {0, 2, 1, 3});
       }
     }
@@ -180,16 +206,14 @@ class Generator {
 
   void finish(ValueId weights, ValueId value) {
     auto& b = parts_.b;
-    // Drawn from the seed itself, so that the other choices stay as they were.
-    const uint64_t dropout = result_.seed * 0x9E3779B97F4A7C15u >> 60;
-    if (dropout == 0) weights = dropped(weights);
+    if (choice() == 0) weights = dropped(weights);
     if (dtype_ != accumulate_) {
       if (parts_.pick("p", {"cast down", "value cast up"}) == 0)
         weights = b.cast(weights, dtype_);
       else
         value = b.cast(value, accumulate_);
     }
-    if (dropout == 1) weights = dropped(weights);
+    if (choice() == 1) weights = dropped(weights);
     ValueId out = b.matmul(weights, value);
     if (dtype_ != accumulate_ && parts_.chance(0.8)) out = b.cast(out, dtype_);
     if (split_heads_) out = b.reshape(out, {batch_, heads_, q_len_, value_dim_});
@@ -206,15 +230,67 @@ class Generator {
   RandomCase result_;
   ScoreFrame frame_;
   DType dtype_ = DType::f32, accumulate_ = DType::f32;
-  Dim batch_, q_len_, kv_len_;
+  Dim batch_, q_len_, kv_len_, new_len_;
   int64_t kv_heads_ = 1, group_ = 1, heads_ = 1, head_dim_ = 1, value_dim_ = 1;
   bool split_heads_ = false;
-  ValueId lse_ = kNoValue;
+  ValueId lse_ = kNoValue, past_ = kNoValue;  ///< past_: of a KV cache
 };
 
 }  // namespace
 
 RandomCase random_attention(uint64_t seed) { return Generator(seed).generate(); }
+
+std::string describe(const RandomCase& drawn) {
+  std::string text = print(drawn.graph);
+  for (const auto& [name, size] : drawn.dims) text += fmt::format("{} = {}  ", name, size);
+  return text;
+}
+
+std::vector<std::string> differentiable_params(const Graph& graph) {
+  std::vector<bool> updated(graph.nodes.size(), false);  // reaches an update
+  for (size_t i = graph.nodes.size(); i-- > 0;)
+    for (ValueId operand : graph.nodes[i].operands)
+      if (operand != kNoValue && (updated[i] || graph.nodes[i].op == Op::update))
+        updated[static_cast<size_t>(raw(operand))] = true;
+  std::vector<std::string> names;
+  for (ValueId id : graph.params)
+    if (is_float(graph.type(id).dtype) && !updated[static_cast<size_t>(raw(id))]) names.push_back(graph[id].name);
+  return names;
+}
+
+std::vector<std::pair<size_t, ValueId>> written_params(const Graph& graph) {
+  std::vector<std::pair<size_t, ValueId>> written;
+  for (size_t p = 0; p < graph.params.size(); ++p) {
+    ValueId last = graph.params[p];
+    for (size_t i = 0; i < graph.nodes.size(); ++i)
+      if (graph.nodes[i].op == Op::update && graph.nodes[i].operands[0] == last)
+        last = ValueId{static_cast<int32_t>(i)};
+    if (graph[graph.params[p]].inout && last != graph.params[p]) written.emplace_back(p, last);
+  }
+  return written;
+}
+
+int64_t multiplications(const RandomCase& drawn) {
+  int64_t sum = 0;
+  for (const Node& node : drawn.graph.nodes) {
+    if (info(node.op).group != OpGroup::contract) continue;
+    int64_t count = *drawn.graph.type(node.operands[0]).shape.back().evaluate(drawn.dims);
+    for (int64_t size : concrete_shape(node.type, drawn.dims)) count *= size;
+    sum += count;
+  }
+  return sum;
+}
+
+std::vector<TestTensor> draw_inputs(const RandomCase& drawn, std::mt19937_64& random) {
+  std::vector<TestTensor> inputs;
+  for (size_t i = 0; i < drawn.graph.params.size(); ++i) {
+    const TensorType& type = drawn.graph.type(drawn.graph.params[i]);
+    const auto layout = static_cast<Layout>(random() % 4);
+    inputs.emplace_back(type.dtype, concrete_shape(type, drawn.dims), layout, random);
+    fill(inputs.back(), drawn.fills[i], random);
+  }
+  return inputs;
+}
 
 std::vector<int64_t> concrete_shape(const TensorType& type, const DimBindings& dims) {
   std::vector<int64_t> shape;

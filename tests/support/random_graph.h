@@ -29,6 +29,16 @@ struct RandomCase {
 };
 
 RandomCase random_attention(uint64_t seed);
+/// The graph and its sizes, for failures.
+std::string describe(const RandomCase& drawn);
+/// Multiplications of all its products: what interpreting costs.
+int64_t multiplications(const RandomCase& drawn);
+/// Float parameters without an `update` on their way, which has no gradient.
+std::vector<std::string> differentiable_params(const Graph& graph);
+/// Inout parameters that are written, by position, and the value that stands there in the end.
+std::vector<std::pair<size_t, ValueId>> written_params(const Graph& graph);
+/// Data for its parameters, in guarded memory of random layouts.
+std::vector<TestTensor> draw_inputs(const RandomCase& drawn, std::mt19937_64& random);
 
 /// Shape of a parameter under the case's dims.
 std::vector<int64_t> concrete_shape(const TensorType& type, const DimBindings& dims);

@@ -28,9 +28,9 @@ int RandomParts::pick(const std::string& what, std::initializer_list<const char*
   return static_cast<int>(chosen);
 }
 
-ValueId RandomParts::param(const std::string& name, TensorType type, Fill how) {
+ValueId RandomParts::param(const std::string& name, TensorType type, Fill how, bool inout) {
   fills.push_back(how);
-  return b.param(name, std::move(type));
+  return b.param(name, std::move(type), inout);
 }
 
 ValueId RandomParts::position(const ScoreFrame& f, int64_t axis, DType dtype) {

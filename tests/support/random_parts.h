@@ -34,7 +34,7 @@ class RandomParts {
   Dim named_or_constant(const std::string& name, int64_t size, double constant = 0.2);
   /// Draws one of the spellings, records "what: choice", returns its position.
   int pick(const std::string& what, std::initializer_list<const char*> choices);
-  ValueId param(const std::string& name, TensorType type, Fill how);
+  ValueId param(const std::string& name, TensorType type, Fill how, bool inout = false);
   int64_t size_of_dim(const Dim& dim) const { return *dim.evaluate(dims); }
 
   /// Zero to two score modifications, then zero to three masks (now and then a mask comes first).

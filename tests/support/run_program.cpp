@@ -24,10 +24,16 @@ class Runner {
  public:
   Runner(const Program& program, const DimBindings& dims, std::span<const TensorView> params)
       : program_(program), dims_(dims), storage_(program.tensors.size()), views_(program.tensors.size()) {
+    std::vector<bool> written(program.tensors.size(), false);
+    for (const Step& step : program.steps)
+      if (const auto* loop = std::get_if<LoopStep>(&step.what))
+        written[static_cast<size_t>(step.tensors[static_cast<size_t>(loop->output.tensor)])] = true;
     for (size_t i = 0; i < program.tensors.size(); ++i) {
       const ProgramTensor& tensor = program.tensors[i];
-      if (tensor.role == TensorRole::param) {
-        views_[i] = params[static_cast<size_t>(tensor.position)];
+      const TensorView* param =
+          tensor.role == TensorRole::param ? &params[static_cast<size_t>(tensor.position)] : nullptr;
+      if (param && !written[i]) {
+        views_[i] = *param;
         continue;
       }
       std::vector<int64_t> shape;
@@ -37,6 +43,7 @@ class Runner {
       Storage& s = storage_[i];
       s.bytes.resize(static_cast<size_t>(std::max<int64_t>(count, 1) * size_of(dtype)), std::byte{0xff});
       s.view = views_[i] = TensorView::contiguous(s.bytes.data(), dtype, shape);
+      if (param) copy(*param, s);  // written in place here, not in the caller's memory
     }
   }
 
@@ -66,6 +73,16 @@ class Runner {
   }
 
  private:
+  static void copy(const TensorView& from, Storage& to) {
+    for (int64_t p = 0; p < from.element_count(); ++p) {
+      int64_t rest = p, offset = 0;
+      for (auto axis = static_cast<size_t>(from.rank); axis-- > 0; rest /= from.shape[axis])
+        offset += rest % from.shape[axis] * from.strides[axis];
+      const auto* element = static_cast<const std::byte*>(from.data) + offset * size_of(from.dtype);
+      store_element(to.view.dtype, to.element(p), load_element(from.dtype, element));
+    }
+  }
+
   template <class Spec>
   Result<Done> run_fused(const Spec& spec, const Step& step, std::span<const TensorView> views) {
     auto outputs = interpret(spec, dims_, views);

@@ -179,4 +179,10 @@ bool TestTensor::gaps_intact() const {
   return true;
 }
 
+std::vector<TensorView> views_of(std::span<const TestTensor> tensors) {
+  std::vector<TensorView> views;
+  for (const TestTensor& tensor : tensors) views.push_back(tensor.view());
+  return views;
+}
+
 }  // namespace tilewright::testing

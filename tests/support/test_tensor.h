@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "ir/tensor_view.h"
@@ -43,6 +44,8 @@ class TestTensor {
   TensorView view_;
   std::vector<int64_t> shape_;
 };
+
+std::vector<TensorView> views_of(std::span<const TestTensor> tensors);
 
 /// Element conversion through memory, by its own code.
 void store_element(DType dtype, void* pointer, double value);

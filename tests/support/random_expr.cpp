@@ -1,4 +1,4 @@
-#include "random_expr.h"
+#include "tests/support/random_expr.h"
 
 #include <cstring>
 
