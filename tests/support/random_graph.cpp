@@ -5,6 +5,7 @@
 
 #include "ir/result.h"
 #include "tests/support/random_parts.h"
+#include "tests/support/random_rows.h"
 
 namespace tilewright::testing {
 namespace {
@@ -19,6 +20,9 @@ class Generator {
     ValueId query = operand("q", heads_, q_len_, head_dim_, "layout q");
     ValueId key = operand("k", kv_heads_, kv_len_, head_dim_, "layout k");
     ValueId value = operand("v", kv_heads_, kv_len_, value_dim_, "layout v");
+    std::mt19937_64 dice(result_.seed + 17);
+    query = random_rows(parts_, "q", query, dice);
+    key = random_rows(parts_, "k", key, dice);
     choose_group_spelling(query, key, value);
     const ValueId scores = score(query, key);
     const ValueId masked = parts_.modify_and_mask(scores, frame_);
