@@ -56,7 +56,7 @@ CpuSchedule schedule_prefill(const TileProgram& program, const CpuTarget& target
   s.kernel = CpuTemplate::prefill;
   s.isa = target.isa;
   s.lanes = accumulator_lanes(program, target);
-  s.k_unroll = 2;
+  s.k_unroll = target.isa == CpuIsa::avx512 ? 1 : 2;
   fit_micro_kernel(s, target, dv);
 
   const Block* block = std::find_if(std::begin(kBlocks), std::end(kBlocks) - 1,

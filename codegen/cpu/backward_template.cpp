@@ -270,7 +270,7 @@ void BackwardEmitter::store_columns(ArgsReader& args, const Chunk& c) {
 
 CpuKernelSource generate_fast_backward(const BackwardSpec& spec, const CpuSchedule& schedule, const CpuTarget& target,
                                        const std::string& prefix) {
-  CpuModule module = make_cpu_module(prefix + "_backward");
+  CpuModule module = make_cpu_module(prefix + "_backward", InstructionOrder::emitted);
   LlvmBuilder builder(module.state(), target);
   const BackwardLayout layout(spec, schedule, target);
   BackwardEmitter emitter(builder, spec, layout);

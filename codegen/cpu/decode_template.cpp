@@ -202,7 +202,7 @@ struct Counts {
 CpuKernelSource generate_decode(const TileProgram& program, const CpuSchedule& schedule, const CpuTarget& target,
                                 const std::string& prefix) {
   const AttentionSpec& spec = program.spec;
-  CpuModule module = make_cpu_module(prefix + "_decode");
+  CpuModule module = make_cpu_module(prefix + "_decode", InstructionOrder::emitted);
   LlvmBuilder builder(module.state(), target);
   const DecodeLayout layout(spec, schedule);
   LaunchInfo launch;

@@ -226,12 +226,10 @@ void DecodeTiles::output_chunk(const KeyRun& run, Value* row, int64_t rows, Valu
   Value* stride = run.values.stride;
   Value* weights = at(scratch(l_.scores_at), b_.mul(row, b_.i64(l_.block_kv)));
   Value* sums = at(scratch(l_.sums_at), b_.add(b_.mul(row, b_.i64(l_.value_stride)), first_column));
-  Values slots, carried;
+  const auto slot = [&](int64_t r, int64_t i) { return at(sums, b_.i64(r * l_.value_stride + i * l_.lanes)); };
+  Values carried;
   for (int64_t r = 0; r < rows; ++r)
-    for (int64_t i = 0; i < vectors; ++i) {
-      slots.push_back(at(sums, b_.i64(r * l_.value_stride + i * l_.lanes)));
-      carried.push_back(b_.load_vector(l_.dtype, slots.back(), l_.lanes));
-    }
+    for (int64_t i = 0; i < vectors; ++i) carried.push_back(b_.load_vector(l_.dtype, slot(r, i), l_.lanes));
   Value* leads = b_.ir.CreateICmpEQ(row, b_.i64(0));
   Value* near = b_.mul(stride, b_.i64(v.near));
   Value* far = b_.mul(stride, b_.i64(v.far));
@@ -262,7 +260,9 @@ void DecodeTiles::output_chunk(const KeyRun& run, Value* row, int64_t rows, Valu
     next.back() = b_.element_pointer(v.dtype, pointer, stride);
     return next;
   });
-  for (size_t i = 0; i < slots.size(); ++i) b_.store_vector(l_.dtype, carried[i], slots[i]);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t i = 0; i < vectors; ++i)
+      b_.store_vector(l_.dtype, carried[static_cast<size_t>(r * vectors + i)], slot(r, i));
 }
 
 }  // namespace tilewright::cpu

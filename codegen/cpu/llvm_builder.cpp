@@ -155,10 +155,11 @@ void LlvmBuilder::loop(Value* lo, Value* hi, int64_t step, const std::function<v
 Values LlvmBuilder::branch(Value* condition, const std::function<Values()>& then,
                            const std::function<Values()>& otherwise) {
   if (auto* known = llvm::dyn_cast<llvm::ConstantInt>(condition)) return known->isZero() ? otherwise() : then();
+  BasicBlock* before = ir.GetInsertBlock();
   BasicBlock* yes = BasicBlock::Create(context_, "then", function_);
   BasicBlock* no = BasicBlock::Create(context_, "else", function_);
   BasicBlock* join = BasicBlock::Create(context_, "join", function_);
-  ir.CreateCondBr(condition, yes, no);
+  llvm::BranchInst* choice = ir.CreateCondBr(condition, yes, no);
   ir.SetInsertPoint(yes);
   Values from_yes = then();
   BasicBlock* yes_end = ir.GetInsertBlock();
@@ -166,7 +167,13 @@ Values LlvmBuilder::branch(Value* condition, const std::function<Values()>& then
   ir.SetInsertPoint(no);
   Values from_no = otherwise();
   BasicBlock* no_end = ir.GetInsertBlock();
-  ir.CreateBr(join);
+  if (no->empty()) {  // nothing to do: a block less for every pass to visit
+    choice->setSuccessor(1, join);
+    no->eraseFromParent();
+    no_end = before;
+  } else {
+    ir.CreateBr(join);
+  }
   ir.SetInsertPoint(join);
   TW_CHECK(from_yes.size() == from_no.size());
   Values merged;

@@ -48,18 +48,12 @@ void TileProduct::emit_tile(Value* a, Value* b, Value* c, Value* factors) {
     if (known) return b_.element_pointer(dtype_, base, b_.i64(row * known));
     return b_.element_pointer(dtype_, before.back(), b_.argument(run_time));
   };
-  std::vector<Value*> a_row, c_row;
-  for (int64_t i = 0; i < tile_.mr; ++i) {
-    if (by_rows && !fixed_.a) a_row.push_back(row_of(a, a_row, 0, kLda, i));
-    c_row.push_back(row_of(c, c_row, fixed_.c, kLdc, i));
-  }
-  std::vector<Value*> c_vectors;
-  for (Value* row : c_row)
-    for (int64_t j = 0; j < tile_.nv; ++j) c_vectors.push_back(b_.element_pointer(dtype_, row, b_.i64(j * lanes_)));
-  Values sums(c_vectors.size(), b_.constant(dtype_, 0, lanes_));
+  std::vector<Value*> a_row;
+  for (int64_t i = 0; by_rows && !fixed_.a && i < tile_.mr; ++i) a_row.push_back(row_of(a, a_row, 0, kLda, i));
+  const auto rows = static_cast<size_t>(tile_.mr), sum_count = rows * vectors;
+  Values sums(sum_count, b_.constant(dtype_, 0, lanes_));
   sums.push_back(b);
   if (!by_rows) sums.push_back(a);
-  const size_t sum_count = c_vectors.size();
   sums = b_.loop_nonempty(b_.i64(0), b_.argument(kK), k_unroll_, sums, [&](Value* k, Values next) {
     Value* b_row = next[sum_count];
     Value* a_column = by_rows ? nullptr : next.back();
@@ -69,7 +63,7 @@ void TileProduct::emit_tile(Value* a, Value* b, Value* c, Value* factors) {
         b_vector.push_back(b_.load_vector(dtype_, b_.element_pointer(dtype_, b_row, b_.i64(j * lanes_)), lanes_));
       Value* at = b_.add(k, b_.i64(u));
       Value* fixed_column = by_rows && fixed_.a ? b_.element_pointer(dtype_, a, at) : nullptr;
-      for (size_t row = 0; row < c_row.size(); ++row) {
+      for (size_t row = 0; row < rows; ++row) {
         const auto i = static_cast<int64_t>(row);
         Value* slot = !by_rows       ? b_.element_pointer(dtype_, a_column, b_.i64(i))
                       : fixed_column ? b_.element_pointer(dtype_, fixed_column, b_.i64(i * fixed_.a))
@@ -85,21 +79,34 @@ void TileProduct::emit_tile(Value* a, Value* b, Value* c, Value* factors) {
     if (!by_rows) next.back() = a_column;
     return next;
   });
+  // Addresses of C are made where they are used, so that none of them is live while the sums fill the registers.
+  const auto each_row = [&](const std::function<void(size_t row, Value* c_row)>& store) {
+    std::vector<Value*> c_row;
+    for (size_t row = 0; row < rows; ++row) {
+      c_row.push_back(row_of(c, c_row, fixed_.c, kLdc, static_cast<int64_t>(row)));
+      store(row, c_row.back());
+    }
+    return Values{};
+  };
+  const auto slot = [&](Value* c_row, size_t j) {
+    return b_.element_pointer(dtype_, c_row, b_.i64(static_cast<int64_t>(j) * lanes_));
+  };
   b_.branch(
       b_.ir.CreateIsNull(b_.argument(kFactors)),
       [&] {
-        for (size_t i = 0; i < c_vectors.size(); ++i) b_.store_vector(dtype_, sums[i], c_vectors[i]);
-        return Values{};
+        return each_row([&](size_t row, Value* c_row) {
+          for (size_t j = 0; j < vectors; ++j) b_.store_vector(dtype_, sums[row * vectors + j], slot(c_row, j));
+        });
       },
       [&] {
-        for (size_t row = 0; row < c_row.size(); ++row) {
-          Value* slot = b_.element_pointer(dtype_, factors, b_.i64(static_cast<int64_t>(row)));
-          Value* factor = b_.splat(b_.load(dtype_, slot), lanes_);
-          for (size_t i = row * vectors; i < (row + 1) * vectors; ++i)
-            b_.store_vector(dtype_, b_.fma(factor, b_.load_vector(dtype_, c_vectors[i], lanes_), sums[i]),
-                            c_vectors[i]);
-        }
-        return Values{};
+        return each_row([&](size_t row, Value* c_row) {
+          Value* factor = b_.element_pointer(dtype_, factors, b_.i64(static_cast<int64_t>(row)));
+          factor = b_.splat(b_.load(dtype_, factor), lanes_);
+          for (size_t j = 0; j < vectors; ++j) {
+            Value* before = b_.load_vector(dtype_, slot(c_row, j), lanes_);
+            b_.store_vector(dtype_, b_.fma(factor, before, sums[row * vectors + j]), slot(c_row, j));
+          }
+        });
       });
 }
 

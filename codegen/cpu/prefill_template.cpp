@@ -226,7 +226,7 @@ Expr packed_items(const AttentionSpec& spec, int64_t block_kv, int64_t factor) {
 
 CpuKernelSource generate_prefill(const TileProgram& program, const CpuSchedule& schedule, const CpuTarget& target,
                                  const std::string& prefix) {
-  CpuModule module = make_cpu_module(prefix + "_prefill");
+  CpuModule module = make_cpu_module(prefix + "_prefill", InstructionOrder::emitted);
   LlvmBuilder builder(module.state(), target);
   const PrefillLayout layout(program.spec, schedule, target);
   PrefillEmitter emitter(builder, program, layout);
