@@ -12,6 +12,7 @@
 #include "codegen/cpu/cpu_module.h"
 #include "codegen/cpu/launch_sizes.h"
 #include "codegen/cpu/templates.h"
+#include "compiler/fold_weights.h"
 
 namespace tilewright::cpu {
 using llvm::Value;
@@ -300,8 +301,9 @@ Expr GenericBackward::table_at(size_t captured) const {
   return s.done(at);
 }
 
-CpuKernelSource generate_generic_backward(const BackwardSpec& spec, const CpuSchedule& schedule,
+CpuKernelSource generate_generic_backward(const BackwardSpec& given, const CpuSchedule& schedule,
                                           const CpuTarget& target, const std::string& prefix) {
+  const BackwardSpec spec = fold_weights(given, false).spec;
   CpuModule module = make_cpu_module(prefix + "_generic_backward");
   LlvmBuilder builder(module.state(), target);
   GenericBackward emitter(builder, spec, schedule);

@@ -9,7 +9,8 @@
 namespace tilewright::cpu {
 
 struct BackwardLayout {
-  BackwardLayout(const BackwardSpec& spec, const CpuSchedule& schedule, const CpuTarget& target);
+  /// `query_scale`: of the queries of s (fold_weights).
+  BackwardLayout(const BackwardSpec& spec, const CpuSchedule& schedule, const CpuTarget& target, double query_scale);
 
   DType dtype;      ///< of accumulation
   int64_t element;  ///< its bytes
@@ -24,6 +25,7 @@ struct BackwardLayout {
     Access access;
     DType type;
     int64_t width;
+    double scale;  ///< of what memory holds
     int64_t stride;
     int64_t at;
   };
@@ -91,11 +93,11 @@ struct BackwardLayout {
   Expr row_blocks() const;      ///< b · h · query blocks
 
  private:
-  void list_operands(const CpuTarget& target);
+  void list_operands(const CpuTarget& target, double query_scale);
   void place();
   void lay_out_workspace();
   void classify(const CapturedSum& sum);
-  size_t rows_of(std::vector<Rows>& list, const Access& access, int64_t width, int64_t stride);
+  size_t rows_of(std::vector<Rows>& list, const Access& access, int64_t width, double scale, int64_t stride);
   size_t tile_of(ExprId weight);
   Product product(const BackwardProduct& from, bool by_rows, const CpuTarget& target);
   DType type_of(int tensor) const { return spec_.tensors[static_cast<size_t>(tensor)].type.dtype; }

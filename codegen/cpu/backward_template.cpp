@@ -27,6 +27,7 @@
 #include "codegen/cpu/backward_emitter.h"
 #include "codegen/cpu/cpu_module.h"
 #include "codegen/cpu/templates.h"
+#include "compiler/fold_weights.h"
 
 namespace tilewright::cpu {
 using llvm::Value;
@@ -251,11 +252,12 @@ void BackwardEmitter::store_columns(ArgsReader& args, const Chunk& c) {
                  p.stride);
 }
 
-CpuKernelSource generate_fast_backward(const BackwardSpec& spec, const CpuSchedule& schedule, const CpuTarget& target,
+CpuKernelSource generate_fast_backward(const BackwardSpec& given, const CpuSchedule& schedule, const CpuTarget& target,
                                        const std::string& prefix) {
   CpuModule module = make_cpu_module(prefix + "_backward");
   LlvmBuilder builder(module.state(), target);
-  const BackwardLayout layout(spec, schedule, target);
+  const auto [spec, query_scale] = fold_weights(given, true);
+  const BackwardLayout layout(spec, schedule, target, query_scale);
   BackwardEmitter emitter(builder, spec, layout);
   LaunchInfo launch;
   launch.schedule = schedule;

@@ -5,8 +5,9 @@
 
 namespace tilewright::interp {
 
-ResultReference::ResultReference(const GraphOracle& oracle, size_t result, const AccuracyOptions& options, bool flush)
-    : oracle_(oracle), flush_(flush), id_(oracle.graph().results[result]) {
+ResultReference::ResultReference(const GraphOracle& oracle, size_t result, const AccuracyOptions& options, bool flush,
+                                 const GraphOracle* magnitudes)
+    : oracle_(oracle), magnitudes_(magnitudes), flush_(flush), id_(oracle.graph().results[result]) {
   anchor_ = find_anchor(oracle.graph(), id_);
   const std::vector<int64_t>& shape = oracle.shape(anchor_.value);
   for (size_t axis = 0; axis < anchor_.row_axis; ++axis) groups_ *= shape[axis];
@@ -62,6 +63,9 @@ void ResultReference::append_rows(int64_t g, std::span<const int64_t> rows, Refe
   }
   const auto expected = oracle_.evaluate(id_, lists, {Precision::oracle, flush_});
   const auto naive = oracle_.evaluate(id_, lists, {Precision::naive, flush_});
+  std::vector<long double> terms;
+  if (magnitudes_)
+    terms = magnitudes_->evaluate(magnitudes_->graph().results.back(), lists, {Precision::oracle, flush_});
   for (std::vector<int64_t>& index : indices) {
     int64_t flat = 0;
     for (size_t axis = 0; axis < index.size(); ++axis) {
@@ -70,6 +74,8 @@ void ResultReference::append_rows(int64_t g, std::span<const int64_t> rows, Refe
     }
     group.expected.push_back(expected[static_cast<size_t>(flat)]);
     group.naive.push_back(naive[static_cast<size_t>(flat)]);
+    if (magnitudes_ && std::isfinite(terms[static_cast<size_t>(flat)]))
+      group.terms = std::max(group.terms, static_cast<double>(terms[static_cast<size_t>(flat)]));
     group.indices.push_back(std::move(index));
   }
 }

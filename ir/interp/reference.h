@@ -12,11 +12,14 @@ struct ReferenceGroup {
   std::vector<std::vector<int64_t>> indices;  ///< into the result
   std::vector<long double> expected, naive;
   double scale = 0;  ///< max|V|, or max|ref|
+  double terms = 0;  ///< the largest sum of |terms| of an element, where it was asked for
 };
 
 class ResultReference {
  public:
-  ResultReference(const GraphOracle& oracle, size_t result, const AccuracyOptions& options, bool flush);
+  /// `magnitudes`: of the oracle's graph with_magnitudes(result), null where they are not asked for.
+  ResultReference(const GraphOracle& oracle, size_t result, const AccuracyOptions& options, bool flush,
+                  const GraphOracle* magnitudes = nullptr);
 
   const GraphOracle& oracle() const { return oracle_; }
   bool flush() const { return flush_; }
@@ -31,6 +34,7 @@ class ResultReference {
   double scale_of(int64_t g, const ReferenceGroup& group) const;
 
   const GraphOracle& oracle_;
+  const GraphOracle* magnitudes_;
   bool flush_;
   ValueId id_ = kNoValue;
   Anchor anchor_;
