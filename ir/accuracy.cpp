@@ -41,10 +41,11 @@ class Judge {
       naive_max = std::max(naive_max, error);
       naive_sum += error;
     }
-    // The naive computation may be exact by luck, where both sides of a difference add the same terms in one order, and
-    // a group of one element draws its error but once. max|V| keeps the rule fair there, as it bounds Σ|P·V|: weights
-    // of a row sum to 1. Of sums that are no row's average, the sum of |terms| is that bound, and eps that of the
-    // accumulation (semantics 2): terms are added before the result is narrowed.
+    // The naive error is a fair yardstick where many elements draw it. It is 0 by luck where both sides of a difference
+    // add the same terms in the same order (dP - rowsum(dO∘O) of a row that keeps one key), and a single draw where the
+    // result is a single sum. max|V| keeps the rule fair to P·V, whatever the luck, because it bounds Σ|P·V|: weights
+    // of a row sum to 1 at most. Of a sum of sums that are no such averages, the sum of |terms| is that bound itself;
+    // its eps is that of the accumulation (semantics 2), since what cancels does so before the result is narrowed.
     const double sums = interp::epsilon(dtype == DType::f64 ? DType::f64 : DType::f32) * group.terms;
     const double bound = (tanh_ ? 3 : 2) * naive_max + std::max(4 * epsilon * group.scale, sums) + floor;
     report_.naive_max_error = std::max(report_.naive_max_error, naive_max);
@@ -125,11 +126,13 @@ struct OutputJudge::State {
   bool keep = true;
   std::map<std::tuple<size_t, bool, bool>, std::vector<ReferenceGroup>> kept;
 
-  /// Sums of |terms| cost as much again, so they are worked out where the rule fails without.
+  /// Sums of |terms| cost as much again, so they are worked out only where the rule fails without.
   AccuracyReport judge(size_t result, const TensorView& output, bool flush) {
     AccuracyReport report = judge(result, output, flush, nullptr);
     if (report.pass || !is_float(output.dtype)) return report;
-    const auto magnitudes = GraphOracle::create(interp::with_magnitudes(oracle.graph(), result), dims, inputs);
+    const auto terms = interp::with_magnitudes(oracle.graph(), result);
+    if (!terms) return report;
+    const auto magnitudes = GraphOracle::create(*terms, dims, inputs);
     TW_CHECK(magnitudes.ok());
     return judge(result, output, flush, &*magnitudes);
   }

@@ -105,15 +105,8 @@ void BackwardLayout::list_operands(const CpuTarget& target, double query_scale) 
     const int64_t padded = round_up(std::max<int64_t>(dot.head_dim, 1), unit);
     const double scale = number == 0 ? query_scale : 1;
     const size_t queries = rows_of(q_rows, dot.query, dot.head_dim, scale, round_up(padded, lanes));
-    Term term{number,
-              std::exchange(first[number], false),
-              queries,
-              dot.key,
-              type_of(dot.key.tensor),
-              dot.head_dim,
-              padded,
-              -1,
-              0};
+    Term term{number, std::exchange(first[number], false), queries, dot.key, type_of(dot.key.tensor), dot.head_dim,
+              padded, score_piece(padded, unit),           -1,      0};
     for (size_t i = 0; i < kv_rows.size(); ++i)
       if (kv_rows[i].access == dot.key && kv_rows[i].width == dot.head_dim) term.kv_rows = static_cast<int>(i);
     terms.push_back(std::move(term));

@@ -40,7 +40,8 @@ struct BackwardLayout {
     Access key;
     DType key_type;
     int64_t head_dim, padded_dim;
-    int kv_rows;  ///< the same rows in `kv_rows`, -1 when they are not kept
+    int64_t piece;  ///< of padded_dim that is summed by itself
+    int kv_rows;    ///< the same rows in `kv_rows`, -1 when they are not kept
     int64_t panels_at;
   };
   std::vector<Term> terms;

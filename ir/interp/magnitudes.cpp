@@ -1,5 +1,6 @@
 #include "ir/interp/magnitudes.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -10,10 +11,14 @@ class Writer {
  public:
   explicit Writer(Graph& graph) : graph_(graph) {}
 
-  ValueId magnitude(ValueId id) {
+  struct Magnitude {
+    ValueId value;
+    int sums;  ///< most of them on a way from the value to what is not multiplied out
+  };
+  Magnitude magnitude(ValueId id) {
     const auto found = known_.find(raw(id));
     if (found != known_.end()) return found->second;
-    const ValueId made = write(id);
+    const Magnitude made = write(id);
     known_.emplace(raw(id), made);
     return made;
   }
@@ -35,19 +40,27 @@ class Writer {
 
   bool is_real(ValueId id) const { return id != kNoValue && is_float(graph_.type(id).dtype); }
 
-  ValueId write(ValueId id) {
+  Magnitude write(ValueId id) {
     Node node = graph_[id];  // a copy: writing operands moves the nodes
-    if (!is_linear(node)) return node.op == Op::constant ? constant(std::move(node)) : absolute(id);
+    if (!is_linear(node)) return {node.op == Op::constant ? constant(std::move(node)) : absolute(id), 0};
+    int sums = 0;
     for (size_t i = 0; i < node.operands.size(); ++i) {
       if (!is_real(node.operands[i])) continue;
       const bool divides = node.op == Op::div && i == 1;
-      node.operands[i] = divides ? absolute(node.operands[i]) : magnitude(node.operands[i]);
+      const Magnitude operand = divides ? Magnitude{absolute(node.operands[i]), 0} : magnitude(node.operands[i]);
+      node.operands[i] = operand.value;
+      sums = std::max(sums, operand.sums);
     }
+    sums += is_sum(node.op);
     if (node.op == Op::sub) node.op = Op::add;
     if (node.op == Op::reduce_min) node.op = Op::reduce_max;
     if (node.op == Op::min) node.op = Op::max;
-    if (node.op == Op::neg) return node.operands[0];
-    return add(std::move(node));
+    return {node.op == Op::neg ? node.operands[0] : add(std::move(node)), sums};
+  }
+
+  static bool is_sum(Op op) {
+    return op == Op::matmul || op == Op::matmul_nt || op == Op::reduce_sum || op == Op::reduce_mean ||
+           op == Op::scatter_add;
   }
 
   /// Stays a literal: masks are told by theirs (semantics 4).
@@ -81,13 +94,15 @@ class Writer {
   }
 
   Graph& graph_;
-  std::map<int32_t, ValueId> known_;
+  std::map<int32_t, Magnitude> known_;
 };
 
 }  // namespace
 
-Graph with_magnitudes(Graph graph, size_t result) {
-  graph.results.push_back(Writer(graph).magnitude(graph.results[result]));
+std::optional<Graph> with_magnitudes(Graph graph, size_t result) {
+  const auto [value, sums] = Writer(graph).magnitude(graph.results[result]);
+  if (sums < 2) return std::nullopt;
+  graph.results.push_back(value);
   return graph;
 }
 

@@ -1,6 +1,8 @@
 // What the accuracy rule compares with: oracle and naive values of one result, (b, h) by (b, h).
 #pragma once
 
+#include <optional>
+
 #include "ir/accuracy.h"
 #include "ir/interp/result_rows.h"
 
@@ -31,6 +33,10 @@ class ResultReference {
  private:
   std::vector<int64_t> leading_index(int64_t group) const;
   void append_rows(int64_t g, std::span<const int64_t> rows, ReferenceGroup& group) const;
+  struct Values {
+    std::vector<long double> expected, naive, terms;
+  };
+  Values evaluate(const IndexLists& lists) const;
   double scale_of(int64_t g, const ReferenceGroup& group) const;
 
   const GraphOracle& oracle_;
@@ -41,6 +47,8 @@ class ResultReference {
   bool sampled_ = false;
   int64_t groups_ = 1;
   size_t rows_at_once_ = 1;
+  bool at_once_ = false;  ///< the whole result is within the bound of rows_at_once_: groups share one evaluation
+  mutable std::optional<Values> whole_;
   RowChoice rows_;
 };
 
