@@ -70,7 +70,9 @@ CpuPlan plan_cpu(const TileProgram& program, const CpuTarget& target, const Plan
     return plan;
   }
 
-  const std::string no_decode = refuse_decode(program, target);
+  const std::string no_decode =
+      options.feeds_backward ? "a backward pass recomputes the scores, which decode rounds otherwise (fold_weights)"
+                             : refuse_decode(program, target);
   std::string no_prefill = refuse_prefill(program, target);
   bool decode_always = false;
   if (no_decode.empty()) {

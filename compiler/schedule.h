@@ -49,7 +49,8 @@ struct CpuPlan {
 };
 
 struct PlanOptions {
-  bool force_generic = false;  ///< tests: the generic template for everything
+  bool force_generic = false;   ///< tests: the generic template for everything
+  bool feeds_backward = false;  ///< a backward pass of the same program reads the LSE
 };
 
 CpuPlan plan_cpu(const TileProgram& program, const CpuTarget& target, const PlanOptions& options = {});

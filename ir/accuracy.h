@@ -41,8 +41,9 @@ std::string to_string(const AccuracyReport& report);
 ///   max|out - ref| <= f · max|naive - ref| + 4·eps(out)·max|V|, f = 3 where tanh enters, else 2
 ///   mean|out - ref| <= 1.25 · mean|naive - ref| + eps(out)·max|V| / 4, from 4096 elements on
 /// V is the right operand of the matmul behind the result, or the result where there is none (at least 1 for logsumexp:
-/// an absolute error of a logarithm is a relative error of its argument). NaN and inf stand where
-/// the oracle has them. Integer results are exact.
+/// an absolute error of a logarithm is a relative error of its argument). Of a sum of sums, as gradients are, eps of
+/// the accumulation · the largest sum of |terms| (interp/magnitudes.h) stands for 4·eps(out)·max|V| where it is more.
+/// NaN and inf stand where the oracle has them. Integer results are exact.
 Result<std::vector<AccuracyReport>> verify_outputs(const Graph& graph, const DimBindings& dims,
                                                    std::span<const TensorView> inputs,
                                                    std::span<const TensorView> outputs,

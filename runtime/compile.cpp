@@ -115,7 +115,7 @@ class BackEnd {
     planned_.resize(steps.size());
     const bool several = compiled().stats.fused_attentions + compiled().stats.fused_backwards > 1;
     const bool several_schedules = std::count_if(steps.begin(), steps.end(), has_choices) > 1;
-    const PlanOptions options{request_.options.force_generic};
+    const PlanOptions options{request_.options.force_generic, compiled().stats.fused_backwards > 0};
     for (size_t i = 0; i < steps.size(); ++i) {
       PlannedStep& planned = planned_[i];
       const std::string number = suffix(several, std::to_string(i));

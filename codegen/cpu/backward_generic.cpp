@@ -9,9 +9,13 @@
 // Each phase recomputes the scores that it needs.
 #include "codegen/cpu/backward_generic.h"
 
+#include <algorithm>
+
 #include "codegen/cpu/cpu_module.h"
 #include "codegen/cpu/launch_sizes.h"
+#include "codegen/cpu/microkernel.h"
 #include "codegen/cpu/templates.h"
+#include "compiler/fold_weights.h"
 
 namespace tilewright::cpu {
 using llvm::Value;
@@ -87,16 +91,26 @@ void GenericBackward::load(ArgsReader& args, const std::vector<Rows>& list, Valu
   });
 }
 
+/// Scores are summed as the generic template of the forward sums them, element after element: their rounding is the
+/// LSE's, too (fold_weights). The other product takes whole vectors.
 Value* GenericBackward::dot(const Pair& pair, Value* row, Value* column) {
   const Rows &queries = q_rows_[pair.queries], &keys = kv_rows_[pair.keys];
   Value *left = scratch(queries, row), *right = scratch(keys, column);
-  Value* sums = b_.loop_nonempty(b_.i64(0), b_.i64(queries.stride), lanes_, {b_.constant(type_, 0, lanes_)},
-                                 [&](Value* d, const Values& carried) {
-                                   Value* a = b_.load_vector(type_, b_.element_pointer(type_, left, d), lanes_);
-                                   Value* c = b_.load_vector(type_, b_.element_pointer(type_, right, d), lanes_);
-                                   return Values{b_.fma(a, c, carried[0])};
-                                 })[0];
-  return b_.reduce_add(sums);
+  auto chain = [&](int64_t from, int64_t to, int64_t lanes) {
+    return b_.loop_nonempty(b_.i64(from), b_.i64(to), lanes, {b_.constant(type_, 0, lanes)},
+                            [&](Value* d, const Values& carried) {
+                              Value* a = b_.load_vector(type_, b_.element_pointer(type_, left, d), lanes);
+                              Value* c = b_.load_vector(type_, b_.element_pointer(type_, right, d), lanes);
+                              return Values{b_.fma(a, c, carried[0])};
+                            })[0];
+  };
+  if (pair.product != 0) return b_.reduce_add(chain(0, queries.stride, lanes_));
+  Value* sum = nullptr;
+  for (int64_t d = 0, width = std::max<int64_t>(queries.width, 1); d < width; d += kScorePiece) {
+    Value* piece = chain(d, std::min(d + kScorePiece, width), 1);
+    sum = sum ? b_.ir.CreateFAdd(sum, piece) : piece;
+  }
+  return sum;
 }
 
 void GenericBackward::add_scaled(Value* target, Value* weight, Value* source, int64_t width) {
@@ -301,8 +315,9 @@ Expr GenericBackward::table_at(size_t captured) const {
   return s.done(at);
 }
 
-CpuKernelSource generate_generic_backward(const BackwardSpec& spec, const CpuSchedule& schedule,
+CpuKernelSource generate_generic_backward(const BackwardSpec& given, const CpuSchedule& schedule,
                                           const CpuTarget& target, const std::string& prefix) {
+  const BackwardSpec spec = fold_weights(given, false).spec;
   CpuModule module = make_cpu_module(prefix + "_generic_backward");
   LlvmBuilder builder(module.state(), target);
   GenericBackward emitter(builder, spec, schedule);

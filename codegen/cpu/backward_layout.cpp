@@ -37,7 +37,8 @@ bool is_one(const std::vector<Dim>& dims) {
 
 }  // namespace
 
-BackwardLayout::BackwardLayout(const BackwardSpec& spec, const CpuSchedule& schedule, const CpuTarget& target)
+BackwardLayout::BackwardLayout(const BackwardSpec& spec, const CpuSchedule& schedule, const CpuTarget& target,
+                               double query_scale)
     : dtype(spec.accumulate),
       element(size_of(spec.accumulate)),
       lanes(schedule.lanes),
@@ -48,7 +49,7 @@ BackwardLayout::BackwardLayout(const BackwardSpec& spec, const CpuSchedule& sche
   block_kv = round_up(schedule.block_kv, panel);
   chunk_kv = round_up(schedule.chunk_kv, block_kv);
   for (const CapturedSum& sum : spec.captured) classify(sum);
-  list_operands(target);
+  list_operands(target, query_scale);
   const bool scatters = std::ranges::any_of(captured, [](const Captured& c) { return !c.owned; });
   const bool wide = draws_random(spec.weights) && !scatters;
   score_lanes = lanes;
@@ -65,13 +66,14 @@ BackwardLayout::BackwardLayout(const BackwardSpec& spec, const CpuSchedule& sche
   lay_out_workspace();
 }
 
-size_t BackwardLayout::rows_of(std::vector<Rows>& list, const Access& access, int64_t width, int64_t stride) {
+size_t BackwardLayout::rows_of(std::vector<Rows>& list, const Access& access, int64_t width, double scale,
+                               int64_t stride) {
   for (size_t i = 0; i < list.size(); ++i)
-    if (list[i].access == access && list[i].width == width) {
+    if (list[i].access == access && list[i].width == width && list[i].scale == scale) {
       list[i].stride = std::max(list[i].stride, stride);
       return i;
     }
-  list.push_back({access, type_of(access.tensor), width, stride, 0});
+  list.push_back({access, type_of(access.tensor), width, scale, stride, 0});
   return list.size() - 1;
 }
 
@@ -90,7 +92,7 @@ BackwardLayout::Product BackwardLayout::product(const BackwardProduct& from, boo
   p.shape = tile_for_columns(score_tile, vectors, target);
   p.width = from.width;
   p.stride = round_up(vectors, p.shape.nv) * lanes;
-  p.operand = rows_of(by_rows ? kv_rows : q_rows, from.operand, from.width, p.stride);
+  p.operand = rows_of(by_rows ? kv_rows : q_rows, from.operand, from.width, 1, p.stride);
   p.weight = tile_of(from.weight);
   p.output = from.output;
   p.type = type_of(from.output.tensor);
@@ -98,7 +100,7 @@ BackwardLayout::Product BackwardLayout::product(const BackwardProduct& from, boo
   return p;
 }
 
-void BackwardLayout::list_operands(const CpuTarget& target) {
+void BackwardLayout::list_operands(const CpuTarget& target, double query_scale) {
   for (const BackwardProduct& from : spec_.columns) columns.push_back(product(from, false, target));
   for (const BackwardProduct& from : spec_.rows) rows.push_back(product(from, true, target));
   // Packing moves 16 bytes of a key at once, the product k_unroll elements.
@@ -106,16 +108,10 @@ void BackwardLayout::list_operands(const CpuTarget& target) {
   bool first[2] = {true, true};
   auto add = [&](int number, const DotTerm& dot) {
     const int64_t padded = round_up(std::max<int64_t>(dot.head_dim, 1), unit);
-    const size_t queries = rows_of(q_rows, dot.query, dot.head_dim, round_up(padded, lanes));
-    Term term{number,
-              std::exchange(first[number], false),
-              queries,
-              dot.key,
-              type_of(dot.key.tensor),
-              dot.head_dim,
-              padded,
-              -1,
-              0};
+    const double scale = number == 0 ? query_scale : 1;
+    const size_t queries = rows_of(q_rows, dot.query, dot.head_dim, scale, round_up(padded, lanes));
+    Term term{number, std::exchange(first[number], false), queries, dot.key, type_of(dot.key.tensor), dot.head_dim,
+              padded, score_piece(padded, unit),           -1,      0};
     for (size_t i = 0; i < kv_rows.size(); ++i)
       if (kv_rows[i].access == dot.key && kv_rows[i].width == dot.head_dim) term.kv_rows = static_cast<int>(i);
     terms.push_back(std::move(term));

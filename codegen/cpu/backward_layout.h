@@ -9,7 +9,8 @@
 namespace tilewright::cpu {
 
 struct BackwardLayout {
-  BackwardLayout(const BackwardSpec& spec, const CpuSchedule& schedule, const CpuTarget& target);
+  /// `query_scale`: of the queries of s (fold_weights).
+  BackwardLayout(const BackwardSpec& spec, const CpuSchedule& schedule, const CpuTarget& target, double query_scale);
 
   DType dtype;      ///< of accumulation
   int64_t element;  ///< its bytes
@@ -25,6 +26,7 @@ struct BackwardLayout {
     Access access;
     DType type;
     int64_t width;
+    double scale;  ///< of what memory holds
     int64_t stride;
     int64_t at;
   };
@@ -39,7 +41,8 @@ struct BackwardLayout {
     Access key;
     DType key_type;
     int64_t head_dim, padded_dim;
-    int kv_rows;  ///< the same rows in `kv_rows`, -1 when they are not kept
+    int64_t piece;  ///< of padded_dim that is summed by itself
+    int kv_rows;    ///< the same rows in `kv_rows`, -1 when they are not kept
     int64_t panels_at;
   };
   std::vector<Term> terms;
@@ -98,11 +101,11 @@ struct BackwardLayout {
   Expr row_blocks() const;      ///< b · h · query blocks
 
  private:
-  void list_operands(const CpuTarget& target);
+  void list_operands(const CpuTarget& target, double query_scale);
   void place();
   void lay_out_workspace();
   void classify(const CapturedSum& sum);
-  size_t rows_of(std::vector<Rows>& list, const Access& access, int64_t width, int64_t stride);
+  size_t rows_of(std::vector<Rows>& list, const Access& access, int64_t width, double scale, int64_t stride);
   size_t tile_of(ExprId weight);
   Product product(const BackwardProduct& from, bool by_rows, const CpuTarget& target);
   DType type_of(int tensor) const { return spec_.tensors[static_cast<size_t>(tensor)].type.dtype; }

@@ -33,7 +33,7 @@ void BackwardPacker::emit_queries() {
       copy_.call(rows.type,
                  b_.element_pointer(layout_.dtype, at(b_.argument(5), rows.at), b_.mul(row, b_.i64(rows.stride))),
                  b_.element_pointer(rows.type, source.base, b_.mul(position, source.stride_seq)), source.stride_dim,
-                 b_.ir.CreateSelect(exists, b_.i64(rows.width), b_.i64(0)), rows.stride);
+                 b_.ir.CreateSelect(exists, b_.i64(rows.width), b_.i64(0)), rows.stride, rows.scale);
     });
   }
   b_.ret();

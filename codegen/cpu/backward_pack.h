@@ -13,7 +13,7 @@ class BackwardPacker {
   /// Emits the internal functions it needs; call with no function under construction.
   BackwardPacker(LlvmBuilder& builder, const BackwardSpec& spec, const ArgsLayout& args, const BackwardLayout& layout);
 
-  /// Rows [begin, begin + count) of every q operand of (b, h), zeros up to a multiple of k_unroll rows.
+  /// Rows [begin, begin + count) of every q operand of (b, h), scaled, zeros up to a multiple of k_unroll rows.
   void load_queries(llvm::Value* b, llvm::Value* h, llvm::Value* begin, llvm::Value* count, llvm::Value* scratch);
   /// Keys [first, first + count) of (b, h), count > 0; columns of panels up to a whole panel are zero.
   void load_chunk(llvm::Value* b, llvm::Value* h, llvm::Value* first, llvm::Value* count, llvm::Value* scratch);

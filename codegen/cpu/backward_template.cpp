@@ -32,14 +32,10 @@
 #include "codegen/cpu/backward_emitter.h"
 #include "codegen/cpu/cpu_module.h"
 #include "codegen/cpu/templates.h"
+#include "compiler/fold_weights.h"
 
 namespace tilewright::cpu {
 using llvm::Value;
-
-namespace {
-/// A score is summed over this many elements of the head dim at most before it joins the others (rule 19).
-constexpr int64_t kScorePiece = 128;
-}  // namespace
 
 BackwardEmitter::BackwardEmitter(LlvmBuilder& builder, const BackwardSpec& spec, const BackwardLayout& layout)
     : b_(builder),
@@ -214,8 +210,8 @@ void BackwardEmitter::tile(const Chunk& c, const Block& block, const BlockTests:
   auto tiles_of = [&](Value* count, int64_t unit) { return b_.ceil_div(count, unit); };
   for (const auto& term : l.terms) {
     const auto& queries = l.q_rows[term.queries];
-    for (int64_t d = 0; d < term.padded_dim; d += kScorePiece) {
-      const int64_t depth = std::min(kScorePiece, term.padded_dim - d);
+    for (int64_t d = 0; d < term.padded_dim; d += term.piece) {
+      const int64_t depth = std::min(term.piece, term.padded_dim - d);
       product(l.score_tile, AOrder::rows)
           .call({scratch(queries.at + d), b_.i64(queries.stride),
                  at(scratch(term.panels_at, offset, term.padded_dim), d * l.panel), b_.i64(l.panel),
@@ -268,11 +264,12 @@ void BackwardEmitter::store_columns(ArgsReader& args, const Chunk& c) {
                  p.stride);
 }
 
-CpuKernelSource generate_fast_backward(const BackwardSpec& spec, const CpuSchedule& schedule, const CpuTarget& target,
+CpuKernelSource generate_fast_backward(const BackwardSpec& given, const CpuSchedule& schedule, const CpuTarget& target,
                                        const std::string& prefix) {
   CpuModule module = make_cpu_module(prefix + "_backward", InstructionOrder::emitted);
   LlvmBuilder builder(module.state(), target);
-  const BackwardLayout layout(spec, schedule, target);
+  const auto [spec, query_scale] = fold_weights(given, true);
+  const BackwardLayout layout(spec, schedule, target, query_scale);
   BackwardEmitter emitter(builder, spec, layout);
   LaunchInfo launch;
   launch.schedule = schedule;

@@ -162,8 +162,8 @@ class DecodeMerge {
     if (!spec_.logsumexp) return;
     const DType lse_type = spec_.tensors[static_cast<size_t>(spec_.logsumexp->tensor)].type.dtype;
     const RowAccess lse = resolve_access(b_, args, spec_, *spec_.logsumexp, batch, head);
-    Value* log = ir.CreateFMul(ir.CreateFAdd(reference, math::log2(b_, divisor)), c(std::numbers::ln2));
-    log = ir.CreateFPCast(ir.CreateSelect(empty, c(kMinusInfinity), log), b_.value_type(lse_type));
+    Value* log = ir.CreateSelect(empty, c(kMinusInfinity), math::logsumexp(b_, reference, divisor));
+    log = ir.CreateFPCast(log, b_.value_type(lse_type));
     b_.store(lse_type, log, b_.element_pointer(lse_type, lse.base, b_.mul(q, lse.stride_seq)));
   }
 

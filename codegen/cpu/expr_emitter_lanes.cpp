@@ -138,22 +138,45 @@ LaneValue LaneBuilder::score(ExprId id) {
   return lanes_ == 1 ? LaneValue{.scalar = value} : LaneValue{.vector = value};
 }
 
+/// Lanes plus or minus a uniform product, in one rounding: the product's own would be hoisted with it. Null where
+/// neither operand is one.
+Value* LaneBuilder::sum_with_product(ExprId id, Op op, const Operands& args) {
+  if (uniform(id) || (op != Op::add && op != Op::sub)) return nullptr;
+  for (size_t i : {size_t{1}, size_t{0}}) {
+    if (!args[i].left) continue;
+    Value *left = splat(args[i].left), *other = reals(args[1 - i]);
+    if (op == Op::sub && i == 1) left = b_.ir.CreateFNeg(left);
+    if (op == Op::sub && i == 0) other = b_.ir.CreateFNeg(other);
+    return b_.fma(left, splat(args[i].right), other);
+  }
+  return nullptr;
+}
+
 LaneValue LaneBuilder::real(ExprId id, Op op, const Operands& args) {
   auto& ir = b_.ir;
+  if (Value* sum = sum_with_product(id, op, args)) return {.vector = sum};
   const bool one = uniform(id);
   Value* a = one ? args[0].scalar : reals(args[0]);
   Value* b = args.size() < 2 ? nullptr : one ? args[1].scalar : reals(args[1]);
   auto done = [&](Value* v) { return one ? LaneValue{.scalar = v} : LaneValue{.vector = v}; };
-  // min and max return their second operand when either is a NaN; a NaN in the first is put back.
-  auto extreme = [&](Value* first) { return ir.CreateSelect(ir.CreateFCmpUNO(a, a), a, ir.CreateSelect(first, a, b)); };
+  // min and max return their second operand when either is a NaN; a NaN in the first is put back. No constant is one.
+  const bool bounded =
+      b && node(arg_id(id, 1)).kind == ExprKind::constant && !std::isnan(node(arg_id(id, 1)).literal.real);
+  auto extreme = [&](CmpInst::Predicate better) {
+    if (bounded) return ir.CreateSelect(ir.CreateFCmp(better, b, a), b, a);
+    return ir.CreateSelect(ir.CreateFCmpUNO(a, a), a, ir.CreateSelect(ir.CreateFCmp(better, a, b), a, b));
+  };
   switch (op) {
     case Op::add: return done(ir.CreateFAdd(a, b));
     case Op::sub: return done(ir.CreateFSub(a, b));
-    case Op::mul: return done(ir.CreateFMul(a, b));
+    case Op::mul: {
+      Value* v = ir.CreateFMul(a, b);
+      return one ? LaneValue{.scalar = v, .left = a, .right = b} : LaneValue{.vector = v};
+    }
     case Op::div: return done(ir.CreateFDiv(a, b));
     case Op::mod: return done(b_.fma(ir.CreateFNeg(math::floor(b_, ir.CreateFDiv(a, b))), b, a));
-    case Op::min: return done(extreme(ir.CreateFCmpOLT(a, b)));
-    case Op::max: return done(extreme(ir.CreateFCmpOGT(a, b)));
+    case Op::min: return done(extreme(CmpInst::FCMP_OLT));
+    case Op::max: return done(extreme(CmpInst::FCMP_OGT));
     case Op::neg: return done(ir.CreateFNeg(a));
     case Op::abs: return done(ir.CreateUnaryIntrinsic(Intrinsic::fabs, a));
     case Op::exp: return done(math::exp(b_, a));

@@ -23,9 +23,10 @@ struct LaneValue {
   /// strided: address at position 0.
   llvm::Value* scalar = nullptr;
   llvm::Value* vector = nullptr;
-  llvm::CmpInst::Predicate predicate{};  ///< threshold
-  llvm::Value* stride = nullptr;         ///< strided: elements per position
-  llvm::Value* first = nullptr;          ///< strided, clamped: the index that varies, at position 0
+  llvm::CmpInst::Predicate predicate{};           ///< threshold
+  llvm::Value* stride = nullptr;                  ///< strided: elements per position
+  llvm::Value* first = nullptr;                   ///< strided, clamped: the index that varies, at position 0
+  llvm::Value *left = nullptr, *right = nullptr;  ///< uniform float products: the factors of `scalar`
 };
 
 class LaneBuilder {
@@ -61,6 +62,7 @@ class LaneBuilder {
   LaneValue load(ExprId id, const Operands& args);
   LaneValue load_extreme(ExprId id, const Operands& args);
   LaneValue real(ExprId id, Op op, const Operands& args);
+  llvm::Value* sum_with_product(ExprId id, Op op, const Operands& args);
   LaneValue integer(ExprId id, Op op, const Operands& args);
   LaneValue logic(ExprId id, Op op, const Operands& args);
   LaneValue compare_real(ExprId id, Op op, const Operands& args);

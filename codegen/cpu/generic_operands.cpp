@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "codegen/cpu/generic_template.h"
+#include "codegen/cpu/microkernel.h"
 
 namespace tilewright::cpu {
 using llvm::Value;
@@ -155,11 +156,10 @@ void GenericTemplate::dot(const TileInst& inst) {
       const Values zeros(static_cast<size_t>(vectors), b_.constant(type_, 0, lanes_));
       Values sums;
       // Every term, and every piece of a long one, is a sum of its own: the error grows with the longest of them.
-      constexpr int64_t kPiece = 128;
       int64_t start = 0;
       for (const DotTerm& term : spec_.dots)
         for (const int64_t end = start + term.head_dim; start < end;) {
-          const int64_t count = std::min(kPiece, end - start);
+          const int64_t count = std::min(kScorePiece, end - start);
           Values piece = multiply_add(b_.i64(count), pointer(queries_, row, b_.i64(start)),
                                       pointer(keys_, b_.i64(start), column), keys_.width, zeros);
           piece.resize(zeros.size());

@@ -53,9 +53,8 @@ Value* GenericTemplate::combine(const TileInst& inst, Value* a, Value* b) {
       return ir.CreateSelect(ir.CreateFCmpOEQ(b, zero), zero, ir.CreateFDiv(a, b));
     }
     case TileOp::log2_add: {
-      Value* sum = ir.CreateFMul(ir.CreateFAdd(a, math::log2(b_, b)), b_.constant(type_, std::numbers::ln2, lanes));
       return ir.CreateSelect(ir.CreateFCmpOEQ(b, b_.constant(type_, 0, lanes)),
-                             b_.constant(type_, kMinusInfinity, lanes), sum);
+                             b_.constant(type_, kMinusInfinity, lanes), math::logsumexp(b_, a, b));
     }
     default: TW_CHECK(!"an elementwise tile op");
   }

@@ -9,6 +9,11 @@ namespace {
 enum Argument : unsigned { kA, kLda, kB, kLdb, kBStep, kC, kLdc, kK, kColumnTiles, kRowTiles, kFactors };
 }
 
+int64_t score_piece(int64_t padded_dim, int64_t unit) {
+  const int64_t pieces = (padded_dim + kScorePiece - 1) / kScorePiece, piece = (padded_dim + pieces - 1) / pieces;
+  return (piece + unit - 1) / unit * unit;
+}
+
 RegisterTile tile_for_columns(RegisterTile preferred, int64_t vectors, const CpuTarget& target) {
   if (vectors % preferred.nv == 0) return preferred;
   if (vectors == 1) return {12, 1};

@@ -71,9 +71,7 @@ void PrefillEmitter::finish(ArgsReader& args, const Item& item) {
     });
     if (lse) {
       const DType lse_type = spec_.tensors[static_cast<size_t>(spec_.logsumexp->tensor)].type.dtype;
-      Value* log =
-          b_.ir.CreateFMul(b_.ir.CreateFAdd(n.max, math::log2(b_, divisor)), b_.constant(type, std::numbers::ln2));
-      log = b_.ir.CreateSelect(empty, b_.constant(type, kMinusInfinity), log);
+      Value* log = b_.ir.CreateSelect(empty, b_.constant(type, kMinusInfinity), math::logsumexp(b_, n.max, divisor));
       b_.store(lse_type, log, b_.element_pointer(lse_type, lse->base, b_.mul(q, lse->stride_seq)));
     }
   });

@@ -209,6 +209,7 @@ constexpr double kErfcDouble[] = {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kLog2e = 0x1.71547652b82fep+0;
+constexpr double kLn2 = 0x1.62e42fefa39efp-1;
 
 Value* exp2(Lanes& v, Value* x) {
   if (!v.avx512()) x = v.at_least(v.at_most(x, v.single() ? 128 : 1024), v.single() ? -127 : -1023);
@@ -304,11 +305,9 @@ Value* log(LlvmBuilder& b, Value* x) {
   return log_domain(v, x, sum);
 }
 
-Value* log2(LlvmBuilder& b, Value* x) {
-  Lanes v(b, x);
-  const Logarithm l = split_log(v, x);
-  Value* natural = v.ir().CreateFAdd(l.f, l.correction);
-  return log_domain(v, x, v.fma(natural, v.c(kLog2e), l.exponent));
+Value* logsumexp(LlvmBuilder& b, Value* max, Value* sum) {
+  Lanes v(b, sum);
+  return v.fma(max, v.c(kLn2), log(b, sum));
 }
 
 Value* tanh(LlvmBuilder& b, Value* x) {

@@ -11,8 +11,9 @@ namespace tilewright::cpu::math {
 /// 2^x; exactly 1 at 0. -inf and anything below the normal range give 0, +inf gives +inf.
 llvm::Value* exp2(LlvmBuilder& b, llvm::Value* x);
 llvm::Value* exp(LlvmBuilder& b, llvm::Value* x);
-llvm::Value* log2(LlvmBuilder& b, llvm::Value* x);
 llvm::Value* log(LlvmBuilder& b, llvm::Value* x);
+/// max · ln 2 + ln(sum), rounded once at its own size: the logsumexp of scores whose maximum is in base 2.
+llvm::Value* logsumexp(LlvmBuilder& b, llvm::Value* max, llvm::Value* sum);
 /// Relative accuracy also near 0.
 llvm::Value* tanh(LlvmBuilder& b, llvm::Value* x);
 llvm::Value* sigmoid(LlvmBuilder& b, llvm::Value* x);

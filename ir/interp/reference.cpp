@@ -5,8 +5,9 @@
 
 namespace tilewright::interp {
 
-ResultReference::ResultReference(const GraphOracle& oracle, size_t result, const AccuracyOptions& options, bool flush)
-    : oracle_(oracle), flush_(flush), id_(oracle.graph().results[result]) {
+ResultReference::ResultReference(const GraphOracle& oracle, size_t result, const AccuracyOptions& options, bool flush,
+                                 const GraphOracle* magnitudes)
+    : oracle_(oracle), magnitudes_(magnitudes), flush_(flush), id_(oracle.graph().results[result]) {
   anchor_ = find_anchor(oracle.graph(), id_);
   const std::vector<int64_t>& shape = oracle.shape(anchor_.value);
   for (size_t axis = 0; axis < anchor_.row_axis; ++axis) groups_ *= shape[axis];
@@ -16,8 +17,10 @@ ResultReference::ResultReference(const GraphOracle& oracle, size_t result, const
   rows_ = sampled_ ? sampled_rows(groups_, rows, options.sampled_rows, options.block_rows, options.seed)
                    : all_rows(groups_, rows);
   // Bounds the working set: rows x keys of one evaluation.
+  constexpr int64_t kScores = int64_t{1} << 22;
   const int64_t row_scores = std::max<int64_t>(1, scores / std::max<int64_t>(1, groups_ * rows));
-  rows_at_once_ = static_cast<size_t>(std::max<int64_t>(32, (int64_t{1} << 22) / row_scores));
+  rows_at_once_ = static_cast<size_t>(std::max<int64_t>(32, kScores / row_scores));
+  at_once_ = !sampled_ && scores <= kScores;
 }
 
 ReferenceGroup ResultReference::group(int64_t g) const {
@@ -56,12 +59,17 @@ void ResultReference::append_rows(int64_t g, std::span<const int64_t> rows, Refe
   if (indices.empty()) return;
   IndexLists lists(indices[0].size());
   for (size_t axis = 0; axis < lists.size(); ++axis) {
+    if (at_once_) {
+      for (int64_t i = 0; i < oracle_.shape(id_)[axis]; ++i) lists[axis].push_back(i);
+      continue;
+    }
     for (const auto& index : indices) lists[axis].push_back(index[axis]);
     std::sort(lists[axis].begin(), lists[axis].end());
     lists[axis].erase(std::unique(lists[axis].begin(), lists[axis].end()), lists[axis].end());
   }
-  const auto expected = oracle_.evaluate(id_, lists, {Precision::oracle, flush_});
-  const auto naive = oracle_.evaluate(id_, lists, {Precision::naive, flush_});
+  if (at_once_ && !whole_) whole_ = evaluate(lists);
+  const Values part = at_once_ ? Values{} : evaluate(lists);
+  const auto& [expected, naive, terms] = at_once_ ? *whole_ : part;
   for (std::vector<int64_t>& index : indices) {
     int64_t flat = 0;
     for (size_t axis = 0; axis < index.size(); ++axis) {
@@ -70,8 +78,19 @@ void ResultReference::append_rows(int64_t g, std::span<const int64_t> rows, Refe
     }
     group.expected.push_back(expected[static_cast<size_t>(flat)]);
     group.naive.push_back(naive[static_cast<size_t>(flat)]);
+    if (magnitudes_ && std::isfinite(terms[static_cast<size_t>(flat)]))
+      group.terms = std::max(group.terms, static_cast<double>(terms[static_cast<size_t>(flat)]));
     group.indices.push_back(std::move(index));
   }
+}
+
+ResultReference::Values ResultReference::evaluate(const IndexLists& lists) const {
+  Values values{oracle_.evaluate(id_, lists, {Precision::oracle, flush_}),
+                oracle_.evaluate(id_, lists, {Precision::naive, flush_}),
+                {}};
+  if (magnitudes_)
+    values.terms = magnitudes_->evaluate(magnitudes_->graph().results.back(), lists, {Precision::oracle, flush_});
+  return values;
 }
 
 double ResultReference::scale_of(int64_t g, const ReferenceGroup& group) const {

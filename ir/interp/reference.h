@@ -1,6 +1,8 @@
 // What the accuracy rule compares with: oracle and naive values of one result, (b, h) by (b, h).
 #pragma once
 
+#include <optional>
+
 #include "ir/accuracy.h"
 #include "ir/interp/result_rows.h"
 
@@ -12,11 +14,14 @@ struct ReferenceGroup {
   std::vector<std::vector<int64_t>> indices;  ///< into the result
   std::vector<long double> expected, naive;
   double scale = 0;  ///< max|V|, or max|ref|
+  double terms = 0;  ///< the largest sum of |terms| of an element, where it was asked for
 };
 
 class ResultReference {
  public:
-  ResultReference(const GraphOracle& oracle, size_t result, const AccuracyOptions& options, bool flush);
+  /// `magnitudes`: of the oracle's graph with_magnitudes(result), null where they are not asked for.
+  ResultReference(const GraphOracle& oracle, size_t result, const AccuracyOptions& options, bool flush,
+                  const GraphOracle* magnitudes = nullptr);
 
   const GraphOracle& oracle() const { return oracle_; }
   bool flush() const { return flush_; }
@@ -28,15 +33,22 @@ class ResultReference {
  private:
   std::vector<int64_t> leading_index(int64_t group) const;
   void append_rows(int64_t g, std::span<const int64_t> rows, ReferenceGroup& group) const;
+  struct Values {
+    std::vector<long double> expected, naive, terms;
+  };
+  Values evaluate(const IndexLists& lists) const;
   double scale_of(int64_t g, const ReferenceGroup& group) const;
 
   const GraphOracle& oracle_;
+  const GraphOracle* magnitudes_;
   bool flush_;
   ValueId id_ = kNoValue;
   Anchor anchor_;
   bool sampled_ = false;
   int64_t groups_ = 1;
   size_t rows_at_once_ = 1;
+  bool at_once_ = false;  ///< the whole result is within the bound of rows_at_once_: groups share one evaluation
+  mutable std::optional<Values> whole_;
   RowChoice rows_;
 };
 

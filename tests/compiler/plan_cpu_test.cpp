@@ -64,6 +64,17 @@ TEST(PlanCpu, ConstantQueryLengthDecidesStatically) {
   EXPECT_NE(prefill.refused[0].reason.find("512"), std::string::npos);
 }
 
+TEST(PlanCpu, PrefillAloneFeedsABackwardPass) {
+  for (const Dim& q_len : {Dim(1), Dim::named("Sq")}) {
+    const CpuPlan plan = plan_cpu(program(q_len, 128, 4), avx512(), {.feeds_backward = true});
+    ASSERT_EQ(plan.choices.size(), 1u);
+    EXPECT_EQ(plan.choices[0].schedule.kernel, CpuTemplate::prefill);
+    EXPECT_TRUE(plan.choices[0].use_when.is_constant_true());
+    ASSERT_EQ(plan.refused.size(), 1u);
+    EXPECT_EQ(plan.refused[0].kernel, CpuTemplate::decode);
+  }
+}
+
 TEST(PlanCpu, GenericRunsWhatFastTemplatesRefuse) {
   const CpuPlan wide = plan_cpu(program(Dim::named("Sq"), 600, 1), avx512());
   ASSERT_EQ(wide.choices.size(), 1u);

@@ -1,5 +1,5 @@
-// Backward graphs compiled one op a step and run, judged by the accuracy rule against the f64 oracle of the backward
-// graph, on what the forward really saves.
+// Backward graphs compiled, one op a step and fused, and run, judged by the accuracy rule against the f64 oracle of the
+// backward graph, on what the forward really saves.
 #include <gtest/gtest.h>
 
 #include "ir/text.h"
@@ -12,7 +12,9 @@
 namespace tilewright::testing {
 namespace {
 
-void run_kernels(GradientCase& test) {
+enum class How : uint8_t { materialised, fused };
+
+void run_kernels(GradientCase& test, How how = How::materialised) {
   ASSERT_TRUE(run_backward(test));
   const Graph& backward = test.gradient.backward;
   KernelCheck check(backward, test.dims, Layout::gapped, test.seed);
@@ -20,37 +22,52 @@ void run_kernels(GradientCase& test) {
     TestTensor& to = check.input(backward[backward.params[i]].name);
     for (int64_t k = 0; k < to.size(); ++k) to.set(k, test.backward_inputs[i].get(k));
   }
-  check.materialise = true;
+  check.materialise = how == How::materialised;
   check.variants = {};
-  for (const KernelVariant& variant : kernel_variants())  // no template is involved; AVX2 now and then
+  for (const KernelVariant& variant : kernel_variants())  // where no template is involved, AVX2 now and then
     if (!variant.force_generic && (check.variants.empty() || test.seed % 4 == 0)) check.variants.push_back(variant);
   check.run();
 }
 
-class VariantKernels : public ::testing::TestWithParam<Variant> {};
-
-/// Where rounding exceeds what the accuracy rule allows, although the gradients agree with differences in f64
-/// (tests/gradient/variants_test.cpp). Open, see docs/gradient.md.
-const char* known_miss(int variant) {
-  if (variant == 4) return "d slope of ALiBi is one long sum of terms that cancel: 3 x its bound in f32";
-  if (variant == 26) return "rows that keep one key have gradients of exactly 0 in the oracle, of rounding size here";
-  return nullptr;
-}
-
-TEST_P(VariantKernels, MatchTheOracle) {
-  if (const char* reason = known_miss(GetParam().number)) GTEST_SKIP() << reason;
-  const bool fixed = GetParam().number == 20 || GetParam().number == 26;
-  for (Numbers numbers : {Numbers::f32, Numbers::bf16_cast}) {
-    if (numbers != Numbers::f32 && (GetParam().number % 5 != 0 || fixed)) continue;
-    SCOPED_TRACE(to_string(numbers));
+class VariantKernels : public ::testing::TestWithParam<Variant> {
+ protected:
+  GradientCase variant_case(Numbers numbers, int64_t head_dim, const Sizes& sizes) const {
+    const int number = GetParam().number;
+    const bool fixed = number == 20 || number == 26;
     GradientCase test;
-    test.graph = respell(GetParam().graph, numbers, fixed ? 64 : 16, fixed ? 64 : GetParam().number == 24 ? 128 : 16);
-    test.dims = bind_sizes(test.graph, {"ragged", 2, 9, 21});
-    test.seed = static_cast<uint64_t>(GetParam().number);
+    test.graph = respell(GetParam().graph, numbers, fixed ? 64 : head_dim, fixed ? 64 : number == 24 ? 128 : head_dim);
+    test.dims = bind_sizes(test.graph, sizes);
+    test.seed = static_cast<uint64_t>(number);
     std::mt19937_64 random(test.seed);
     test.inputs = variant_inputs(test.graph, test.dims, random, Hidden::finite);
+    return test;
+  }
+};
+
+// Every variant in f32 and one narrow type; fused in all of them.
+TEST_P(VariantKernels, MatchTheOracle) {
+  for (Numbers numbers : {Numbers::f32, GetParam().number % 2 ? Numbers::bf16_cast : Numbers::f16_cast}) {
+    SCOPED_TRACE(to_string(numbers));
+    GradientCase test = variant_case(numbers, 16, {"ragged", 2, 9, 21});
     run_kernels(test);
   }
+}
+
+TEST_P(VariantKernels, MatchTheOracleFused) {
+  for (Numbers numbers : {Numbers::f32, Numbers::bf16_cast, Numbers::f16_cast}) {
+    const bool recompute = (GetParam().number + static_cast<int>(numbers)) % 2;
+    SCOPED_TRACE(std::string(to_string(numbers)) + (recompute ? ", recompute" : ", save"));
+    GradientCase test = variant_case(numbers, 16, {"ragged", 2, 9, 21});
+    test.request.recompute = recompute;
+    run_kernels(test, How::fused);
+  }
+}
+
+// Long enough for the bound of the mean, which sees what the LSE and the recomputed scores do not round alike.
+TEST_P(VariantKernels, MatchTheOracleOnAverage) {
+  GradientCase test = variant_case(Numbers::f32, 32, {"square", 1, 150, 150});
+  test.request.recompute = true;
+  run_kernels(test, How::fused);
 }
 
 INSTANTIATE_TEST_SUITE_P(Suite, VariantKernels,

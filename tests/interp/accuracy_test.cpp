@@ -137,6 +137,27 @@ TEST(Accuracy, SubnormalInputsMayBeFlushed) {
   EXPECT_FALSE(report.flushed_inputs);
 }
 
+// x·y - rowsum(x∘y), 0 to the bit where both are summed in one order: rounding of the terms is no fault, more is.
+TEST(Accuracy, SumsThatCancelAreJudgedByTheirTerms) {
+  const Dim n = Dim::named("N");
+  GraphBuilder g("cancels");
+  const ValueId x = g.param("x", {DType::f32, {2, 1, n}}), y = g.param("y", {DType::f32, {2, 1, n}});
+  const ValueId rows = g.reduce(Op::reduce_sum, g.binary(Op::mul, x, y), 2);
+  g.result(g.binary(Op::sub, g.matmul_nt(x, y), rows));
+  g.result(g.matmul_nt(x, y));
+  Case setup(g.take(), {{"N", 64}});
+  double terms = 0;
+  for (int64_t i = 0; i < 64; ++i) terms += 2 * std::fabs(setup.inputs[0].get(i) * setup.inputs[1].get(i));
+  setup.outputs[0].set(0, 0.9 * 0x1p-23 * terms);
+  EXPECT_TRUE(setup.verify()[0].pass) << setup.verify()[0].failure;
+  setup.outputs[0].set(0, 1.1 * 0x1p-23 * terms);
+  EXPECT_FALSE(setup.verify()[0].pass);
+  // A product of what is given is no sum of sums.
+  const double product = setup.outputs[1].get(0);
+  setup.outputs[1].set(0, product + 0.9 * 0x1p-23 * terms);
+  EXPECT_FALSE(setup.verify()[1].pass);
+}
+
 TEST(Accuracy, EmptyResultsPass) {
   Case setup(packed_attention(), {{"B", 0}, {"S", 5}});
   for (const AccuracyReport& report : setup.verify()) EXPECT_TRUE(report.pass);
