@@ -1,4 +1,6 @@
 // The backward pass: speed against the FMA peak, what the gradient of a bias costs, threads, memory.
+#include <algorithm>
+
 #include "bench/process_memory.h"
 #include "bench/row_context.h"
 #include "compiler/gradient.h"
@@ -16,9 +18,9 @@ Result<Graph> backward_graph(const AttentionShape& shape, Scores scores,
   return std::move(gradients->backward);
 }
 
-DimBindings square(int64_t size) { return {{"B", 1}, {"Sq", size}, {"Sk", size}}; }
+DimBindings square_dims(int64_t size) { return {{"B", 1}, {"Sq", size}, {"Sk", size}}; }
 
-struct Case {
+struct BackwardCase {
   const char* name;
   int64_t heads, head_dim, size;
   Scores scores;
@@ -26,12 +28,12 @@ struct Case {
   Result<Graph> graph() const { return backward_graph({DType::f32, heads, heads, head_dim}, scores); }
 };
 
-Result<Done> speed(const RowContext& context) {
+Result<Done> backward_speed(const RowContext& context) {
   const std::string group = "backward f32, 1 thread";
-  for (const Case& test : {Case{"h8 d64 S4096 full", 8, 64, 4096, Scores::plain, 60},
-                           Case{"h8 d64 S4096 causal", 8, 64, 4096, Scores::causal, 52},
-                           Case{"h32 d128 S2048 full", 32, 128, 2048, Scores::plain, 60},
-                           Case{"h32 d128 S2048 causal", 32, 128, 2048, Scores::causal, 52}}) {
+  for (const BackwardCase& test : {BackwardCase{"h8 d64 S4096 full", 8, 64, 4096, Scores::plain, 60},
+                                   BackwardCase{"h8 d64 S4096 causal", 8, 64, 4096, Scores::causal, 52},
+                                   BackwardCase{"h32 d128 S2048 full", 32, 128, 2048, Scores::plain, 60},
+                                   BackwardCase{"h32 d128 S2048 causal", 32, 128, 2048, Scores::causal, 52}}) {
     if (!context.wanted(group, test.name)) continue;
     auto graph = test.graph();
     if (!graph) return graph.error();
@@ -39,20 +41,21 @@ Result<Done> speed(const RowContext& context) {
     const double flops = 10.0 * static_cast<double>(test.heads * test.head_dim * test.size * test.size) *
                          (test.scores == Scores::causal ? 0.5 : 1);
     const Row row{.group = group, .name = test.name, .target = test.target};
-    if (auto ok = context.share_of_peak(row, std::move(*graph), square(test.size), flops, kExpected); !ok) return ok;
+    if (auto ok = context.share_of_peak(row, std::move(*graph), square_dims(test.size), flops, kExpected); !ok)
+      return ok;
   }
   return Done{};
 }
 
-Result<Done> threads(const RowContext& context) {
+Result<Done> backward_threads(const RowContext& context) {
   const std::string group = "backward, two threads";
-  for (const Case& test : {Case{"h8 d64 S4096 full", 8, 64, 4096, Scores::plain, 1.9},
-                           Case{"h8 d64 S4096 causal", 8, 64, 4096, Scores::causal, 1.9}}) {
+  for (const BackwardCase& test : {BackwardCase{"h8 d64 S4096 full", 8, 64, 4096, Scores::plain, 1.9},
+                                   BackwardCase{"h8 d64 S4096 causal", 8, 64, 4096, Scores::causal, 1.9}}) {
     if (!context.wanted(group, test.name)) continue;
     auto graph = test.graph();
     if (!graph) return graph.error();
     const Row row{.group = group, .name = test.name, .target = test.target};
-    if (auto ok = context.two_threads(row, std::move(*graph), square(test.size), kExpected); !ok) return ok;
+    if (auto ok = context.two_threads(row, std::move(*graph), square_dims(test.size), kExpected); !ok) return ok;
   }
   return Done{};
 }
@@ -68,7 +71,7 @@ Result<Done> bias_gradient(const RowContext& context) {
     if (wanted) wrt.push_back("bias");
     auto graph = backward_graph({DType::f32, 8, 8, 64}, Scores::bias, std::move(wrt));
     if (!graph) return graph.error();
-    auto subject = context.compile(std::move(*graph), square(2048));
+    auto subject = context.compile(std::move(*graph), square_dims(2048));
     if (!subject) return subject.error();
     if (!context.runs_on(row, *subject, kExpected)) return Done{};
     context.run_one(*subject);
@@ -85,14 +88,14 @@ Result<Done> bias_gradient(const RowContext& context) {
   return Done{};
 }
 
-Result<Done> memory(const RowContext& context) {
+Result<Done> backward_memory(const RowContext& context) {
   Row row{.group = "backward, memory beside inputs and outputs", .name = "h1 d64 S65536 causal", .target = 16};
   row.at_least = false;
   row.unit = "MB";
   if (!context.wanted(row.group, row.name)) return Done{};
   auto graph = backward_graph({DType::f32, 1, 1, 64}, Scores::causal);
   if (!graph) return graph.error();
-  const auto subject = context.compile(std::move(*graph), square(65536));
+  const auto subject = context.compile(std::move(*graph), square_dims(65536));
   if (!subject) return subject.error();
   if (!context.runs_on(row, *subject, kExpected)) return Done{};
   const auto& executor = context.engine.executor();
@@ -114,7 +117,7 @@ Result<Done> memory(const RowContext& context) {
 }  // namespace
 
 Result<Done> backward_rows(const RowContext& context) {
-  for (const auto rows : {speed, bias_gradient, threads, memory})
+  for (const auto rows : {backward_speed, bias_gradient, backward_threads, backward_memory})
     if (auto ok = rows(context); !ok) return ok;
   return Done{};
 }

@@ -24,7 +24,6 @@ namespace {
 constexpr int kRounds = 10;
 constexpr uint32_t kMultiplier0 = 0xD2511F53, kMultiplier1 = 0xCD9E8D57;
 constexpr uint32_t kKeyStep0 = 0x9E3779B9, kKeyStep1 = 0xBB67AE85;
-
 }  // namespace
 
 bool draws_random(const Expr& expr) {
