@@ -67,7 +67,7 @@ CpuSchedule schedule_matvec(const LoopStep& step, const CpuTarget& target) {
   s.mr = 1;
   s.nv = 2;
   s.block_m = kFewRows;
-  s.block_n = 512;
+  s.block_n = 1024;
   s.block_k = 1024;
   s.reasons.push_back(fmt::format("up to {} rows wait for B from memory, which is read once, in place", kFewRows));
   return s;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "codegen/cpu/expr_emitter_facts.h"
+
 namespace tilewright::cpu {
 using llvm::Value;
 
@@ -35,8 +37,7 @@ ExprEmitter LoopFrame::emitter(const Expr& expr, int64_t lanes, int vary) {
   return emitter;
 }
 
-LoopFrame::Place LoopFrame::output(int vary) {
-  const Access& access = step_.output;
+LoopFrame::Place LoopFrame::place(const Access& access, int vary) {
   Value *offset = b_.i64(0), *step = b_.i64(0);
   for (size_t axis = 0; axis < access.axes.size(); ++axis) {
     ExprEmitter index = emitter(access.axes[axis], 1, vary);
@@ -46,7 +47,28 @@ LoopFrame::Place LoopFrame::output(int vary) {
     offset = b_.add(offset, b_.mul(first, stride));
     step = b_.add(step, b_.mul(b_.sub(second, first), stride));
   }
-  return {b_.element_pointer(output_type(), args_.tensor(access.tensor), offset), step};
+  const DType dtype = step_.tensors[static_cast<size_t>(access.tensor)].type.dtype;
+  return {b_.element_pointer(dtype, args_.tensor(access.tensor), offset), step};
+}
+
+std::optional<Access> plain_access(const Expr& operand, const std::vector<int>& axes) {
+  const Expr expr = operand.pruned();
+  ExprId id = expr.root();
+  while (expr[id].kind == ExprKind::op && expr[id].op == Op::cast && is_float(expr[expr[id].args[0]].dtype))
+    id = expr[id].args[0];
+  const ExprNode& node = expr[id];
+  if (node.kind != ExprKind::load || !node.in_bounds || !is_float(node.dtype)) return std::nullopt;
+  for (const int axis : axes) {
+    const LaneForm form = analyze_nodes(expr, 2, static_cast<Axis>(axis))[static_cast<size_t>(raw(id))].form;
+    if (form != LaneForm::strided && form != LaneForm::uniform) return std::nullopt;
+  }
+  Access access{node.tensor, {}};
+  for (const ExprId index : node.args) {
+    Expr part = expr;
+    part.set_root(index);
+    access.axes.push_back(part.pruned());
+  }
+  return access;
 }
 
 Expr scatter_items(const LoopStep& step) {

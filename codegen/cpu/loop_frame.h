@@ -24,13 +24,14 @@ class LoopFrame {
 
   /// Evaluator of one of the step's expressions; knows the axes set so far, hoisted at this point.
   ExprEmitter emitter(const Expr& expr, int64_t lanes, int vary);
-  /// Address of the output element at the axes set so far with `vary` = 0, and the elements between its neighbours
-  /// along `vary` (0 when the output does not have that axis).
+  /// Address of the element that `access` names at the axes set so far with `vary` = 0, and the elements between its
+  /// neighbours along `vary` (0 when it does not move along that axis).
   struct Place {
     llvm::Value* pointer;
     llvm::Value* stride;
   };
-  Place output(int vary);
+  Place place(const Access& access, int vary);
+  Place output(int vary) { return place(step_.output, vary); }
   DType output_type() const { return step_.tensors[static_cast<size_t>(step_.output.tensor)].type.dtype; }
 
  private:
@@ -41,6 +42,10 @@ class LoopFrame {
   std::vector<llvm::Value*> extents_;
   std::map<int, llvm::Value*> values_;
 };
+
+/// The element of a tensor that `operand` is, behind casts between floats, when its address is an affine function of
+/// each of `axes` and always inside the tensor.
+std::optional<Access> plain_access(const Expr& operand, const std::vector<int>& axes);
 
 /// 1 when the output of a scatter step has elements, else 0.
 Expr scatter_items(const LoopStep& step);

@@ -18,12 +18,10 @@ class Sizes {
   ExprId blocks(ExprId extent, int64_t block) {
     return op(Op::div, op(Op::add, extent, constant(block - 1)), constant(block));
   }
-  ExprId rounded(ExprId extent, int64_t unit) { return op(Op::mul, blocks(extent, unit), constant(unit)); }
   Expr take(ExprId root) {
     expr_.set_root(root);
     return expr_.pruned();
   }
-  Expr& expr() { return expr_; }
 
  private:
   const LoopStep& step_;
@@ -44,7 +42,8 @@ MatmulLayout::MatmulLayout(const LoopStep& step, const CpuSchedule& s)
   block_m = round_up(s.block_m, tile.mr);
   block_n = round_up(s.block_n, nr());
   block_k = round_up(s.block_k, std::max(k_unit, lanes));
-  lda = block_k + line;
+  a_in_tiles = s.kernel == CpuTemplate::matmul;
+  lda = a_in_tiles ? tile.mr : block_k + line;
   ldc = block_n + line;
   const bool along_row = innermost(step.value, axes.rows.back()) && !innermost(step.value, axes.depth);
   transpose_a = along_row && axes.rows.size() == 1;
@@ -57,11 +56,11 @@ MatmulLayout::MatmulLayout(const LoopStep& step, const CpuSchedule& s)
     return here;
   };
   stage_width = round_up(std::max(block_m, block_k), lanes) + line;
-  a_at = take(round_up(block_m, transpose_step(dtype)) * lda);
+  a_at = take(a_in_tiles ? block_m * block_k + lanes : block_m * lda);
   b_at = take(block_k * nr());
   c_at = take(block_m * ldc);
   ones_at = take(round_up(block_m, lanes));
-  stage_at = take(transpose_a || transpose_b ? lanes * stage_width : 0);
+  stage_at = take(lanes * stage_width);
   scratch_elements = at;
 }
 
@@ -76,17 +75,6 @@ Expr item_count(const LoopStep& step, const std::vector<int>& outer, const std::
   ExprId items = sizes.extent(outer);
   for (const auto& [axes, block] : blocked) items = sizes.op(Op::mul, items, sizes.blocks(sizes.extent(axes), block));
   return sizes.take(items);
-}
-
-Expr packed_bytes(const LoopStep& step, const MatmulLayout& l) {
-  Sizes sizes(step);
-  const ExprId depth = sizes.rounded(sizes.extent({l.axes.depth}), l.k_unit);
-  const ExprId columns = sizes.rounded(sizes.extent({l.axes.column}), l.nr());
-  ExprId bytes = sizes.op(Op::mul, sizes.extent(l.axes.outer), sizes.op(Op::mul, depth, columns));
-  bytes = sizes.op(Op::mul, bytes, sizes.constant(l.element));
-  const ExprId several =
-      sizes.expr().op(Op::gt, DType::boolean, {sizes.extent(l.axes.rows), sizes.constant(l.block_m)});
-  return sizes.take(sizes.expr().op(Op::select, DType::i64, {several, bytes, sizes.constant(0)}));
 }
 
 }  // namespace tilewright::cpu

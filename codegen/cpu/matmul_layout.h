@@ -18,10 +18,12 @@ struct MatmulLayout {
   int64_t block_m, block_n, block_k, k_unroll;
   int64_t nr() const { return tile.nv * lanes; }  ///< columns of one panel of B
   int64_t k_unit;                                 ///< depths are padded with zeros to a multiple of it
-  int64_t lda, ldc;                               ///< rows of packed A and of C lie so far apart
-  bool transpose_a, transpose_b;                  ///< the operand's neighbours in memory are not those of its panels
+  bool a_in_tiles;                ///< packed A is [block_m / mr][block_k][mr] (matmul) and not [block_m][lda] (matvec)
+  int64_t lda;                    ///< columns of a tile of A, or rows of A, lie so far apart
+  int64_t ldc;                    ///< rows of C lie so far apart
+  bool transpose_a, transpose_b;  ///< the operand's neighbours in memory are not those of its panels
 
-  // Scratch: A [block_m][lda], one panel of B [block_k][nr], C [block_m][ldc], rows on their way through a transpose.
+  // Scratch: A, one panel of B [block_k][nr], C [block_m][ldc], rows on their way through a transpose.
   int64_t a_at, b_at, c_at, ones_at, stage_at, stage_width, scratch_elements;
 
   /// The step's axes that templates walk themselves.
@@ -35,7 +37,5 @@ struct Blocked {
 };
 /// Items over all positions of `outer` and all blocks, as LaunchPhase::items.
 Expr item_count(const LoopStep& step, const std::vector<int>& outer, const std::vector<Blocked>& blocked);
-/// Of B packed whole, as LaunchInfo::packed_bytes; 0 when one block of rows is all that would read it.
-Expr packed_bytes(const LoopStep& step, const MatmulLayout& layout);
 
 }  // namespace tilewright::cpu

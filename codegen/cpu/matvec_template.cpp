@@ -11,7 +11,6 @@
 // direction is packed panel by panel and then swept along n.
 #include <algorithm>
 
-#include "codegen/cpu/expr_emitter_facts.h"
 #include "codegen/cpu/matmul_pack.h"
 #include "codegen/cpu/matmul_templates.h"
 
@@ -23,20 +22,6 @@ namespace {
 constexpr int64_t kDepths = 8;   ///< of one group along n
 constexpr int64_t kColumns = 4;  ///< of one group along k
 
-/// The load behind float casts, when its address is an affine function of both axes; -1 otherwise.
-ExprId plain_load(const Expr& operand, const ContractAxes& axes) {
-  ExprId id = operand.root();
-  while (operand[id].kind == ExprKind::op && operand[id].op == Op::cast && is_float(operand[operand[id].args[0]].dtype))
-    id = operand[id].args[0];
-  const ExprNode& node = operand[id];
-  if (node.kind != ExprKind::load || !node.in_bounds || !is_float(node.dtype)) return ExprId{-1};
-  for (int axis : {axes.column, axes.depth}) {
-    const LaneForm form = analyze_nodes(operand, 2, static_cast<Axis>(axis))[static_cast<size_t>(raw(id))].form;
-    if (form != LaneForm::strided && form != LaneForm::uniform) return ExprId{-1};
-  }
-  return id;
-}
-
 class MatvecEmitter {
  public:
   MatvecEmitter(LlvmBuilder& builder, const LoopStep& step, const MatmulLayout& layout, const std::string& prefix)
@@ -44,11 +29,10 @@ class MatvecEmitter {
         step_(step),
         l_(layout),
         args_layout_(args_layout(step)),
-        operand_(step.value2.pruned()),
-        load_(plain_load(operand_, layout.axes)),
+        weights_(plain_access(step.value2, {layout.axes.column, layout.axes.depth})),
         packer_(builder, step, args_layout_, layout, prefix) {
-    if (raw(load_) >= 0) {
-      type_ = operand_[load_].dtype;
+    if (weights_) {
+      type_ = step.tensors[static_cast<size_t>(weights_->tensor)].type.dtype;
       direct_ = l_.transpose_b ? emit_dots(prefix + "_dots") : emit_sweep(prefix + "_sweep", type_);
     }
     const bool same = direct_ && !l_.transpose_b && type_ == l_.dtype;
@@ -74,18 +58,11 @@ class MatvecEmitter {
   }
   llvm::Function* emit_sweep(const std::string& name, DType type);
   llvm::Function* emit_dots(const std::string& name);
-  /// Where element (k, n) = (0, 0) of B lies at the frame's outer axes, and its strides in elements.
-  struct Plain {
-    Value *base, *stride_k, *stride_n;
-  };
-  Plain locate(ArgsReader& args, LoopFrame& frame);
-
   LlvmBuilder& b_;
   const LoopStep& step_;
   const MatmulLayout& l_;
   ArgsLayout args_layout_;
-  Expr operand_;
-  ExprId load_;
+  std::optional<Access> weights_;  ///< B, read in place
   DType type_ = DType::f32;
   MatmulPacker packer_;
   /// void (b, b's long stride, a, depth, c, columns, rows): C += A · B
@@ -170,28 +147,6 @@ llvm::Function* MatvecEmitter::emit_dots(const std::string& name) {
   return function;
 }
 
-MatvecEmitter::Plain MatvecEmitter::locate(ArgsReader& args, LoopFrame& frame) {
-  const ExprNode& load = operand_[load_];
-  Plain plain{nullptr, b_.i64(0), b_.i64(0)};
-  Value* offset = b_.i64(0);
-  for (size_t axis = 0; axis < load.args.size(); ++axis) {
-    Expr index = operand_;
-    index.set_root(load.args[axis]);
-    ExprEmitter emitter = frame.emitter(index.pruned(), 1, l_.axes.depth);
-    auto value = [&](int64_t k, int64_t n) {
-      emitter.set_axis(static_cast<Axis>(l_.axes.depth), b_.i64(k));
-      emitter.set_axis(static_cast<Axis>(l_.axes.column), b_.i64(n));
-      return emitter.emit();
-    };
-    Value *origin = value(0, 0), *stride = args.stride(load.tensor, static_cast<int>(axis));
-    offset = b_.add(offset, b_.mul(origin, stride));
-    plain.stride_k = b_.add(plain.stride_k, b_.mul(b_.sub(value(1, 0), origin), stride));
-    plain.stride_n = b_.add(plain.stride_n, b_.mul(b_.sub(value(0, 1), origin), stride));
-  }
-  plain.base = b_.element_pointer(type_, args.tensor(load.tensor), offset);
-  return plain;
-}
-
 /// Items are (outer, block of columns).
 void MatvecEmitter::kernel(const std::string& symbol) {
   b_.begin_kernel(symbol);
@@ -210,19 +165,22 @@ void MatvecEmitter::kernel(const std::string& symbol) {
     frame.decode(outer);
     b_.loop(b_.i64(0), b_.mul(rows, b_.i64(l_.ldc)), l_.lanes,
             [&](Value* i) { b_.store_vector(l_.dtype, b_.constant(l_.dtype, 0, l_.lanes), at(c, i)); });
-    Plain plain{};
+    LoopFrame::Place along_k{}, along_n{};
     Value* in_place = b_.ir.getFalse();
     if (direct_) {
-      plain = locate(args, frame);
-      in_place = b_.ir.CreateICmpEQ(l_.transpose_b ? plain.stride_k : plain.stride_n, b_.i64(1));
+      frame.set(l_.axes.depth, b_.i64(0));
+      along_n = frame.place(*weights_, l_.axes.column);
+      frame.set(l_.axes.column, b_.i64(0));
+      along_k = frame.place(*weights_, l_.axes.depth);
+      in_place = b_.ir.CreateICmpEQ(l_.transpose_b ? along_k.stride : along_n.stride, b_.i64(1));
     }
     b_.loop(b_.i64(0), k, l_.block_k, [&](Value* k0) {
       Value* depth = b_.min(b_.sub(k, k0), b_.i64(l_.block_k));
-      packer_.pack_rows(outer, b_.i64(0), rows, k0, depth, stage, a);
+      packer_.pack_rows(outer, rows, k0, depth, a);
       auto through_panels = [&] {
         b_.loop(b_.i64(0), columns, l_.nr(), [&](Value* j) {
           Value* width = b_.min(b_.sub(columns, j), b_.i64(l_.nr()));
-          packer_.pack_columns(outer, b_.add(column, j), width, k0, depth, b_.i64(0), stage, panel);
+          packer_.pack_panel(outer, b_.add(column, j), k0, depth, stage, panel);
           b_.ir.CreateCall(packed_, {panel, b_.i64(l_.nr()), a, depth, at(c, j), width, rows});
         });
         return Values{};
@@ -234,9 +192,9 @@ void MatvecEmitter::kernel(const std::string& symbol) {
       b_.branch(
           in_place,
           [&] {
-            Value* offset = b_.add(b_.mul(k0, plain.stride_k), b_.mul(column, plain.stride_n));
-            Value* w = b_.element_pointer(type_, plain.base, offset);
-            Value* stride = l_.transpose_b ? plain.stride_n : plain.stride_k;
+            Value* offset = b_.add(b_.mul(k0, along_k.stride), b_.mul(column, along_n.stride));
+            Value* w = b_.element_pointer(type_, along_k.pointer, offset);
+            Value* stride = l_.transpose_b ? along_n.stride : along_k.stride;
             b_.ir.CreateCall(direct_, {w, stride, a, depth, c, columns, rows});
             return Values{};
           },

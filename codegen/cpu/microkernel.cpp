@@ -58,10 +58,15 @@ void TileProduct::emit_tile(Value* a, Value* b, Value* c, Value* factors) {
   const auto rows = static_cast<size_t>(tile_.mr), sum_count = rows * vectors;
   Values sums(sum_count, b_.constant(dtype_, 0, lanes_));
   sums.push_back(b);
+  // The products broadcast A themselves: two loads per row in place of one, but none that takes an issue slot of its
+  // own (see the header). They go through two pointers, since the code generator reads one address only once.
+  const bool twice = !by_rows && tile_.nv == 2 && b_.target().isa == CpuIsa::avx512;
+  if (twice) sums.push_back(b_.element_pointer(dtype_, a, b_.i64(64)));
   if (!by_rows) sums.push_back(a);
   sums = b_.loop_nonempty(b_.i64(0), b_.argument(kK), k_unroll_, sums, [&](Value* k, Values next) {
     Value* b_row = next[sum_count];
     Value* a_column = by_rows ? nullptr : next.back();
+    Value* again = twice ? next[sum_count + 1] : nullptr;
     for (int64_t u = 0; u < k_unroll_; ++u) {
       std::vector<Value*> b_vector;
       for (int64_t j = 0; j < tile_.nv; ++j)
@@ -74,13 +79,21 @@ void TileProduct::emit_tile(Value* a, Value* b, Value* c, Value* factors) {
                       : fixed_column ? b_.element_pointer(dtype_, fixed_column, b_.i64(i * fixed_.a))
                                      : b_.element_pointer(dtype_, a_row[row], at);
         Value* element = b_.splat(b_.load(dtype_, slot), lanes_);
+        if (twice) {
+          Value* other = b_.splat(b_.load(dtype_, b_.element_pointer(dtype_, again, b_.i64(i - 64))), lanes_);
+          next[row * vectors] = b_.fma(element, b_vector[0], next[row * vectors]);
+          next[row * vectors + 1] = b_.fma(other, b_vector[1], next[row * vectors + 1]);
+          continue;
+        }
         for (size_t j = 0; j < vectors; ++j)
           next[row * vectors + j] = b_.fma(element, b_vector[j], next[row * vectors + j]);
       }
       b_row = b_.element_pointer(dtype_, b_row, fixed_.b ? b_.i64(fixed_.b) : b_.argument(kLdb));
-      if (!by_rows) a_column = b_.element_pointer(dtype_, a_column, b_.argument(kLda));
+      if (twice) again = b_.element_pointer(dtype_, again, fixed_.a ? b_.i64(fixed_.a) : b_.argument(kLda));
+      if (!by_rows) a_column = b_.element_pointer(dtype_, a_column, fixed_.a ? b_.i64(fixed_.a) : b_.argument(kLda));
     }
     next[sum_count] = b_row;
+    if (twice) next[sum_count + 1] = again;
     if (!by_rows) next.back() = a_column;
     return next;
   });

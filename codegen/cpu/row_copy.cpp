@@ -41,8 +41,8 @@ void RowCopy::call(DType from, Value* dst, Value* src, Value* stride, Value* cou
 
 /// Vector j collects the pieces of rows j, j + e, j + 2e, … so that a transpose within 16-byte pieces leaves the rows
 /// in order.
-void transpose_to_panel(LlvmBuilder& b, DType dtype, int64_t lanes, Value* rows, int64_t row_stride, Value* columns,
-                        int64_t panel) {
+void transpose_to_panel(LlvmBuilder& b, DType dtype, int64_t lanes, const std::function<Value*(int64_t row)>& rows,
+                        Value* columns, int64_t panel) {
   const int64_t e = 16 / size_of(dtype);
   auto iota = [](int64_t count) {
     std::vector<int> mask(static_cast<size_t>(count));
@@ -52,8 +52,7 @@ void transpose_to_panel(LlvmBuilder& b, DType dtype, int64_t lanes, Value* rows,
   Values vectors;
   for (int64_t j = 0; j < e; ++j) {
     Values pieces;
-    for (int64_t row = j; row < lanes; row += e)
-      pieces.push_back(b.load_vector(dtype, b.element_pointer(dtype, rows, b.i64(row * row_stride)), e));
+    for (int64_t row = j; row < lanes; row += e) pieces.push_back(b.load_vector(dtype, rows(row), e));
     for (int64_t width = e; width < lanes; width *= 2)
       for (size_t i = 0; i < pieces.size(); ++i) {
         pieces[i] = b.ir.CreateShuffleVector(pieces[i], pieces[i + 1], iota(2 * width));
@@ -83,6 +82,12 @@ void transpose_to_panel(LlvmBuilder& b, DType dtype, int64_t lanes, Value* rows,
   }
   for (int64_t i = 0; i < e; ++i)
     b.store_vector(dtype, vectors[static_cast<size_t>(i)], b.element_pointer(dtype, columns, b.i64(i * panel)));
+}
+
+void transpose_to_panel(LlvmBuilder& b, DType dtype, int64_t lanes, Value* rows, int64_t row_stride, Value* columns,
+                        int64_t panel) {
+  const auto row = [&](int64_t i) { return b.element_pointer(dtype, rows, b.i64(i * row_stride)); };
+  transpose_to_panel(b, dtype, lanes, row, columns, panel);
 }
 
 }  // namespace tilewright::cpu

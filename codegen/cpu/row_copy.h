@@ -2,6 +2,7 @@
 // turned into k-major panels.
 #pragma once
 
+#include <functional>
 #include <map>
 
 #include "codegen/cpu/llvm_builder.h"
@@ -31,5 +32,8 @@ inline int64_t transpose_step(DType dtype) { return 16 / size_of(dtype); }
 /// e = 16 bytes / element size.
 void transpose_to_panel(LlvmBuilder& b, DType dtype, int64_t lanes, llvm::Value* rows, int64_t row_stride,
                         llvm::Value* columns, int64_t panel);
+/// The same of rows that begin at row(0), row(1), …
+void transpose_to_panel(LlvmBuilder& b, DType dtype, int64_t lanes,
+                        const std::function<llvm::Value*(int64_t row)>& rows, llvm::Value* columns, int64_t panel);
 
 }  // namespace tilewright::cpu
