@@ -55,6 +55,7 @@ Result<Done> thread_rows(const RowContext& context);
 Result<Done> backward_rows(const RowContext& context);
 Result<Done> mask_rows(const RowContext& context);
 Result<Done> modification_rows(const RowContext& context);
+Result<Done> rotation_rows(const RowContext& context);
 Result<Done> decode_rows(const RowContext& context);
 Result<Done> matmul_rows(const RowContext& context);
 Result<Done> compile_rows(const RowContext& context);

@@ -43,6 +43,9 @@ int fuse_command(const Options& options) {
                         to_string(Diagnostic{ErrorKind::unsupported, note.reason, note.value, note.line}));
     unfused.add({ErrorKind::unsupported, "does not fuse: " + note.reason, note.value, note.line});
   }
+  for (const FusionNote& note : program->kept_rows)
+    text += fmt::format("// a step of its own: {}\n",
+                        to_string(Diagnostic{ErrorKind::unsupported, note.reason, note.value, note.line}));
   if (options.require_fused && !unfused.empty()) return fail(unfused, options.json, options.file);
   if (options.json)
     fmt::print("{}\n", Json{{"graph", graph->name}, {"steps", steps}, {"not_fused", notes}}.dump(2));

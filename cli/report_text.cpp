@@ -29,6 +29,8 @@ void fused_lines(std::string& out, const CompileStats& stats) {
                    loops == 0 ? "" : fmt::format(" and {} outside", count(loops, "step"))));
   for (const FusionNote& note : stats.not_fused)
     line(out, "not fused", to_string(Diagnostic{ErrorKind::unsupported, note.reason, note.value, note.line}));
+  for (const FusionNote& note : stats.kept_rows)
+    line(out, "own step", to_string(Diagnostic{ErrorKind::unsupported, note.reason, note.value, note.line}));
 }
 
 void template_lines(std::string& out, const Report& report) {

@@ -32,6 +32,8 @@ ArgsLayout lay_out(const std::vector<SpecTensor>& tensors, std::set<std::string>
 void collect(const DotTerm& dot, std::set<std::string>& names) {
   collect(dot.query, names);
   collect(dot.key, names);
+  for (const auto* row : {&dot.query_row, &dot.key_row})
+    if (*row) collect((*row)->values, names);
 }
 void collect(const ScoreSpace& space, std::set<std::string>& names) {
   for (const Dim& dim : space.batch) collect(dim, names);

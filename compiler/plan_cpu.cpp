@@ -45,12 +45,14 @@ std::string refuse_fast(const TileProgram& program, const CpuTarget& target) {
   const AttentionSpec& spec = program.spec;
   if (target.isa == CpuIsa::baseline) return "the target has no AVX2";
   if (spec.dots.size() != 1) return fmt::format("the score is a sum of {} products", spec.dots.size());
-  for (int tensor : {spec.dots[0].query.tensor, spec.dots[0].key.tensor, spec.value.tensor}) {
+  const DotTerm& dot = spec.dots[0];
+  for (int tensor : {dot.query.tensor, dot.key.tensor, spec.value.tensor}) {
+    if (tensor < 0) continue;  // computed rows
     const SpecTensor& operand = spec.tensors[static_cast<size_t>(tensor)];
     if (!is_float(operand.type.dtype))
       return fmt::format("%{} is {}, not a float", operand.name, to_string(operand.type.dtype));
   }
-  for (int64_t dim : {spec.dots[0].head_dim, spec.value_dim})
+  for (int64_t dim : {dot.head_dim, spec.value_dim})
     if (dim > kMaxHeadDim) return fmt::format("head dim {} is over {}", dim, kMaxHeadDim);
   const auto depends = dependencies(spec.keep_kv);
   if (spec.head_group > 1 && !depends.empty() && depends[static_cast<size_t>(raw(spec.keep_kv.root()))] & bit(Axis::h))

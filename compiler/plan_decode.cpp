@@ -37,13 +37,15 @@ CpuSchedule schedule_decode(const TileProgram& program, const CpuTarget& target)
   s.reasons.push_back(fmt::format("at most {} query rows share one KV head, whose K and V are read once", s.block_q));
 
   // A power of two that does not depend on kv_len or on the number of workers, so that results do not (semantics 20).
-  const int64_t key_bytes =
-      spec.dots[0].head_dim * size_of(spec.tensors[static_cast<size_t>(spec.dots[0].key.tensor)].type.dtype) +
-      spec.value_dim * size_of(spec.tensors[static_cast<size_t>(spec.value.tensor)].type.dtype);
+  const DotTerm& dot = spec.dots[0];
+  const int64_t key_bytes = dot.head_dim * size_of(operand_dtype(spec, dot.key, dot.key_row)) +
+                            spec.value_dim * size_of(operand_dtype(spec, spec.value));
   s.split_kv = 256;
   while (s.split_kv < 1024 && s.split_kv * key_bytes < kSplitBytes) s.split_kv *= 2;
   s.reasons.push_back(fmt::format("splits of {} keys ({} KB of K and V) keep all cores busy with few heads", s.split_kv,
                                   s.split_kv * key_bytes >> 10));
+  if (dot.query_row) s.reasons.push_back("rows of Q are computed by every split that reads them");
+  if (dot.key_row) s.reasons.push_back("rows of K are computed once per KV head, block by block, before they are read");
   return s;
 }
 

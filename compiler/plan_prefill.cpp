@@ -75,6 +75,12 @@ CpuSchedule schedule_prefill(const TileProgram& program, const CpuTarget& target
     s.block_q = std::clamp(round_up(spec.q_len.constant(), s.strip_rows), s.strip_rows, s.block_q);
   s.reasons.push_back(fmt::format("Q and O of {} rows with K and V of {} keys take {} KB of the {} KB L2", s.block_q,
                                   s.block_kv, working_set() >> 10, target.l2_bytes >> 10));
+  const DotTerm& dot = spec.dots[0];
+  if (dot.query_row) s.reasons.push_back("rows of Q are computed while their block is packed, once");
+  if (dot.key_row)
+    s.reasons.push_back(
+        "rows of K are computed while they are packed: once per KV head, and once per block of queries over the "
+        "workspace limit");
   return s;
 }
 

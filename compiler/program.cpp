@@ -80,6 +80,9 @@ std::string print(const Program& program) {
   for (const FusionNote& note : program.not_fused)
     text += fmt::format("  // not fused: {}%{}: {}\n", note.line > 0 ? fmt::format("line {}: ", note.line) : "",
                         note.value, note.reason);
+  for (const FusionNote& note : program.kept_rows)
+    text += fmt::format("  // a step of its own: {}%{}: {}\n", note.line > 0 ? fmt::format("line {}: ", note.line) : "",
+                        note.value, note.reason);
   return text + "}\n";
 }
 

@@ -70,7 +70,9 @@ struct Program {
   std::vector<ProgramTensor> tensors;
   std::vector<Step> steps;
   std::vector<FusionNote> not_fused;  ///< one per softmax-like pattern or matmul pair that stayed unfused
-  int graph_ops = 0;                  ///< nodes before fusion, params and constants left out
+  /// Rotations and norms of Q or K that stayed steps of their own, though an attention reads them.
+  std::vector<FusionNote> kept_rows;
+  int graph_ops = 0;  ///< nodes before fusion, params and constants left out
 };
 
 std::string print(const Program& program);

@@ -37,7 +37,7 @@ constexpr int32_t raw(ExprId id) { return static_cast<int32_t>(id); }
 /// What an ExprNode is. `op` nodes are pointwise rows of ops.def.
 enum class ExprKind : uint8_t {
   op,        ///< pointwise op on args (never Op::load)
-  score,     ///< a raw dot product, in the accumulation type: s, or t in backward passes
+  score,     ///< a raw dot product, in the accumulation type: s, or t in backward passes; in a RowProgram a row sum
   constant,  ///< literal of `dtype`
   index,     ///< value of `axis`, dtype i64 or i32
   dim,       ///< run-time value of `dim`, i64
@@ -55,7 +55,7 @@ struct ExprNode {
   Axis axis = Axis::b;     ///< kind index
   Dim dim;                 ///< kind dim
   int tensor = -1;         ///< kind load*: index into the owner's tensor table
-  int product = 0;         ///< kind score: which product of its owner, 0 = s, 1 = t (backward passes only)
+  int product = 0;         ///< kind score: which product (or row sum) of its owner, 0 = s, 1 = t
   bool in_bounds = false;  ///< kind load: the indices are known to lie inside (tensor operands by their own shape)
   friend bool operator==(const ExprNode&, const ExprNode&) = default;
 };

@@ -47,7 +47,7 @@ bool SpaceParser::parse_space_section(const std::string& key) {
   } else if (key == "kv_len") {
     space_.kv_len = in_.parse_dim();
   } else if (key == "accumulate") {
-    for (const char* later : {"score", "sink", "weight_factor", "weights"})
+    for (const char* later : {"score", "sink", "weight_factor", "weights", "a computed row"})
       if (seen_.count(later)) in_.fail(fmt::format("'accumulate' must stand before {}", later), key_line_);
     space_.accumulate = in_.parse_dtype_word();
   } else if (key == "dot") {
@@ -92,11 +92,49 @@ DotTerm SpaceParser::parse_dot() {
   dot.head_dim = in_.parse_int("the number of columns");
   in_.expect_mark("{", "after the number of columns");
   in_.expect_word("query", "of the product");
-  dot.query = parse_access(in_, space_.tensors);
+  parse_operand(dot.query, dot.query_row);
   in_.expect_word("key", "of the product");
-  dot.key = parse_access(in_, space_.tensors);
+  parse_operand(dot.key, dot.key_row);
   in_.expect_mark("}", "at the end of the product");
   return dot;
+}
+
+void SpaceParser::parse_operand(Access& stored, std::optional<RowProgram>& row) {
+  if (in_.accept_word("row"))
+    row = parse_row();
+  else
+    stored = parse_access(in_, space_.tensors);
+}
+
+RowProgram SpaceParser::parse_row() {
+  seen_.insert("a computed row");
+  parse_header();
+  NamedExpr scope = parse_lets(in_, space_.tensors, {std::nullopt, space_.accumulate});
+  const auto value = [&] { return parse_term(in_, scope, space_.tensors, context(space_.accumulate)); };
+  RowProgram row;
+  while (in_.accept_word("sum")) {
+    RowSum& sum = row.sums.emplace_back();
+    sum.count = in_.parse_int("the number of columns to sum over");
+    sum.value = value();
+  }
+  while (in_.accept_word("columns")) {
+    RowPiece& piece = row.pieces.emplace_back();
+    piece.begin = in_.parse_int("the first column");
+    in_.expect_mark(":", "and the end of the columns");
+    const int64_t end = in_.parse_int("the end of the columns");
+    if (in_.accept_mark(":")) piece.step = in_.parse_int("the step between columns");
+    if (piece.begin < 0 || end <= piece.begin || end > kMaxRowColumns || piece.step < 1 ||
+        piece.step > kMaxRowColumns) {
+      in_.fail(fmt::format("columns {}:{}:{} do not ascend from 0 to at most {}", piece.begin, end, piece.step,
+                           kMaxRowColumns));
+      return row;
+    }
+    piece.count = (end - piece.begin + piece.step - 1) / piece.step;
+    piece.value = value();
+  }
+  in_.expect_mark("}", "after 'sum' and 'columns' of the row");
+  if (!in_.failed()) row.values = scope.expr.pruned(roots(row));
+  return row;
 }
 
 void SpaceParser::parse_header() {

@@ -39,8 +39,30 @@ void SpacePrinter::print_masks() {
 
 void SpacePrinter::dot(std::string_view keyword, const DotTerm& term) {
   text_ += fmt::format("  {} {} {{\n", keyword, term.head_dim);
-  text_ += fmt::format("    query {}\n", access(term.query));
-  text_ += fmt::format("    key   {}\n  }}\n", access(term.key));
+  operand("query", "q", term.query, term.query_row);
+  operand("key  ", "kv", term.key, term.key_row);
+  text_ += "  }\n";
+}
+
+void SpacePrinter::operand(std::string_view keyword, std::string_view position, const Access& stored,
+                           const std::optional<RowProgram>& row) {
+  if (!row) {
+    text_ += fmt::format("    {} {}\n", keyword, access(stored));
+    return;
+  }
+  std::vector<TypedRoot> typed;
+  for (const ExprId root : roots(*row)) typed.push_back({root, space_.accumulate});
+  const PrintedLets printed = print_lets(row->values, typed, space_.tensors, {std::nullopt, space_.accumulate});
+  text_ += fmt::format("    {} row(s, t; b, h, {}, d) {{\n", keyword, position);
+  for (const std::string& let : printed.lets) text_ += fmt::format("      {}\n", let);
+  size_t next = 0;
+  for (const RowSum& sum : row->sums) text_ += fmt::format("      sum {} {}\n", sum.count, printed.roots[next++]);
+  for (const RowPiece& piece : row->pieces) {
+    const std::string step = piece.step == 1 ? "" : fmt::format(":{}", piece.step);
+    text_ += fmt::format("      columns {}:{}{} {}\n", piece.begin, piece.begin + piece.step * piece.count, step,
+                         printed.roots[next++]);
+  }
+  text_ += "    }\n";
 }
 
 void SpacePrinter::region(std::string_view header, const Expr& value, DType root) {

@@ -2,10 +2,11 @@
 // (b, h, q, kv), the raw scores of its points, and which points are kept.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "ir/expr.h"
+#include "ir/row_program.h"
 
 namespace tilewright {
 
@@ -20,7 +21,7 @@ struct SpecTensor {
 /// How (b, h, s, d) reaches an element: one i64 Expr per tensor axis, over axes b, h, d and — for the sequence
 /// position — q (queries, outputs) or kv (keys, values). q/kv and d enter affinely (constant coefficient), so that
 /// a stride for each exists; b and h may enter through div and mod by constants or dims.
-/// Later: cu_seqlens, block tables and per-operand prologues join here; what nothing lowers is a diagnostic.
+/// Later: cu_seqlens and block tables join here; what nothing lowers is a diagnostic.
 struct Access {
   int tensor = -1;
   std::vector<Expr> axes;
@@ -28,10 +29,13 @@ struct Access {
 };
 
 /// One term of the score's dot product; MLA has two (the generic template takes several).
+/// Each operand is stored rows, or rows that are computed where they are packed: then the access is empty (forward
+/// passes only).
 struct DotTerm {
   Access query;
   Access key;
   int64_t head_dim = 0;
+  std::optional<RowProgram> query_row = {}, key_row = {};  ///< over b, h, d and q or kv
   friend bool operator==(const DotTerm&, const DotTerm&) = default;
 };
 
@@ -60,5 +64,10 @@ struct ScoreSpace {
   KvRange kv_range;
   friend bool operator==(const ScoreSpace&, const ScoreSpace&) = default;
 };
+
+/// Of an operand's elements where they are packed: that of its tensor, or `accumulate` for computed rows.
+inline DType operand_dtype(const ScoreSpace& space, const Access& stored, const std::optional<RowProgram>& row = {}) {
+  return row ? space.accumulate : space.tensors[static_cast<size_t>(stored.tensor)].type.dtype;
+}
 
 }  // namespace tilewright

@@ -26,6 +26,9 @@ class SpacePrinter {
 
  private:
   void signature(std::string_view keyword);
+  /// "query %q[…]", or the program of its rows, which stand at `position`.
+  void operand(std::string_view keyword, std::string_view position, const Access& stored,
+               const std::optional<RowProgram>& row);
   /// The Expr, one let a line when it does not fit on one.
   std::string expr(const Expr& value, DType root, size_t indent) const;
   void entry(std::string_view key, const Expr& value, DType root);
@@ -58,6 +61,9 @@ class SpaceParser {
 
  private:
   void parse_tensor();
+  /// An access, or "row(…) { … }".
+  void parse_operand(Access& stored, std::optional<RowProgram>& row);
+  RowProgram parse_row();
   std::vector<Dim> parse_dims();
   void parse_pair(std::string_view first, Expr& a, std::string_view second, Expr& b, DType root);
 

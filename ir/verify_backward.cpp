@@ -14,7 +14,10 @@ class BackwardVerifier : SpaceVerifier {
     for (const BackwardProduct& row : spec_.rows) check_columns("row width", row.width);
     for (const BackwardProduct& column : spec_.columns) check_columns("column width", column.width);
     if (!errors_.empty()) return std::move(errors_);
-    for (const DotTerm& dot : spec_.dots) check_product("query", "key", dot);
+    for (const DotTerm& dot : spec_.dots) {
+      if (dot.query_row || dot.key_row) fail("a backward pass reads stored rows, but a dot computes its own");
+      check_product("query", "key", dot);
+    }
     if (spec_.output_gradient) check_product("output gradient", "value", *spec_.output_gradient);
     check_masks();
     if (!check_nodes("weights", spec_.weights)) return std::move(errors_);

@@ -50,11 +50,11 @@ void SpaceVerifier::check_extents() {
 }
 
 void SpaceVerifier::check_product(std::string_view query_name, std::string_view key_name, const DotTerm& term) {
-  const bool query = check_access(query_name, term.query, kBHQ | bit(Axis::d), term.head_dim);
-  const bool key = check_access(key_name, term.key, kBHKV | bit(Axis::d), term.head_dim);
-  if (key) check_grouping(key_name, term.key);
-  if (query) check_input(query_name, term.query);
-  if (key) check_input(key_name, term.key);
+  const bool query = check_operand(query_name, term.query, term.query_row, kBHQ, term.head_dim);
+  const bool key = check_operand(key_name, term.key, term.key_row, kBHKV, term.head_dim);
+  if (key && !term.key_row) check_grouping(key_name, term.key);
+  if (key && term.key_row) check_grouping(key_name, "row", term.key_row->values);
+  if (term.query_row || term.key_row) return;  // computed rows are of `accumulate`, whatever they read
   if (query && key && tensor(term.query).type.dtype != tensor(term.key).type.dtype)
     fail("{} %{} is {}, but {} %{} is {}", query_name, tensor(term.query).name, to_string(tensor(term.query).type),
          key_name, tensor(term.key).name, to_string(tensor(term.key).type));
@@ -118,16 +118,25 @@ bool SpaceVerifier::is_affine(const Expr& expr, Axis axis) {
 }
 
 void SpaceVerifier::check_grouping(std::string_view what, const Access& access) {
-  if (space_.head_group == 1) return;
+  const std::string name = "%" + tensor(access).name;
   for (const Expr& expr : access.axes)
-    for (const ExprNode& node : expr.nodes())
-      for (size_t k = 0; k < node.args.size(); ++k) {
-        const ExprNode& arg = expr[node.args[k]];
-        const bool is_head = arg.kind == ExprKind::index && arg.axis == Axis::h;
-        if (is_head && !divides_by_group(expr, node, k)) return fail_grouping(what, access);
-      }
+    if (!check_grouping(what, name, expr)) return;
   for (const Expr& expr : access.axes)
-    if (expr.root_node().kind == ExprKind::index && expr.root_node().axis == Axis::h) fail_grouping(what, access);
+    if (expr.root_node().kind == ExprKind::index && expr.root_node().axis == Axis::h && space_.head_group > 1)
+      fail_grouping(what, name);
+}
+
+bool SpaceVerifier::check_grouping(std::string_view what, std::string_view name, const Expr& expr) {
+  if (space_.head_group == 1) return true;
+  for (const ExprNode& node : expr.nodes())
+    for (size_t k = 0; k < node.args.size(); ++k) {
+      const ExprNode& arg = expr[node.args[k]];
+      const bool is_head = arg.kind == ExprKind::index && arg.axis == Axis::h;
+      if (!is_head || divides_by_group(expr, node, k)) continue;
+      fail_grouping(what, name);
+      return false;
+    }
+  return true;
 }
 
 bool SpaceVerifier::divides_by_group(const Expr& expr, const ExprNode& node, size_t k) const {
@@ -137,8 +146,8 @@ bool SpaceVerifier::divides_by_group(const Expr& expr, const ExprNode& node, siz
          divisor.literal.integer % space_.head_group == 0;
 }
 
-void SpaceVerifier::fail_grouping(std::string_view what, const Access& access) {
-  fail("{} %{} depends on h other than through div(h, {})", what, tensor(access).name, space_.head_group);
+void SpaceVerifier::fail_grouping(std::string_view what, std::string_view name) {
+  fail("{} {} depends on h other than through div(h, {})", what, name, space_.head_group);
 }
 
 bool SpaceVerifier::check_expr(std::string_view where, const Expr& expr, DType dtype, uint32_t axes) {

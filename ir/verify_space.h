@@ -34,8 +34,12 @@ class SpaceVerifier {
   /// An operand: floats that are not written.
   void check_input(std::string_view what, const Access& access);
   void check_output(std::string_view what, const Access& access);
+  /// Stored rows or computed ones over `axes` and d; false when they are too broken to look further.
+  bool check_operand(std::string_view what, const Access& stored, const std::optional<RowProgram>& row, uint32_t axes,
+                     int64_t columns);
   /// h enters only divided by a multiple of the group.
   void check_grouping(std::string_view what, const Access& access);
+  bool check_grouping(std::string_view what, std::string_view name, const Expr& expr);
 
   /// `axes`: what the root may depend on, bits of dependencies().
   bool check_expr(std::string_view where, const Expr& expr, DType dtype, uint32_t axes);
@@ -55,7 +59,9 @@ class SpaceVerifier {
   /// The coefficient of `axis` is a constant at every node the root reaches.
   static bool is_affine(const Expr& expr, Axis axis);
   bool divides_by_group(const Expr& expr, const ExprNode& node, size_t k) const;
-  void fail_grouping(std::string_view what, const Access& access);
+  void fail_grouping(std::string_view what, std::string_view name);
+  void check_row(std::string_view what, const RowProgram& row, uint32_t axes, int64_t columns);
+  void check_pieces(std::string_view what, const std::vector<RowPiece>& pieces, int64_t columns);
   void check_node(std::string_view where, const Expr& expr, size_t i);
   void check_op(std::string_view where, const Expr& expr, const ExprNode& node);
   void check_load(std::string_view where, const Expr& expr, const ExprNode& node);

@@ -70,6 +70,8 @@ std::string print(const KernelDiagnostics& diagnostics) {
   }
   for (const FusionNote& note : stats.not_fused)
     out += fmt::format("  not fused at %{}: {}\n", note.value, note.reason);
+  for (const FusionNote& note : stats.kept_rows)
+    out += fmt::format("  a step of its own: %{}: {}\n", note.value, note.reason);
   if (diagnostics.last_run_ms > 0)
     out += fmt::format("  last run {:.3f} ms; {} bytes of results, {} of workspace, {} of scratch; unfused {}\n",
                        diagnostics.last_run_ms, diagnostics.memory.outputs, diagnostics.memory.workspace,

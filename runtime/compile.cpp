@@ -91,6 +91,7 @@ class BackEnd {
     stats.graph_ops = count_ops(graph_);
     stats.steps = static_cast<int>(program.steps.size());
     stats.not_fused = program.not_fused;
+    stats.kept_rows = program.kept_rows;
     for (const Step& step : program.steps) {
       stats.fused_attentions += std::holds_alternative<AttentionStep>(step.what) ? 1 : 0;
       stats.fused_backwards += std::holds_alternative<BackwardStep>(step.what) ? 1 : 0;

@@ -44,6 +44,9 @@ std::string manifest(const Compiled& compiled, const CpuTarget& target) {
   json["not_fused"] = Json::array();
   for (const FusionNote& note : stats.not_fused)
     json["not_fused"].push_back({{"value", note.value}, {"line", note.line}, {"reason", note.reason}});
+  json["kept_rows"] = Json::array();
+  for (const FusionNote& note : stats.kept_rows)
+    json["kept_rows"].push_back({{"value", note.value}, {"line", note.line}, {"reason", note.reason}});
   json["kernels"] = Json::array();
   for (const StepReport& report : stats.step_reports) {
     Json kernel = {{"name", report.name}, {"fused", report.fused}};

@@ -44,6 +44,7 @@ struct CompileStats {
   int fused_attentions = 0;
   int fused_backwards = 0;
   std::vector<FusionNote> not_fused;
+  std::vector<FusionNote> kept_rows;  ///< as Program::kept_rows
   std::vector<StepReport> step_reports;
 };
 

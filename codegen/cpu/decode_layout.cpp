@@ -15,8 +15,7 @@ constexpr int64_t kFarBytes = 32 << 10;
 
 int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
-DecodeOperand operand(const AttentionSpec& spec, const Access& access, int64_t dim, int64_t lanes) {
-  const DType dtype = spec.tensors[static_cast<size_t>(access.tensor)].type.dtype;
+DecodeOperand operand(const AttentionSpec& spec, DType dtype, int64_t dim, int64_t lanes) {
   const bool pairs = dtype == DType::bf16 && dim % (2 * lanes) == 0 && spec.accumulate == DType::f32;
   const auto rows_of = [&](int64_t bytes) { return std::max<int64_t>(4, bytes / (dim * size_of(dtype))); };
   return {dtype, dim, pairs, dim / lanes, dim % lanes, rows_of(kNearBytes), rows_of(kFarBytes)};
@@ -30,8 +29,9 @@ DecodeLayout::DecodeLayout(const AttentionSpec& spec, const CpuSchedule& schedul
   element = size_of(dtype);
   lanes = schedule.lanes;
   rows = schedule.block_q;
-  key = operand(spec, spec.dots[0].key, spec.dots[0].head_dim, lanes);
-  value = operand(spec, spec.value, spec.value_dim, lanes);
+  const DotTerm& dot = spec.dots[0];
+  key = operand(spec, operand_dtype(spec, dot.key, dot.key_row), dot.head_dim, lanes);
+  value = operand(spec, operand_dtype(spec, spec.value), spec.value_dim, lanes);
   // Rows are q_len · head_group and start at multiples of `rows`. A tile saves loads and, for 16-bit elements,
   // conversions of its keys; without conversions single rows keep up with memory, so that one kind of tile will do.
   const bool whole_tiles = spec.head_group % 4 == 0 && rows % 4 == 0;
@@ -59,6 +59,7 @@ DecodeLayout::DecodeLayout(const AttentionSpec& spec, const CpuSchedule& schedul
   partial_at = place(row_tile * lanes * lanes);
   key_copy_at = place(block_kv * key.dim);
   value_copy_at = place(block_kv * value.dim);
+  row_at = place(dot.query_row ? key.dim : 0);
   scratch_elements = at;
 }
 

@@ -32,8 +32,9 @@ struct DecodeLayout {
   /// A row's partial state in the workspace: value sums, then m and l.
   int64_t record() const { return value_stride + lanes; }
 
-  // Scratch of a worker: rows of Q, S, m, l, factors and value sums; scores not yet summed over lanes; copies of K, V.
-  int64_t q_at, scores_at, max_at, sum_at, factor_at, sums_at, partial_at, key_copy_at, value_copy_at;
+  // Scratch of a worker: rows of Q, S, m, l, factors and value sums; scores not yet summed over lanes; copies of K, V
+  // (a computed K is written there at once); a computed row of Q.
+  int64_t q_at, scores_at, max_at, sum_at, factor_at, sums_at, partial_at, key_copy_at, value_copy_at, row_at;
   int64_t scratch_elements;
 };
 

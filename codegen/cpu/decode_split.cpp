@@ -30,6 +30,7 @@ DecodeSplit::DecodeSplit(LlvmBuilder& builder, const TileProgram& program, const
       l_(layout),
       args_layout_(args_layout(program.spec)),
       leading_(leading_scale(program.score)),
+      computed_(emit_rows(builder, spec_, args_layout_, spec_.dots[0], layout.lanes, "rows")),
       tiles_(builder, layout),
       weights_(builder, program, leading_.expr, layout) {
   for (const auto& which : {std::pair{l_.key.dtype, false}, std::pair{l_.value.dtype, hides()}})
@@ -108,14 +109,19 @@ void DecodeSplit::item(ArgsReader& args, Emitters& emit, const Item& item) {
 }
 
 void DecodeSplit::pack_queries(ArgsReader& args, const Item& item, Value* first_row, Value* count) {
-  const DType dtype = spec_.tensors[static_cast<size_t>(spec_.dots[0].query.tensor)].type.dtype;
+  const DotTerm& dot = spec_.dots[0];
+  const DType dtype = operand_dtype(spec_, dot.query, dot.query_row);
   const int64_t lanes = l_.lanes, unit = l_.key.pairs ? 2 : 1;
   b_.loop_nonempty(b_.i64(0), count, 1, {}, [&](Value* i, const Values&) {
     Value* row = b_.add(first_row, i);
     Value* q = b_.ir.CreateUDiv(row, b_.i64(spec_.head_group));
     Value* h = b_.add(item.h, b_.sub(row, b_.mul(q, b_.i64(spec_.head_group))));
-    const RowAccess query = resolve_access(b_, args, spec_, spec_.dots[0].query, item.b, h);
+    const RowAccess query = resolve_stored(b_, args, spec_, dot.query, dot.query_row, item.b, h);
     Value* from = b_.element_pointer(dtype, query.base, b_.mul(q, query.stride_seq));
+    if (computed_.query) {
+      from = scratch(l_.row_at);
+      computed_.query->call(item.b, h, q, b_.i64(1), from);
+    }
     Value* to = at(scratch(l_.q_at), b_.mul(i, b_.i64(l_.query_stride)));
     auto copy = [&](Value* column, int64_t width, Value* mask) {
       Value* pointer = b_.element_pointer(dtype, from, b_.mul(column, query.stride_dim));
@@ -163,7 +169,8 @@ void DecodeSplit::rows(ArgsReader& args, Emitters& emit, const Item& item, Value
     fill(l_.factor_at, l_.sums_at, 1);
     fill(l_.sums_at, l_.partial_at, 0);
     pack_queries(args, item, first_row, count);
-    const RowAccess key = resolve_access(b_, args, spec_, spec_.dots[0].key, item.b, item.h);
+    const DotTerm& dot = spec_.dots[0];
+    const RowAccess key = resolve_stored(b_, args, spec_, dot.key, dot.key_row, item.b, item.h);
     const RowAccess value = resolve_access(b_, args, spec_, spec_.value, item.b, item.h);
     b_.loop_nonempty(begin, end, l_.block_kv, {}, [&](Value* kv, const Values&) {
       Value* keys = b_.min(b_.sub(end, kv), b_.i64(l_.block_kv));
@@ -251,10 +258,17 @@ DecodeBlock DecodeSplit::natural_or_copied(Emitters& emit, const DecodeOperand& 
   return {chosen[0], chosen[1], rows.keys};
 }
 
+DecodeBlock DecodeSplit::keys(Emitters& emit, const RowAccess& key, const DecodeRows& rows) {
+  if (!computed_.key) return natural_or_copied(emit, l_.key, key, rows, l_.key_copy_at, false);
+  Value* copy = scratch(l_.key_copy_at);
+  computed_.key->call(rows.b, rows.h, rows.kv, rows.keys, copy);
+  return {copy, b_.i64(l_.key.dim), rows.keys};
+}
+
 void DecodeSplit::block(Emitters& emit, const DecodeRows& rows, const RowAccess& key, const RowAccess& value) {
   Value* here = b_.argument(3);
   // Scores of hidden keys are masked, whatever K holds there; V must not reach the product with its weight of 0.
-  tiles_.scores(here, natural_or_copied(emit, l_.key, key, rows, l_.key_copy_at, false), rows.count);
+  tiles_.scores(here, keys(emit, key, rows), rows.count);
   weights_.call(here, rows);
   if (hides()) {
     emit.set(Axis::h, rows.h);

@@ -6,6 +6,7 @@
 #include "codegen/cpu/access.h"
 #include "codegen/cpu/decode_tiles.h"
 #include "codegen/cpu/decode_weights.h"
+#include "codegen/cpu/row_emitter.h"
 
 namespace tilewright::cpu {
 
@@ -37,6 +38,8 @@ class DecodeSplit {
   Values over_heads(const std::vector<const Expr*>& exprs, const Item& item, Emitters& emit, const Values& start,
                     const std::function<Values(const Values&)>& body);
   void pack_queries(ArgsReader& args, const Item& item, llvm::Value* first_row, llvm::Value* count);
+  /// Computed rows, or stored ones.
+  DecodeBlock keys(Emitters& emit, const RowAccess& key, const DecodeRows& rows);
   void block(Emitters& emit, const DecodeRows& rows, const RowAccess& key, const RowAccess& value);
   llvm::Function* emit_copy(DType dtype, bool hide);
   DecodeBlock natural_or_copied(Emitters& emit, const DecodeOperand& operand, const RowAccess& access,
@@ -51,6 +54,7 @@ class DecodeSplit {
   const DecodeLayout& l_;
   ArgsLayout args_layout_;
   LeadingScale leading_;
+  DotRows computed_;
   DecodeTiles tiles_;
   DecodeWeights weights_;
   std::map<std::pair<DType, bool>, llvm::Function*> copies_;  ///< by dtype and whether keys are hidden

@@ -51,16 +51,23 @@ void GenericTemplate::copy_in(DType dtype, Value* source, Value* stride, int64_t
       });
 }
 
+RowAccess GenericTemplate::operand_row(const RowAccess& stored, const std::optional<RowEmitter>& computed, DType dtype,
+                                       Value* position) {
+  if (!computed)
+    return {b_.element_pointer(dtype, stored.base, b_.mul(position, stored.stride_seq)), nullptr, stored.stride_dim};
+  Value* here = pointer(row_, b_.i64(0), b_.i64(0));
+  computed->call(item_.b, item_.h, position, b_.i64(1), here);
+  return {here, nullptr, b_.i64(1)};
+}
+
 void GenericTemplate::load_queries() {
   for_rows([&](Value* row) {
     int64_t column = 0;
     for (size_t i = 0; i < spec_.dots.size(); ++i) {
       const DotTerm& dot = spec_.dots[i];
-      const DType dtype = dtype_of(dot.query);
-      const RowAccess& at = query_rows_[i];
-      Value* q = b_.add(item_.q_begin, row);
-      copy_in(dtype, b_.element_pointer(dtype, at.base, b_.mul(q, at.stride_seq)), at.stride_dim, dot.head_dim,
-              pointer(queries_, row, b_.i64(column)), 1);
+      const DType dtype = operand_dtype(spec_, dot.query, dot.query_row);
+      const RowAccess at = operand_row(query_rows_[i], computed_[i].query, dtype, b_.add(item_.q_begin, row));
+      copy_in(dtype, at.base, at.stride_dim, dot.head_dim, pointer(queries_, row, b_.i64(column)), 1);
       column += dot.head_dim;
     }
   });
@@ -85,10 +92,9 @@ void GenericTemplate::load_keys_and_values() {
           int64_t start = 0;
           for (size_t i = 0; i < spec_.dots.size(); ++i) {
             const DotTerm& dot = spec_.dots[i];
-            const DType dtype = dtype_of(dot.key);
-            const RowAccess& at = key_rows_[i];
-            copy_in(dtype, b_.element_pointer(dtype, at.base, b_.mul(kv, at.stride_seq)), at.stride_dim, dot.head_dim,
-                    pointer(keys_, b_.i64(start), row), keys_.width);
+            const DType dtype = operand_dtype(spec_, dot.key, dot.key_row);
+            const RowAccess at = operand_row(key_rows_[i], computed_[i].key, dtype, kv);
+            copy_in(dtype, at.base, at.stride_dim, dot.head_dim, pointer(keys_, b_.i64(start), row), keys_.width);
             start += dot.head_dim;
           }
           const DType dtype = dtype_of(spec_.value);

@@ -17,7 +17,7 @@ bool is_constant(const Expr& expr, int64_t value) {
 }  // namespace
 
 GenericTemplate::GenericTemplate(const TileProgram& program, const CpuSchedule& schedule, LlvmBuilder& builder,
-                                 ArgsReader& args)
+                                 ArgsReader& args, const std::vector<DotRows>& rows)
     : program_(program),
       spec_(program.spec),
       b_(builder),
@@ -26,6 +26,7 @@ GenericTemplate::GenericTemplate(const TileProgram& program, const CpuSchedule& 
       lanes_(schedule.lanes),
       block_q_(schedule.block_q),
       block_kv_(round_up(schedule.block_kv, schedule.lanes)),
+      computed_(rows),
       items_(builder, args, program.spec, schedule.block_q),
       kv_len_(args.dim(program.spec.kv_len)),
       score_(builder, args, program.spec.tensors, program.score, schedule.lanes, Axis::kv),
@@ -51,6 +52,7 @@ GenericTemplate::GenericTemplate(const TileProgram& program, const CpuSchedule& 
   queries_ = place(TileShape::tile_qk, block_q_, round_up(total_head_dim(), lanes_));
   keys_ = place(TileShape::tile_qk, total_head_dim(), block_kv_);
   values_ = place(TileShape::tile_qv, block_kv_, value_width);
+  row_ = place(TileShape::tile_qk, 1, round_up(total_head_dim(), lanes_));
 }
 
 GenericTemplate::Tile GenericTemplate::place(TileShape shape, int64_t rows, int64_t width) {
@@ -70,8 +72,8 @@ void GenericTemplate::emit_item(Value* number) {
   query_rows_.clear();
   key_rows_.clear();
   for (const DotTerm& dot : spec_.dots) {
-    query_rows_.push_back(resolve(dot.query));
-    key_rows_.push_back(resolve(dot.key));
+    query_rows_.push_back(resolve_stored(b_, args_, spec_, dot.query, dot.query_row, item_.b, item_.h));
+    key_rows_.push_back(resolve_stored(b_, args_, spec_, dot.key, dot.key_row, item_.b, item_.h));
   }
   value_rows_ = resolve(spec_.value);
   output_rows_ = resolve(spec_.output);
@@ -140,10 +142,13 @@ CpuKernelSource generate_generic(const TileProgram& program, const CpuSchedule& 
   const std::string symbol = prefix + "_generic";
   CpuModule module = make_cpu_module(symbol);
   LlvmBuilder b(module.state(), target);
-  b.begin_kernel(symbol);
   const ArgsLayout layout = args_layout(program.spec);
+  std::vector<DotRows> rows;
+  for (const DotTerm& dot : program.spec.dots)
+    rows.push_back(emit_rows(b, program.spec, layout, dot, schedule.lanes, fmt::format("rows_{}", rows.size())));
+  b.begin_kernel(symbol);
   ArgsReader args(b, layout);
-  GenericTemplate kernel(program, schedule, b, args);
+  GenericTemplate kernel(program, schedule, b, args, rows);
   kernel.emit_items(b.argument(1), b.argument(2));
   b.ret();
 

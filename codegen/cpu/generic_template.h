@@ -7,12 +7,15 @@
 
 #include "codegen/cpu/access.h"
 #include "codegen/cpu/expr_emitter.h"
+#include "codegen/cpu/row_emitter.h"
 
 namespace tilewright::cpu {
 
 class GenericTemplate {
  public:
-  GenericTemplate(const TileProgram& program, const CpuSchedule& schedule, LlvmBuilder& builder, ArgsReader& args);
+  /// `rows` holds the computed rows' emitters, by dot term.
+  GenericTemplate(const TileProgram& program, const CpuSchedule& schedule, LlvmBuilder& builder, ArgsReader& args,
+                  const std::vector<DotRows>& rows);
   /// The loop over work items; the function is left open.
   void emit_items(llvm::Value* begin, llvm::Value* end);
   int64_t scratch_bytes() const { return scratch_bytes_; }
@@ -53,6 +56,9 @@ class GenericTemplate {
   // generic_operands.cpp: memory to tiles and back, and the two products.
   void load_queries();
   void load_keys_and_values();
+  /// One row of a dot's operand: where it is stored, or where its emitter has just put it.
+  RowAccess operand_row(const RowAccess& stored, const std::optional<RowEmitter>& computed, DType dtype,
+                        llvm::Value* position);
   void copy_in(DType dtype, llvm::Value* source, llvm::Value* stride, int64_t count, llvm::Value* target,
                int64_t target_stride);
   llvm::Value* accumulated(DType dtype, llvm::Value* value);
@@ -76,6 +82,8 @@ class GenericTemplate {
   Tile queries_;             ///< [block_q, Σ head_dim]
   Tile keys_;                ///< [Σ head_dim, block_kv]: transposed, so that lanes run along kv
   Tile values_;              ///< [block_kv, value_dim]
+  Tile row_;                 ///< one computed row
+  const std::vector<DotRows>& computed_;
   ItemDecoder items_;
   llvm::Value* kv_len_;
   ExprEmitter score_, keep_;                                        ///< lanes along kv

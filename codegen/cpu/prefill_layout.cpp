@@ -36,6 +36,7 @@ PrefillLayout::PrefillLayout(const AttentionSpec& spec, const CpuSchedule& sched
   score_piece = round_up((padded_head_dim + pieces - 1) / pieces, head_dim_unit);
   padded_value_dim = round_up(value_vectors, output_tile.nv) * lanes;
   stage_width = padded_head_dim;
+  computes_rows = spec.dots[0].query_row || spec.dots[0].key_row;
   TW_CHECK(lanes * row_step % k_unroll == 0 || lanes % k_unroll == 0);
 
   const int64_t line = 64 / element;
@@ -55,6 +56,7 @@ PrefillLayout::PrefillLayout(const AttentionSpec& spec, const CpuSchedule& sched
   scores_at = take(strip_rows * score_stride);
   strips_at = take(strips() * 2 * (8 / element));
   stage_at = take(lanes * stage_width);
+  rows_at = take(computes_rows ? lanes * head_dim : 0);
   block_at = take(packed_block());
   scratch_elements = at;
 }

@@ -10,21 +10,39 @@ using llvm::Value;
 
 PrefillPacker::PrefillPacker(LlvmBuilder& builder, const AttentionSpec& spec, const ArgsLayout& args,
                              const PrefillLayout& layout)
-    : b_(builder), spec_(spec), args_(args), layout_(layout), copy_(builder, layout.dtype, layout.lanes) {
-  auto type_of = [&](const Access& access) { return spec.tensors[static_cast<size_t>(access.tensor)].type.dtype; };
-  query_type_ = type_of(spec.dots[0].query);
-  key_type_ = type_of(spec.dots[0].key);
-  value_type_ = type_of(spec.value);
+    : b_(builder),
+      spec_(spec),
+      args_(args),
+      layout_(layout),
+      copy_(builder, layout.dtype, layout.lanes),
+      computed_(emit_rows(builder, spec, args, spec.dots[0], layout.lanes, "rows")) {
+  const DotTerm& dot = spec.dots[0];
+  query_type_ = operand_dtype(spec, dot.query, dot.query_row);
+  key_type_ = operand_dtype(spec, dot.key, dot.key_row);
+  value_type_ = operand_dtype(spec, spec.value);
   for (DType type : {query_type_, key_type_, value_type_}) copy_.declare(type);
   emit_pack_block();
 }
 
-void PrefillPacker::pack_queries(const RowAccess& query, Value* begin, Value* count, double scale, Value* dst) {
+void PrefillPacker::pack_queries(const RowAccess& query, Value* b, Value* h, Value* begin, Value* count, double scale,
+                                 Value* rows, Value* dst) {
   const DType to = layout_.dtype;
-  b_.loop(b_.i64(0), count, 1, [&](Value* row) {
-    Value* src = b_.element_pointer(query_type_, query.base, b_.mul(b_.add(begin, row), query.stride_seq));
+  auto copy = [&](Value* row, Value* src) {
     copy_.call(query_type_, b_.element_pointer(to, dst, b_.mul(row, b_.i64(layout_.padded_head_dim))), src,
                query.stride_dim, b_.i64(layout_.head_dim), layout_.padded_head_dim, scale);
+  };
+  if (!computed_.query) {
+    b_.loop(b_.i64(0), count, 1, [&](Value* row) {
+      copy(row, b_.element_pointer(query_type_, query.base, b_.mul(b_.add(begin, row), query.stride_seq)));
+    });
+    return;
+  }
+  b_.loop(b_.i64(0), count, layout_.lanes, [&](Value* group) {
+    Value* here = b_.min(b_.sub(count, group), b_.i64(layout_.lanes));
+    computed_.query->call(b, h, b_.add(begin, group), here, rows);
+    b_.loop(b_.i64(0), here, 1, [&](Value* row) {
+      copy(b_.add(group, row), b_.element_pointer(to, rows, b_.mul(row, b_.i64(layout_.head_dim))));
+    });
   });
 }
 
@@ -49,7 +67,10 @@ void PrefillPacker::emit_pack_block() {
     visible->set_axis(Axis::h, arg(10));
     visible->hoist();
   }
+  Value* rows = b_.element_pointer(to, stage, b_.i64(layout_.rows_at - layout_.stage_at));
   b_.loop_nonempty(b_.i64(0), padded, lanes, {}, [&](Value* group, const Values&) {
+    if (computed_.key)
+      computed_.key->call(arg(9), arg(10), b_.add(first, group), b_.min(b_.sub(count, group), b_.i64(lanes)), rows);
     b_.loop_nonempty(b_.i64(0), b_.i64(lanes), 1, {}, [&](Value* lane, const Values&) {
       Value* at = b_.add(group, lane);
       Value* shown = b_.ir.CreateICmpSLT(at, count);
@@ -59,9 +80,10 @@ void PrefillPacker::emit_pack_block() {
         shown = b_.ir.CreateAnd(shown, visible->emit());
       }
       auto take = [&](int64_t dim) { return b_.ir.CreateSelect(shown, b_.i64(dim), b_.i64(0)); };
-      copy_.call(key_type_, b_.element_pointer(to, stage, b_.mul(lane, b_.i64(layout_.stage_width))),
-                 b_.element_pointer(key_type_, key.base, b_.mul(position, key.stride_seq)), key.stride_dim,
-                 take(layout_.head_dim), layout_.stage_width);
+      Value* source = computed_.key ? b_.element_pointer(to, rows, b_.mul(lane, b_.i64(layout_.head_dim)))
+                                    : b_.element_pointer(key_type_, key.base, b_.mul(position, key.stride_seq));
+      copy_.call(key_type_, b_.element_pointer(to, stage, b_.mul(lane, b_.i64(layout_.stage_width))), source,
+                 key.stride_dim, take(layout_.head_dim), layout_.stage_width);
       copy_.call(value_type_, b_.element_pointer(to, values, b_.mul(at, b_.i64(layout_.padded_value_dim))),
                  b_.element_pointer(value_type_, value.base, b_.mul(position, value.stride_seq)), value.stride_dim,
                  take(layout_.value_dim), layout_.padded_value_dim);

@@ -2,7 +2,8 @@
 //
 // Phase 1, pack (left out when KernelArgs::packed is null; the main phase then packs each block into its own scratch):
 // K and V of every (b, kv head) become blocks of block_kv keys: K panels [panel][d][keys of a panel], then V rows
-// [key][dv], widened to the accumulation type, zero padded, hidden keys zero.
+// [key][dv], widened to the accumulation type, zero padded, hidden keys zero. Rows of Q and K that the spec computes
+// (RoPE, norms) are made `lanes` at a time and packed from there (row_emitter.h).
 //
 // Phase 2, main. Per item: Q rows times the score's leading scale (log2 e included), O = 0, l = 0, m = -inf; then
 //
@@ -57,7 +58,8 @@ void PrefillEmitter::pack_kernel(const std::string& symbol) {
     Value* first = b_.mul(b_.sub(item, b_.mul(sequence, blocks)), b_.i64(layout_.block_kv));
     Value* batch = b_.ir.CreateUDiv(sequence, heads);
     Value* head = b_.mul(b_.sub(sequence, b_.mul(batch, heads)), b_.i64(spec_.head_group));
-    const RowAccess key = resolve_access(b_, args, spec_, spec_.dots[0].key, batch, head);
+    const DotTerm& dot = spec_.dots[0];
+    const RowAccess key = resolve_stored(b_, args, spec_, dot.key, dot.key_row, batch, head);
     const RowAccess value = resolve_access(b_, args, spec_, spec_.value, batch, head);
     Value* count = b_.min(b_.sub(kv_len, first), b_.i64(layout_.block_kv));
     packer_.pack_block(key, value, first, count, batch, head, scratch(layout_.stage_at),
@@ -90,11 +92,12 @@ void PrefillEmitter::item(ArgsReader& args, const Item& item, Value* kv_head) {
   const DType type = l.dtype;
   Value* rows = b_.sub(item.q_end, item.q_begin);
   Value* first_head = b_.mul(b_.ir.CreateUDiv(item.h, b_.i64(spec_.head_group)), b_.i64(spec_.head_group));
-  const RowAccess query = resolve_access(b_, args, spec_, spec_.dots[0].query, item.b, item.h);
-  const RowAccess key = resolve_access(b_, args, spec_, spec_.dots[0].key, item.b, first_head);
+  const DotTerm& dot = spec_.dots[0];
+  const RowAccess query = resolve_stored(b_, args, spec_, dot.query, dot.query_row, item.b, item.h);
+  const RowAccess key = resolve_stored(b_, args, spec_, dot.key, dot.key_row, item.b, first_head);
   const RowAccess value = resolve_access(b_, args, spec_, spec_.value, item.b, first_head);
 
-  packer_.pack_queries(query, item.q_begin, rows, leading_.scale, scratch(l.q_at));
+  packer_.pack_queries(query, item.b, item.h, item.q_begin, rows, leading_.scale, scratch(l.rows_at), scratch(l.q_at));
   auto fill = [&](int64_t from, int64_t to, double with) {
     b_.loop_nonempty(b_.i64(from), b_.i64(to), l.lanes, {}, [&](Value* i, const Values&) {
       b_.store_vector(type, b_.constant(type, with, l.lanes), at(b_.argument(3), i));

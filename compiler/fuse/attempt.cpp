@@ -1,6 +1,7 @@
 #include "compiler/fuse/attempt.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "compiler/fuse/merge_dots.h"
 #include "compiler/passes.h"
@@ -41,6 +42,7 @@ bool Attempt::stopped() {
 
 std::variant<AttentionMatch, FusionNote> Attempt::run() {
   if (find_scores() && read_scores() && read_value()) {
+    read_rows();
     set_head_group();
     read_sink();
     set_weight_factor();
@@ -174,10 +176,36 @@ bool Attempt::read_value() {
   return true;
 }
 
+void Attempt::read_rows() {
+  for (const ScoreDot& dot : dots_.dots) {
+    DotPrograms& rows = rows_.emplace_back();
+    const Indices lead(dot.at.begin(), dot.at.end() - 2);
+    for (const bool query : {true, false}) {
+      const size_t side = query == dot.straight ? 0 : 1;
+      const auto at = [&](Tracer& t, ExprId k) {
+        return contract_operand(t, graph_, graph_[dot.product], side, lead, dot.at[dot.at.size() - 2], dot.at.back(),
+                                k);
+      };
+      RowReading reading = read_row(facts_, t_, frame_,
+                                    {dot.product, query ? &dot.query : &dot.key, at, dot.head_dim, spec_.accumulate});
+      const ValueId operand = (query ? dot.query : dot.key).root;
+      if (!reading.refused.empty())
+        match_.kept_rows.push_back({graph_[operand].name, graph_[operand].line, reading.refused});
+      if (!reading.row) continue;
+      std::vector<int> tensors;
+      for (const ValueId tensor : reading.row->tensors) tensors.push_back(t_.tensor(tensor));
+      (query ? rows.query : rows.key) = with_tensors(std::move(reading.row->row), tensors);
+    }
+  }
+}
+
 void Attempt::set_head_group() {
   std::vector<const Indices*> accesses{&value_.at};
-  for (const ScoreDot& dot : dots_.dots) accesses.push_back(&dot.key.at);
-  const int64_t group = common_head_group(t_.pool, accesses);
+  for (size_t i = 0; i < rows_.size(); ++i)
+    if (!rows_[i].key) accesses.push_back(&dots_.dots[i].key.at);
+  int64_t group = common_head_group(t_.pool, accesses);
+  for (const DotPrograms& rows : rows_)
+    if (rows.key) group = std::gcd(group, head_group(rows.key->values, roots(*rows.key)));
   const auto heads = product(spec_.heads);
   keys_depend_on_heads_ = group != 0;
   spec_.head_group = 1;

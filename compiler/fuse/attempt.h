@@ -2,6 +2,7 @@
 #pragma once
 
 #include "compiler/fuse/match_attention.h"
+#include "compiler/fuse/row_reader.h"
 #include "compiler/fuse/score_frame.h"
 #include "compiler/fuse/score_reader.h"
 
@@ -24,6 +25,7 @@ class Attempt {
   void set_weight_factor();
   bool read_scores();  ///< the score, keep and the dots
   bool read_value();   ///< V
+  void read_rows();    ///< those of Q and K that are computed where they are packed
   void set_head_group();
   void read_sink();
   void find_output();
@@ -44,6 +46,11 @@ class Attempt {
 
   const ScoreFrame frame_;
   DotReader dots_;
+  /// By dot: rows whose loads name t_.tensors.
+  struct DotPrograms {
+    std::optional<RowProgram> query, key;
+  };
+  std::vector<DotPrograms> rows_;
   ExprId d_{-1};
   ValueId scores_ = kNoValue;  ///< the softmax's operand, or the weights when nothing normalises
   Indices scores_at_;

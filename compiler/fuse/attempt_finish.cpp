@@ -55,8 +55,14 @@ void Attempt::find_logsumexp() {
 }
 
 AttentionMatch Attempt::finish() {
-  for (const ScoreDot& dot : dots_.dots) {
-    spec_.dots.push_back({access(dot.query.root, dot.query.at), access(dot.key.root, dot.key.at), dot.head_dim});
+  const auto stored = [&](const DotOperand& operand, const std::optional<RowProgram>& row) {
+    return row ? Access{} : access(operand.root, operand.at);
+  };
+  for (size_t i = 0; i < dots_.dots.size(); ++i) {
+    const ScoreDot& dot = dots_.dots[i];
+    DotPrograms& rows = rows_[i];
+    spec_.dots.push_back({stored(dot.query, rows.query), stored(dot.key, rows.key), dot.head_dim, std::move(rows.query),
+                          std::move(rows.key)});
     match_.products.push_back(dot.product);
   }
   spec_.value = access(value_.root, value_.at);
@@ -76,9 +82,16 @@ AttentionMatch Attempt::finish() {
       if (node.tensor >= 0) place(node.tensor);
   };
   std::vector<Access*> accesses;
-  for (DotTerm& dot : spec_.dots) accesses.insert(accesses.end(), {&dot.query, &dot.key});
+  for (DotTerm& dot : spec_.dots)
+    for (auto [from, row] : {std::pair{&dot.query, &dot.query_row}, {&dot.key, &dot.key_row}}) {
+      if (*row)
+        place_loads((*row)->values);
+      else
+        place(from->tensor);
+      if (!*row) accesses.push_back(from);
+    }
   accesses.push_back(&spec_.value);
-  for (const Access* a : accesses) place(a->tensor);
+  place(spec_.value.tensor);
   place_loads(spec_.score);
   place_loads(spec_.keep);
   if (spec_.sink) place_loads(*spec_.sink);
@@ -91,6 +104,9 @@ AttentionMatch Attempt::finish() {
   accesses.push_back(&spec_.output);
   if (spec_.logsumexp) accesses.push_back(&*spec_.logsumexp);
   for (Access* a : accesses) a->tensor = moved[static_cast<size_t>(a->tensor)];
+  for (DotTerm& dot : spec_.dots)
+    for (auto* row : {&dot.query_row, &dot.key_row})
+      if (*row) *row = with_tensors(**row, moved);
   spec_.score = with_tensors(spec_.score, moved);
   spec_.keep = with_tensors(spec_.keep, moved);
   if (spec_.sink) spec_.sink = with_tensors(*spec_.sink, moved);

@@ -66,9 +66,10 @@ bool is_strided_access(const IndexMath& math, const Expr& pool, const Indices& a
 std::optional<DotOperand> trace_dot_operand(const GraphFacts& facts, Tracer& t, ValueId operand, const Indices& at,
                                             Axis sequence, LookThrough through) {
   const Graph& graph = facts.graph;
-  DotOperand out{operand, at, {}};
+  DotOperand out{operand, at, {}, {}};
   for (;;) {
     const Node& node = graph[out.root];
+    out.path.push_back(out.root);
     if (facts.stored[GraphFacts::at(out.root)]) break;
     if (is_simple_view(node.op)) {
       out.at = view_operand_indices(t.math, graph, node, out.at);
@@ -99,7 +100,7 @@ std::optional<DotOperand> trace_dot_operand(const GraphFacts& facts, Tracer& t, 
     if (!pulled) break;
   }
   if (is_strided_access(t.math, t.pool, out.at, sequence)) return out;
-  out = {operand, at, {}};
+  out = {operand, at, {}, {operand}};
   if (is_strided_access(t.math, t.pool, out.at, sequence)) return out;
   return std::nullopt;
 }
@@ -131,8 +132,13 @@ ValueId follow_views(const GraphFacts& facts, Tracer& t, ValueId value, Indices&
 
 int64_t common_head_group(const Expr& pool, const std::vector<const Indices*>& accesses) {
   int64_t group = 0;
-  for (const Indices* at : accesses)
-    for (ExprId axis : *at) gather_head_groups(pool, axis, &group);
+  for (const Indices* at : accesses) group = std::gcd(group, head_group(pool, *at));
+  return group;
+}
+
+int64_t head_group(const Expr& expr, const std::vector<ExprId>& roots) {
+  int64_t group = 0;
+  for (ExprId root : roots) gather_head_groups(expr, root, &group);
   return group;
 }
 

@@ -15,6 +15,7 @@ struct DotOperand {
   ValueId root = kNoValue;  ///< the value in memory
   Indices at;
   std::vector<Factor> factors;  ///< in the graph's order
+  std::vector<ValueId> path;    ///< from the product's operand to the root, both included
 };
 
 /// What an access may mention: `sequence` is q or kv. d and the sequence position enter with constant coefficients,
@@ -40,5 +41,7 @@ ValueId follow_views(const GraphFacts& facts, Tracer& tracer, ValueId value, Ind
 
 /// The largest g such that all of `accesses` depend on h only through floor(h / g); 0 when none depends on h.
 int64_t common_head_group(const Expr& pool, const std::vector<const Indices*>& accesses);
+/// The same for expressions.
+int64_t head_group(const Expr& expr, const std::vector<ExprId>& roots);
 
 }  // namespace tilewright::fusion

@@ -46,6 +46,7 @@ class Search {
   }
 
   std::vector<FusedStep>& fused() { return fused_; }
+  std::vector<FusionNote>& kept_rows() { return kept_rows_; }
 
   /// Of the products that are not attention. What an attention reads stays in memory.
   std::vector<Epilogue> epilogues() {
@@ -92,6 +93,7 @@ class Search {
     facts_.stored[GraphFacts::at(match.output)] = true;
     if (match.logsumexp != kNoValue) facts_.stored[GraphFacts::at(match.logsumexp)] = true;
     for (ValueId product : match.products) claimed_[GraphFacts::at(product)] = true;
+    for (FusionNote& note : match.kept_rows) kept_rows_.push_back(std::move(note));
     fused_.push_back({AttentionStep{std::move(match.spec)}, std::move(match.tensors)});
   }
 
@@ -101,6 +103,7 @@ class Search {
   std::vector<bool> absorbed_;  ///< products, softmaxes and LSEs that fused steps compute
   std::vector<FusedStep> fused_;
   std::vector<std::pair<ValueId, FusionNote>> notes_;
+  std::vector<FusionNote> kept_rows_;
 };
 
 int count_ops(const Graph& graph) {
@@ -147,6 +150,7 @@ Result<Program> fuse(const Graph& canonical) {
   auto program = fusion::ProgramBuilder(facts, search.fused(), epilogues).build();
   if (!program) return program;
   program->not_fused = search.notes();
+  program->kept_rows = std::move(search.kept_rows());
   program->graph_ops = fusion::count_ops(canonical);
   return program;
 }

@@ -77,7 +77,10 @@ Expr extract(const Expr& pool, ExprId id) {
   return out;
 }
 
-Expr with_tensors(const Expr& expr, const std::vector<int>& moved) {
+namespace {
+
+/// `roots` are renumbered in place.
+Expr rename_tensors(const Expr& expr, const std::vector<int>& moved, const std::vector<ExprId*>& roots) {
   Expr out;
   std::vector<ExprId> ids;
   for (ExprNode node : expr.nodes()) {
@@ -85,7 +88,22 @@ Expr with_tensors(const Expr& expr, const std::vector<int>& moved) {
     if (node.tensor >= 0) node.tensor = moved[static_cast<size_t>(node.tensor)];
     ids.push_back(out.add(std::move(node)));
   }
-  out.set_root(ids[static_cast<size_t>(raw(expr.root()))]);
+  for (ExprId* root : roots) *root = ids[static_cast<size_t>(raw(*root))];
+  return out;
+}
+
+}  // namespace
+
+Expr with_tensors(const Expr& expr, const std::vector<int>& moved) {
+  ExprId root = expr.root();
+  Expr out = rename_tensors(expr, moved, {&root});
+  out.set_root(root);
+  return out;
+}
+
+RowProgram with_tensors(const RowProgram& row, const std::vector<int>& moved) {
+  RowProgram out = row;
+  out.values = rename_tensors(row.values, moved, roots(out));
   return out;
 }
 

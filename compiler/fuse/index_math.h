@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "ir/expr.h"
+#include "ir/row_program.h"
 
 namespace tilewright::fusion {
 
@@ -37,6 +37,8 @@ class IndexMath {
   ExprId mod(ExprId a, const Dim& by);
 
   Linear linear(ExprId id) const;
+  /// What another pool's math knows of nodes that both pools hold under the same ids.
+  void adopt(const IndexMath& other) { extents_ = other.extents_; }
   /// Declares 0 <= id < extent.
   void set_extent(ExprId id, const Dim& extent) { extents_[raw(id)] = extent; }
 
@@ -62,5 +64,6 @@ uint32_t depends(const Expr& pool, ExprId id);
 Expr extract(const Expr& pool, ExprId id);
 /// `expr` with load tensor i renamed to moved[i].
 Expr with_tensors(const Expr& expr, const std::vector<int>& moved);
+RowProgram with_tensors(const RowProgram& row, const std::vector<int>& moved);
 
 }  // namespace tilewright::fusion

@@ -15,6 +15,7 @@ struct AttentionMatch {
   ValueId logsumexp = kNoValue;
   ValueId logsumexp_node = kNoValue;  ///< the op itself, before its views
   std::vector<ValueId> products;      ///< the products of queries and keys
+  std::vector<FusionNote> kept_rows;  ///< as Program::kept_rows
   ValueId weights = kNoValue;         ///< the softmax, or the operand of the product when nothing normalises
 };
 

@@ -83,6 +83,7 @@ std::optional<ExprId> DotReader::read(ValueId id, const Indices& at) {
   ScoreDot dot;
   dot.product = id;
   dot.at = at;
+  dot.straight = straight;
   for (ValueId value : {id, product.operands[0]})
     if (graph_.type(value).dtype == DType::f64) accumulate = DType::f64;
   const Dim& head_dim = graph_.type(product.operands[0]).shape.back();
@@ -97,7 +98,7 @@ std::optional<ExprId> DotReader::read(ValueId id, const Indices& at) {
       auto operand = trace_dot_operand(facts_, t_, product.operands[i], where, is_query ? Axis::q : Axis::kv, through);
       if (!operand) {
         stop(product.operands[i], "its elements are no strided access over (b, h, position, d)");
-        operand = DotOperand{product.operands[i], where, {}};
+        operand = DotOperand{product.operands[i], where, {}, {product.operands[i]}};
       }
       (is_query ? dot.query : dot.key) = std::move(*operand);
     }

@@ -30,6 +30,7 @@ struct ScoreDot {
   ValueId product = kNoValue;
   Indices at;
   DotOperand query, key;
+  bool straight = true;  ///< the query is the product's operand 0
   int64_t head_dim = 0;
   ExprId score{-1};  ///< partial_score(term) with its factors, as the reader saw it
 };

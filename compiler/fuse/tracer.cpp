@@ -69,6 +69,7 @@ ExprId Tracer::leaf(const Node& node, const Indices& at) {
 bool Tracer::inlined(ValueId id) const {
   const OpGroup group = info(graph_[id].op).group;
   if (computed_here && (*computed_here)[GraphFacts::at(id)]) return true;
+  if (kept_in_memory && (*kept_in_memory)[GraphFacts::at(id)]) return false;
   if (facts_.stored[GraphFacts::at(id)] || graph_[id].op == Op::param) return false;
   if (group == OpGroup::leaf || is_simple_view(graph_[id].op)) return true;
   if (group != OpGroup::pointwise) return false;
@@ -83,6 +84,8 @@ ExprId Tracer::read(ValueId id, const Indices& at) {
   const OpGroup group = info(graph_[id].op).group;
   if (group == OpGroup::contract && !facts_.stored[GraphFacts::at(id)] && on_contract)
     if (auto replaced = on_contract(id, at)) return *replaced;
+  if (on_memory)
+    if (auto replaced = on_memory(id, at)) return *replaced;
   return load_tensor(id, at);
 }
 

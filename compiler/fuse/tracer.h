@@ -40,6 +40,11 @@ class Tracer {
   /// Asked before a matmul is read from memory; the attention matcher puts the score in its place.
   std::function<std::optional<ExprId>(ValueId, const Indices&)> on_contract;
 
+  /// Asked before any other value is read from memory.
+  std::function<std::optional<ExprId>(ValueId, const Indices&)> on_memory;
+  /// Values that are never computed where they are read, by value; null = none.
+  const std::vector<bool>* kept_in_memory = nullptr;
+
   /// Values that are computed where they are read, by value; null = none.
   const std::vector<bool>* computed_here = nullptr;
   /// What follows is traced as part of another kind of region.

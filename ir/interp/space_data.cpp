@@ -96,14 +96,45 @@ void SpaceData::enter_head(int64_t b, int64_t h) {
   b_ = b;
   h_ = h;
   keys_.clear();
-  for (const DotTerm& term : space_->dots) keys_.push_back(key_rows(term.key, term.head_dim));
+  for (const DotTerm& term : space_->dots) keys_.push_back(key_rows(term.key, term.head_dim, term.key_row));
 }
 
-std::vector<long double> SpaceData::key_rows(const Access& access, int64_t columns) const {
+std::vector<long double> SpaceData::operand_row(const Access& access, const std::optional<RowProgram>& row,
+                                                int64_t columns, int64_t q, int64_t kv) const {
+  if (row) return computed_row(*row, columns, q, kv);
+  std::vector<long double> out;
+  for (int64_t d = 0; d < columns; ++d) out.push_back(read(access, axes(q, kv, d)));
+  return out;
+}
+
+std::vector<long double> SpaceData::computed_row(const RowProgram& row, int64_t columns, int64_t q, int64_t kv) const {
+  std::array<long double, kMaxRowSums> sums{};
+  const auto value = [&](ExprId root, int64_t i) {
+    return evaluate(row.values, std::span(&root, 1), *dims_, tensors_, axes(q, kv, i), sums)[0];
+  };
+  for (size_t n = 0; n < row.sums.size(); ++n) {
+    long double sum = 0;
+    for (int64_t i = 0; i < row.sums[n].count; ++i) sum += value(row.sums[n].value, i);
+    sums[n] = sum;
+  }
+  std::vector<long double> out(static_cast<size_t>(columns), std::nanl(""));
+  for (const RowPiece& piece : row.pieces)
+    for (int64_t i = 0; i < piece.count; ++i)
+      out[static_cast<size_t>(piece.begin + piece.step * i)] = value(piece.value, i);
+  return out;
+}
+
+std::vector<long double> SpaceData::key_rows(const Access& access, int64_t columns,
+                                             const std::optional<RowProgram>& row) const {
   std::vector<long double> rows;
   for (int64_t kv = 0; kv < kv_len; ++kv) {
     const bool hidden = !space_->keep_kv.empty() && !evaluate_int(space_->keep_kv, *dims_, tensors_, axes(0, kv, 0));
-    for (int64_t d = 0; d < columns; ++d) rows.push_back(hidden ? 0 : read(access, axes(0, kv, d)));
+    if (hidden) {
+      rows.resize(rows.size() + static_cast<size_t>(columns), 0);
+      continue;
+    }
+    const std::vector<long double> next = operand_row(access, row, columns, 0, kv);
+    rows.insert(rows.end(), next.begin(), next.end());
   }
   return rows;
 }
@@ -111,9 +142,9 @@ std::vector<long double> SpaceData::key_rows(const Access& access, int64_t colum
 std::vector<long double> SpaceData::dots(int64_t q, int64_t kv_begin, int64_t kv_end) const {
   std::vector<long double> out(static_cast<size_t>(kv_end - kv_begin), 0);
   for (size_t term = 0; term < space_->dots.size(); ++term) {
-    const int64_t depth = space_->dots[term].head_dim;
-    std::vector<long double> query;
-    for (int64_t d = 0; d < depth; ++d) query.push_back(read(space_->dots[term].query, axes(q, 0, d)));
+    const DotTerm& dot = space_->dots[term];
+    const int64_t depth = dot.head_dim;
+    const std::vector<long double> query = operand_row(dot.query, dot.query_row, depth, q, 0);
     for (int64_t kv = kv_begin; kv < kv_end; ++kv)
       for (int64_t d = 0; d < depth; ++d)
         out[static_cast<size_t>(kv - kv_begin)] +=

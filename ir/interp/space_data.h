@@ -21,7 +21,8 @@ class SpaceData {
   void enter_head(int64_t b, int64_t h);
   /// Rows of an access over b, h, kv and d in the current head, [kv_len, columns]; those hidden by keep_kv are not
   /// read and 0.
-  std::vector<long double> key_rows(const Access& access, int64_t columns) const;
+  std::vector<long double> key_rows(const Access& access, int64_t columns,
+                                    const std::optional<RowProgram>& row = {}) const;
   /// Σ over the dot terms for one query row of the current head: one raw score per kv of [kv_begin, kv_end).
   std::vector<long double> dots(int64_t q, int64_t kv_begin, int64_t kv_end) const;
   bool keep(int64_t q, int64_t kv) const;
@@ -43,6 +44,10 @@ class SpaceData {
   int64_t b_ = 0, h_ = 0;
 
  private:
+  /// Columns of one row, q or kv, of an operand in the current head.
+  std::vector<long double> operand_row(const Access& access, const std::optional<RowProgram>& row, int64_t columns,
+                                       int64_t q, int64_t kv) const;
+  std::vector<long double> computed_row(const RowProgram& row, int64_t columns, int64_t q, int64_t kv) const;
   /// Position of the element in the tensor of the access, per axis.
   std::vector<int64_t> position(const Access& access, const Axes& at) const;
 

@@ -72,6 +72,20 @@ TEST(IrPage, WholeExamplesVerify) {
   ASSERT_TRUE(spec) << to_string(spec.error());
   EXPECT_EQ(to_string(verify(*spec)), "");
   EXPECT_EQ(print(*spec), fused);
+  // The computed rows stand in the place of that attention's dot.
+  const auto replace = [](std::string whole, const std::string& part, const std::string& by) {
+    const size_t at = whole.find(part);
+    EXPECT_TRUE(at != std::string::npos && !by.empty()) << part;
+    return at == std::string::npos ? whole : whole.replace(at, part.size(), by);
+  };
+  std::string computed = replace(fused, "  dot 64 {" + between(fused, "  dot 64 {", "\n  }\n") + "\n  }\n",
+                                 between(text, "```computed-rows\n", "```"));
+  computed = replace(computed, "    %sink: f32[32],\n",
+                     "    %sink: f32[32],\n    %cos: f32[Sk,32],\n    %sin: f32[Sk,32],\n");
+  const auto rows = parse_attention(computed);
+  ASSERT_TRUE(rows) << to_string(rows.error());
+  EXPECT_EQ(to_string(verify(*rows)), "");
+  EXPECT_EQ(print(*rows), computed);
   const std::string backward = between(text, "```backward\n", "```");
   const auto pass = parse_backward(backward);
   ASSERT_TRUE(pass) << to_string(pass.error());

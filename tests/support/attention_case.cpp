@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "ir/result.h"
+#include "tests/support/attention_rows.h"
 
 namespace tilewright::testing {
 namespace {
@@ -49,6 +50,24 @@ struct SpecBuilder {
     const ExprId scaled = m.op(Op::mul, m.e.import(h), m.i(dim));
     const Expr last = m.done(m.op(Op::add, m.op(Op::add, scaled, m.axis(Axis::d)), m.i(offset)));
     return {tensor(name, dtype, {B, length, heads * dim + offset}, output), {one(Axis::b), one(seq), last}};
+  }
+
+  /// Programs in the place of the first term's operands.
+  void compute_rows() {
+    if (o.query_rows == Rows::stored && o.key_rows == Rows::stored) return;
+    DotTerm& dot = c.spec.dots[0];
+    const Dim P = Dim::named("P");
+    const int64_t half = std::max<int64_t>(dot.head_dim / 2, 1);
+    const RowTables tables{tensor("cos", DType::f32, {P, half}), tensor("sin", DType::f32, {P, half}),
+                           tensor("weight", DType::f32, {Dim(dot.head_dim)})};
+    for (const bool query : {true, false}) {
+      const Rows rows = query ? o.query_rows : o.key_rows;
+      if (rows == Rows::stored) continue;
+      Access& stored = query ? dot.query : dot.key;
+      (query ? dot.query_row : dot.key_row) =
+          make_row(rows, c.spec, stored, query ? Axis::q : Axis::kv, dot.head_dim, tables);
+      stored = {};
+    }
   }
 
   ExprId score(Make& m) {
@@ -140,16 +159,16 @@ std::string shape_text(const CaseOptions& o) {
 
 std::string CaseOptions::text() const {
   return fmt::format(
-      "{}->{} {} mask {} score {} arrangement {} layout {} sink {} lse {} dropout {} dots {} normaliser {}",
+      "{}->{} {} mask {} score {} arrangement {} layout {} sink {} lse {} dropout {} dots {} rows {}/{} normaliser {}",
       to_string(dtype), to_string(output), shape_text(*this), int(mask), int(score), int(arrangement), int(layout),
-      sink, lse, dropout, two_dots ? 2 : 1, int(normaliser));
+      sink, lse, dropout, two_dots ? 2 : 1, int(query_rows), int(key_rows), int(normaliser));
 }
 
 AttentionCase make_case(const CaseOptions& o, std::mt19937_64& random) {
   SpecBuilder b{o, {}};
   AttentionSpec& spec = b.c.spec;
   b.c.options = o;
-  b.c.dims = {{"B", o.batch}, {"Sq", o.sq}, {"Sk", o.sk}};
+  b.c.dims = {{"B", o.batch}, {"Sq", o.sq}, {"Sk", o.sk}, {"P", o.sk + 1}};
   spec.name = "case";
   spec.batch = {Dim::named("B")};
   spec.heads = {Dim(o.heads)};
@@ -167,6 +186,8 @@ AttentionCase make_case(const CaseOptions& o, std::mt19937_64& random) {
                          b.operand("k" + suffix, o.dtype, Axis::kv, spec.kv_len, kv_heads, o.group, dim, 3, false),
                          dim});
   }
+  b.c.stored = spec.dots;
+  b.compute_rows();
   spec.value = b.operand("v", o.dtype, Axis::kv, spec.kv_len, kv_heads, o.group, o.dv, 5, false);
   Make score;
   spec.score = score.done(b.score(score));

@@ -19,6 +19,16 @@ enum class Arrangement : uint8_t {
   packed   ///< [B, S, 3·H·D]-like: q, k and v start at different offsets of the last axis
 };
 
+/// What becomes of the stored rows of Q and K before they enter the product.
+enum class Rows : uint8_t {
+  stored,
+  rope_half,         ///< columns i and i + D/2 turn together; the last column of an odd D stays
+  rope_interleaved,  ///< columns 2i and 2i + 1
+  rms_norm,          ///< one sum
+  layer_norm,        ///< two sums, the second of what the first is needed for
+  norm_rope          ///< rms_norm, then rope_half
+};
+
 struct CaseOptions {
   DType dtype = DType::f32;  ///< of Q, K, V
   DType output = DType::f32;
@@ -30,13 +40,15 @@ struct CaseOptions {
   bool sink = false, lse = false;
   bool dropout = false;   ///< a weight_factor: 0 where random bits are below 0.3 · 2^32, else 1 / 0.7
   bool two_dots = false;  ///< a second term of head dim dqk / 2 + 1
+  Rows query_rows = Rows::stored, key_rows = Rows::stored;
   Normaliser normaliser = Normaliser::softmax;
   std::string text() const;
 };
 
 struct AttentionCase {
   CaseOptions options;
-  AttentionSpec spec;  ///< keep_kv and kv_range as make_case's own rules give them
+  AttentionSpec spec;           ///< keep_kv and kv_range as make_case's own rules give them
+  std::vector<DotTerm> stored;  ///< the spec's dots before any of their rows was computed
   DimBindings dims;
   std::vector<TestTensor> tensors;  ///< by spec tensor; outputs poisoned
 };

@@ -8,6 +8,7 @@
 #include "ir/interp.h"
 #include "ir/text.h"
 #include "tests/support/attention_case.h"
+#include "tests/support/attention_rows.h"
 #include "tests/support/spec_kernel.h"
 
 namespace tilewright::testing {
@@ -93,10 +94,14 @@ void check_case(const AttentionCase& test) {
   for (b = 0; b < extent(spec.batch[0]); ++b) {
     for (h = 0; h < extent(spec.heads[0]); ++h) {
       std::vector<std::vector<std::vector<double>>> queries, keys;
-      for (const DotTerm& term : spec.dots) {
+      for (const DotTerm& term : test.stored) {
         queries.push_back(operand_rows(test, term.query, axes, Axis::q, extent(spec.q_len), term.head_dim));
         keys.push_back(operand_rows(test, term.key, axes, Axis::kv, kv_len, term.head_dim));
       }
+      for (size_t s = 0; s < queries[0].size(); ++s)
+        compute_row(test.options.query_rows, queries[0][s], static_cast<int64_t>(s), test);
+      for (size_t s = 0; s < keys[0].size(); ++s)
+        compute_row(test.options.key_rows, keys[0][s], static_cast<int64_t>(s), test);
       const auto values = operand_rows(test, spec.value, axes, Axis::kv, kv_len, spec.value_dim);
       for (q = 0; q < extent(spec.q_len); ++q) {
         std::vector<int64_t> kept;

@@ -6,6 +6,7 @@
 #include "ir/result.h"
 #include "ir/text.h"
 #include "tests/support/random_parts.h"
+#include "tests/support/random_rows.h"
 
 namespace tilewright::testing {
 namespace {
@@ -21,6 +22,9 @@ class Generator {
     ValueId query = operand("q", heads_, q_len_, head_dim_, "layout q");
     ValueId key = operand("k", kv_heads_, kv_len_, head_dim_, "layout k");
     ValueId value = operand("v", kv_heads_, kv_len_, value_dim_, "layout v");
+    std::mt19937_64 dice(result_.seed + 17);
+    query = random_rows(parts_, "q", query, dice);
+    key = random_rows(parts_, "k", key, dice);
     choose_group_spelling(query, key, value);
     ValueId scores = score(query, key);
     if (past_ != kNoValue && parts_.chance(0.7)) scores = parts_.b.mask_causal(scores, CausalAlign::top_left, past_);
