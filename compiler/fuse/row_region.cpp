@@ -34,7 +34,7 @@ class RegionWalk {
     for (size_t i = 0; i < graph_.nodes.size(); ++i) {
       const Node& node = graph_.nodes[i];
       const bool works = !facts_.cheap[i] && !is_simple_view(node.op) && !is_float_cast(graph_, node) &&
-                         node.op != Op::load && info(node.op).group != OpGroup::leaf;
+                         node.op != Op::load && info(node.op).group != OpGroup::leaf && is_float(node.type.dtype);
       if (out_.absorbed[i] && works) out_.has_work = true;
       out_.in_memory[i] = seen_work_[i] && !out_.absorbed[i];
     }
