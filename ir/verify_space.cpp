@@ -53,7 +53,7 @@ void SpaceVerifier::check_product(std::string_view query_name, std::string_view 
   const bool query = check_operand(query_name, term.query, term.query_row, kBHQ, term.head_dim);
   const bool key = check_operand(key_name, term.key, term.key_row, kBHKV, term.head_dim);
   if (key && !term.key_row) check_grouping(key_name, term.key);
-  if (key && term.key_row) check_grouping(key_name, "row", term.key_row->values);
+  if (key && term.key_row) check_grouping("the", fmt::format("{} row", key_name), term.key_row->values);
   if (term.query_row || term.key_row) return;  // computed rows are of `accumulate`, whatever they read
   if (query && key && tensor(term.query).type.dtype != tensor(term.key).type.dtype)
     fail("{} %{} is {}, but {} %{} is {}", query_name, tensor(term.query).name, to_string(tensor(term.query).type),

@@ -177,7 +177,7 @@ bool Attempt::read_value() {
 }
 
 void Attempt::read_rows() {
-  for (const ScoreDot& dot : dots_.dots) {
+  for (ScoreDot& dot : dots_.dots) {
     DotPrograms& rows = rows_.emplace_back();
     const Indices lead(dot.at.begin(), dot.at.end() - 2);
     for (const bool query : {true, false}) {
@@ -195,6 +195,15 @@ void Attempt::read_rows() {
       std::vector<int> tensors;
       for (const ValueId tensor : reading.row->tensors) tensors.push_back(t_.tensor(tensor));
       (query ? rows.query : rows.key) = with_tensors(std::move(reading.row->row), tensors);
+    }
+    // A stored operand was cast to meet the dtype of the other one, which is gone.
+    for (const bool query : {true, false}) {
+      DotOperand& stored = query ? dot.query : dot.key;
+      if (!(query ? rows.key : rows.query) || (query ? rows.query : rows.key)) continue;
+      auto behind = trace_dot_operand(facts_, t_, stored.root, stored.at, query ? Axis::q : Axis::kv, {true, false});
+      if (!behind) continue;
+      stored.root = behind->root;
+      stored.at = std::move(behind->at);
     }
   }
 }
