@@ -17,8 +17,9 @@ namespace {
 
 class Judge {
  public:
-  Judge(const ResultReference& reference, size_t result, const TensorView& output, const AccuracyOptions& options)
-      : result_(result), output_(output), options_(options) {
+  Judge(const ResultReference& reference, size_t result, const TensorView& output, const AccuracyOptions& options,
+        DType accumulation)
+      : result_(result), output_(output), options_(options), accumulation_(accumulation) {
     const Graph& graph = reference.oracle().graph();
     tanh_ = interp::depends_on_tanh(graph, reference.value());
     report_.result = graph[reference.value()].name;
@@ -46,7 +47,7 @@ class Judge {
     // result is a single sum. max|V| keeps the rule fair to P·V, whatever the luck, because it bounds Σ|P·V|: weights
     // of a row sum to 1 at most. Of a sum of sums that are no such averages, the sum of |terms| is that bound itself;
     // its eps is that of the accumulation (semantics 2), since what cancels does so before the result is narrowed.
-    const double sums = interp::epsilon(dtype == DType::f64 ? DType::f64 : DType::f32) * group.terms;
+    const double sums = interp::epsilon(accumulation_) * group.terms;
     const double bound = (tanh_ ? 3 : 2) * naive_max + std::max(4 * epsilon * group.scale, sums) + floor;
     report_.naive_max_error = std::max(report_.naive_max_error, naive_max);
     double sum = 0;
@@ -110,6 +111,7 @@ class Judge {
   size_t result_;
   const TensorView& output_;
   const AccuracyOptions& options_;
+  DType accumulation_;  ///< of the sums that groups' terms are of
   bool tanh_ = false;
   AccuracyReport report_;
   double sum_ = 0;
@@ -128,18 +130,19 @@ struct OutputJudge::State {
 
   /// Sums of |terms| cost as much again, so they are worked out only where the rule fails without.
   AccuracyReport judge(size_t result, const TensorView& output, bool flush) {
-    AccuracyReport report = judge(result, output, flush, nullptr);
+    AccuracyReport report = judge(result, output, flush, nullptr, output.dtype);
     if (report.pass || !is_float(output.dtype)) return report;
     const auto terms = interp::with_magnitudes(oracle.graph(), result);
     if (!terms) return report;
-    const auto magnitudes = GraphOracle::create(*terms, dims, inputs);
+    const auto magnitudes = GraphOracle::create(terms->graph, dims, inputs);
     TW_CHECK(magnitudes.ok());
-    return judge(result, output, flush, &*magnitudes);
+    return judge(result, output, flush, &*magnitudes, terms->accumulation);
   }
 
-  AccuracyReport judge(size_t result, const TensorView& output, bool flush, const GraphOracle* magnitudes) {
+  AccuracyReport judge(size_t result, const TensorView& output, bool flush, const GraphOracle* magnitudes,
+                       DType accumulation) {
     const ResultReference reference(oracle, result, options, flush, magnitudes);
-    Judge judge(reference, result, output, options);
+    Judge judge(reference, result, output, options, accumulation);
     if (!keep) {
       for (int64_t g = 0; g < reference.groups(); ++g) judge.add(reference.group(g));
       return judge.report();

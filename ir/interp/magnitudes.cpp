@@ -23,6 +23,8 @@ class Writer {
     return made;
   }
 
+  DType accumulation() const { return accumulation_; }
+
  private:
   ValueId add(Node node) {
     graph_.nodes.push_back(std::move(node));
@@ -43,15 +45,18 @@ class Writer {
   Magnitude write(ValueId id) {
     Node node = graph_[id];  // a copy: writing operands moves the nodes
     if (!is_linear(node)) return {node.op == Op::constant ? constant(std::move(node)) : absolute(id), 0};
-    int sums = 0;
+    int sums = 0, least = 1;
     for (size_t i = 0; i < node.operands.size(); ++i) {
       if (!is_real(node.operands[i])) continue;
       const bool divides = node.op == Op::div && i == 1;
       const Magnitude operand = divides ? Magnitude{absolute(node.operands[i]), 0} : magnitude(node.operands[i]);
       node.operands[i] = operand.value;
       sums = std::max(sums, operand.sums);
+      least = std::min(least, operand.sums);
     }
-    sums += is_sum(node.op);
+    const bool adds = (node.op == Op::add || node.op == Op::sub) && least > 0;  // two sums
+    sums += adds || is_sum(node.op);
+    if (is_sum(node.op) && node.type.dtype != DType::f64) accumulation_ = DType::f32;
     if (node.op == Op::sub) node.op = Op::add;
     if (node.op == Op::reduce_min) node.op = Op::reduce_max;
     if (node.op == Op::min) node.op = Op::max;
@@ -95,15 +100,18 @@ class Writer {
 
   Graph& graph_;
   std::map<int32_t, Magnitude> known_;
+  DType accumulation_ = DType::f64;
 };
 
 }  // namespace
 
-std::optional<Graph> with_magnitudes(Graph graph, size_t result) {
-  const auto [value, sums] = Writer(graph).magnitude(graph.results[result]);
+std::optional<Magnitudes> with_magnitudes(Graph graph, size_t result) {
+  Writer writer(graph);
+  const auto [value, sums] = writer.magnitude(graph.results[result]);
   if (sums < 2) return std::nullopt;
   graph.results.push_back(value);
-  return graph;
+  const DType accumulation = writer.accumulation();
+  return Magnitudes{std::move(graph), accumulation};
 }
 
 }  // namespace tilewright::interp
