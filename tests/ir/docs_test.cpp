@@ -80,8 +80,8 @@ TEST(IrPage, WholeExamplesVerify) {
   };
   std::string computed = replace(fused, "  dot 64 {" + between(fused, "  dot 64 {", "\n  }\n") + "\n  }\n",
                                  between(text, "```computed-rows\n", "```"));
-  computed = replace(computed, "    %sink: f32[32],\n",
-                     "    %sink: f32[32],\n    %cos: f32[Sk,32],\n    %sin: f32[Sk,32],\n");
+  computed =
+      replace(computed, "    %sink: f32[32],\n", "    %sink: f32[32],\n    %cos: f32[Sk,32],\n    %sin: f32[Sk,32],\n");
   const auto rows = parse_attention(computed);
   ASSERT_TRUE(rows) << to_string(rows.error());
   EXPECT_EQ(to_string(verify(*rows)), "");
