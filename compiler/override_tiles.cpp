@@ -6,8 +6,6 @@
 namespace tilewright {
 namespace {
 
-int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
-
 /// The wanted size in whole units, with the reason that schedules print.
 int64_t take(CpuSchedule& s, std::string_view name, int64_t wanted, int64_t unit, std::string_view unit_name) {
   const int64_t used = round_up(wanted, unit);

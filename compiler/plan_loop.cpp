@@ -11,8 +11,6 @@ namespace {
 /// Up to so many rows, reading B from memory takes longer than multiplying it, however it is done.
 constexpr int64_t kFewRows = 8;
 
-int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
-
 CpuSchedule base(const LoopStep& step, const CpuTarget& target) {
   CpuSchedule s;
   s.isa = target.isa;

@@ -29,8 +29,6 @@ Tile best_tile(std::span<const Tile> tiles, int64_t value_vectors) {
                            [&](const Tile& a, const Tile& b) { return padded(a) < padded(b); });
 }
 
-int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
-
 }  // namespace
 
 void fit_micro_kernel(CpuSchedule& s, const CpuTarget& target, int64_t width) {

@@ -11,6 +11,9 @@
 
 namespace tilewright {
 
+/// To whole units.
+inline int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
 enum class CpuTemplate : uint8_t { generic, prefill, decode, backward, loop, matmul, matvec };
 std::string_view to_string(CpuTemplate name);
 

@@ -37,6 +37,4 @@ struct PrefillLayout {
   int64_t strips() const { return (block_q + strip_rows - 1) / strip_rows; }
 };
 
-inline int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
-
 }  // namespace tilewright::cpu
