@@ -8,26 +8,26 @@
 namespace tilewright::bench {
 namespace {
 
-struct Case {
+struct RotatedCase {
   const char* name;
   RopeLayout layout;
   bool norm;
 };
 
 /// [B,8,S,64] self-attention of rotated Q and K, causal; `returned`: the rotated values are results.
-Graph rotated_graph(const Case& test, bool returned) {
+Graph rotated_graph(const RotatedCase& test, bool returned) {
   const Dim batch = Dim::named("B"), length = Dim::named("S");
-  constexpr int64_t kHeads = 8, kHeadDim = 64;
+  constexpr int64_t kRotatedHeads = 8, kRotatedHeadDim = 64;
   GraphBuilder g("rotated");
   const auto param = [&](const char* name, Shape shape) { return g.param(name, {DType::f32, std::move(shape)}); };
-  const auto operand = [&](const char* name) { return param(name, {batch, kHeads, length, kHeadDim}); };
+  const auto operand = [&](const char* name) { return param(name, {batch, kRotatedHeads, length, kRotatedHeadDim}); };
   ValueId q = operand("q"), k = operand("k");
   const ValueId v = operand("v");
   if (test.norm) {
-    q = rms_norm(g, q, param("wq", {kHeadDim}));
-    k = rms_norm(g, k, param("wk", {kHeadDim}));
+    q = rms_norm(g, q, param("wq", {kRotatedHeadDim}));
+    k = rms_norm(g, k, param("wk", {kRotatedHeadDim}));
   }
-  const ValueId cos = param("cos", {length, kHeadDim / 2}), sin = param("sin", {length, kHeadDim / 2});
+  const ValueId cos = param("cos", {length, kRotatedHeadDim / 2}), sin = param("sin", {length, kRotatedHeadDim / 2});
   q = rope(g, q, cos, sin, test.layout);
   k = rope(g, k, cos, sin, test.layout);
   AttentionForm form;
@@ -45,9 +45,9 @@ Graph rotated_graph(const Case& test, bool returned) {
 
 Result<Done> rotation_rows(const RowContext& context) {
   const std::string group = "RoPE in the packing, over steps of its own";
-  for (const Case& test :
-       {Case{"halves", RopeLayout::rotate_half, false}, Case{"pairs", RopeLayout::interleaved, false},
-        Case{"QK-norm and halves", RopeLayout::rotate_half, true}}) {
+  for (const RotatedCase& test :
+       {RotatedCase{"halves", RopeLayout::rotate_half, false}, RotatedCase{"pairs", RopeLayout::interleaved, false},
+        RotatedCase{"QK-norm and halves", RopeLayout::rotate_half, true}}) {
     for (const int64_t length : {256, 2048}) {
       const std::string name = fmt::format("{} S{}", test.name, length);
       if (!context.wanted(group, name)) continue;
