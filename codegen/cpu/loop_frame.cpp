@@ -21,7 +21,8 @@ void LoopFrame::decode(Value* item) {
 
 void LoopFrame::set_flat(const std::vector<int>& axes, Value* flat) {
   for (size_t i = axes.size(); i-- > 1;) {
-    Value* extent = extents_[static_cast<size_t>(axes[i])];
+    Value* extent =
+        b_.max(extents_[static_cast<size_t>(axes[i])], b_.i64(1));  // an empty axis may be asked for its start
     Value* rest = b_.ir.CreateUDiv(flat, extent);
     values_[axes[i]] = b_.sub(flat, b_.mul(rest, extent));
     flat = rest;

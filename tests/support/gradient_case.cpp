@@ -166,8 +166,10 @@ void expect_direction(GradientCase& test, const Direction& direction, long doubl
   // Where the third derivative is large: its term cancels between two step sizes.
   const long double nearer = difference(test, direction, kStep / 2, along);
   const long double extrapolated = (4 * nearer - found) / 3;
-  EXPECT_TRUE(close(extrapolated)) << "differences give " << static_cast<double>(extrapolated) << ", the backward pass "
-                                   << static_cast<double>(expected);
+  // A kink (abs, min, max) within a step: a step of a hundredth, which rounding still allows, does not reach it.
+  if (close(extrapolated) || close(difference(test, direction, kStep / 100, along))) return;
+  ADD_FAILURE() << "differences give " << static_cast<double>(extrapolated) << ", the backward pass "
+                << static_cast<double>(expected);
 }
 
 /// Positions of the parameters whose gradients were asked for, in the order of test.gradients.
