@@ -1,13 +1,14 @@
 #include "runtime/compile.h"
 
 #include <algorithm>
-#include <deque>
+#include <map>
 
 #include "compiler/passes.h"
 #include "compiler/plan_loop.h"
 #include "ir/text.h"
 #include "ir/verify.h"
 #include "runtime/compile_jobs.h"
+#include "runtime/kernel_entry.h"
 #include "runtime/stopwatch.h"
 
 namespace tilewright {
@@ -19,7 +20,7 @@ struct PlannedStep {
   std::optional<TileProgram> program;      // forward
   const BackwardSpec* backward = nullptr;  // backward
   CpuPlan plan;
-  std::vector<size_t> jobs;
+  std::vector<size_t> jobs;  // one per choice of the plan
 };
 
 TensorSize tensor_size(const TensorType& type, std::span<const std::string> names) {
@@ -140,19 +141,22 @@ class BackEnd {
       text("04_schedule" + suffix(several_schedules, std::to_string(i)) + ".txt",
            [&] { return describe(planned.plan, tensors_of(steps[i])); });
     }
+    std::map<std::string, size_t> jobs_by_key;  // layers repeat their steps
     for (size_t i = 0; i < steps.size(); ++i) {
       PlannedStep& planned = planned_[i];
-      for (size_t choice = 0; choice < planned.plan.choices.size(); ++choice) {
+      for (const CpuPlan::Choice& choice : planned.plan.choices) {
         CompileJob job;
         job.step = i;
-        job.choice = choice;
         job.symbol_prefix = "kernel_";
-        job.schedule = planned.plan.choices[choice].schedule;
+        job.schedule = choice.schedule;
         job.program = planned.program ? &*planned.program : nullptr;
         job.backward = planned.backward;
         if (!planned.space) job.loop = &std::get<LoopStep>(steps[i].what);
-        planned.jobs.push_back(jobs_.size());
-        jobs_.push_back(std::move(job));
+        if (steps.size() > 1) job.key = kernel_key(job, request_.target);
+        const auto [found, is_new] = jobs_by_key.emplace(job.key, jobs_.size());
+        const bool shared = !is_new && !job.key.empty();
+        planned.jobs.push_back(shared ? found->second : jobs_.size());
+        if (!shared) jobs_.push_back(std::move(job));
       }
     }
     return Done{};
@@ -212,18 +216,19 @@ class BackEnd {
       report.fused = space != nullptr;
       report.name = space ? space->name : std::get<LoopStep>(steps[i].what).name;
       report.refused = planned_[i].plan.refused;
-      for (const size_t id : planned_[i].jobs)
-        if (auto ok = take_job(jobs_[id], step, report, steps[i]); !ok) return ok;
+      for (size_t choice = 0; choice < planned_[i].jobs.size(); ++choice)
+        if (auto ok = take_job(i, choice, step, report); !ok) return ok;
       compiled().steps.push_back(std::move(step));
       compiled().stats.step_reports.push_back(std::move(report));
     }
     return Done{};
   }
 
-  Result<Done> take_job(CompileJob& job, CompiledStep& step, StepReport& report, const Step& source) {
+  Result<Done> take_job(size_t index, size_t choice_index, CompiledStep& step, StepReport& report) {
+    CompileJob& job = jobs_[planned_[index].jobs[choice_index]];
     if (!job.errors.empty()) return job.errors;
     const auto& names = compiled().signature.dims();
-    const Expr& use_when = planned_[job.step].plan.choices[job.choice].use_when;
+    const Expr& use_when = planned_[index].plan.choices[choice_index].use_when;
     CompiledChoice choice;
     choice.kernel = job.launch->schedule.kernel;
     choice.use_when = LaunchExpr(use_when, names);
@@ -241,10 +246,14 @@ class BackEnd {
     }
     step.choices.push_back(std::move(choice));
 
-    compiled().stats.kernels_from_disk += job.from_disk ? 1 : 0;
     report.schedules.push_back(job.schedule);
-    report.use_when.push_back(condition(use_when, tensors_of(source)));
+    report.use_when.push_back(condition(use_when, tensors_of(compiled().program.steps[index])));
     report.scratch_bytes = std::max(report.scratch_bytes, job.launch->scratch_bytes);
+    if (job.step != index) {
+      report.same_as = compiled().stats.step_reports[job.step].name;
+      return Done{};
+    }
+    compiled().stats.kernels_from_disk += job.from_disk ? 1 : 0;
     report.code_bytes += job.code_bytes;
     report.ir_instructions += job.ir_instructions;
     for (const StageTime& stage : job.stages) Stopwatch::add(compiled().stats.stages, stage.stage, stage.milliseconds);

@@ -38,10 +38,10 @@ bool take_from_disk(CompileJob& job, const CompileRequest& request, const std::s
 void run_job(CompileJob& job, const CompileRequest& request) {
   const std::string label(to_string(job.schedule.kernel));
   Stopwatch watch;
-  std::string key;
-  if (request.disk && request.link) {
-    key = kernel_key(job, request.target);
-    const bool found = take_from_disk(job, request, key);
+  const bool on_disk = request.disk && request.link;
+  if (on_disk) {
+    if (job.key.empty()) job.key = kernel_key(job, request.target);
+    const bool found = take_from_disk(job, request, job.key);
     watch.lap(job.stages, "disk " + label);
     if (found) return;
   }
@@ -71,8 +71,9 @@ void run_job(CompileJob& job, const CompileRequest& request) {
     return;
   }
   job.code = *code;
-  if (!key.empty())
-    request.disk->store(std::move(key), encode_kernel({*job.launch, job.ir_instructions, std::move(object->bytes)}));
+  if (on_disk)
+    request.disk->store(std::move(job.key),
+                        encode_kernel({*job.launch, job.ir_instructions, std::move(object->bytes)}));
 }
 
 }  // namespace

@@ -9,12 +9,13 @@
 namespace tilewright {
 
 struct CompileJob {
-  size_t step = 0, choice = 0;
+  size_t step = 0;                         ///< the first that takes its kernel; equal steps share one job
   const TileProgram* program = nullptr;    ///< attention,
   const BackwardSpec* backward = nullptr;  ///< or its backward pass,
   const LoopStep* loop = nullptr;          ///< or a loop
   CpuSchedule schedule;
   std::string symbol_prefix;
+  std::string key;  ///< kernel_key, where anything asks for it
 
   // Results.
   std::optional<LaunchInfo> launch;

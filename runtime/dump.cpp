@@ -62,6 +62,7 @@ std::string manifest(const Compiled& compiled, const CpuTarget& target) {
     for (const auto& refusal : report.refused)
       kernel["refused"].push_back({{"template", to_string(refusal.kernel)}, {"because", refusal.reason}});
     kernel["scratch_bytes_per_worker"] = report.scratch_bytes;
+    if (!report.same_as.empty()) kernel["same_kernel_as"] = report.same_as;
     kernel["code_bytes"] = report.code_bytes;
     kernel["ir_instructions"] = report.ir_instructions;
     json["kernels"].push_back(std::move(kernel));

@@ -30,6 +30,7 @@ struct StepReport {
   std::vector<CpuSchedule> schedules;  ///< what was compiled, in order of preference
   std::vector<std::string> use_when;   ///< one per schedule, in words
   int64_t scratch_bytes = 0;           ///< per worker, the largest
+  std::string same_as;                 ///< the earlier step whose kernel this one runs, too; its code counts there
   int64_t code_bytes = 0;
   int64_t ir_instructions = 0;
 };

@@ -16,6 +16,14 @@ std::string exact(const Expr& expr, const std::vector<SpecTensor>& tensors) {
   return expr.empty() ? "-" : print_expr(expr, tensors, {});
 }
 
+/// Without the names of its values, which are no part of the code: equal steps of one program or of two are one kernel.
+template <class Step>
+Step nameless(Step step) {
+  step.name = "step";
+  for (size_t i = 0; i < step.tensors.size(); ++i) step.tensors[i].name = fmt::format("t{}", i);
+  return step;
+}
+
 std::string loop_text(const LoopStep& step) {
   std::string text = fmt::format("loop {} {} axis {} over {} in {}\n", static_cast<int>(step.kind), info(step.op).name,
                                  step.axis, to_string(step.extents), to_string(step.accumulate));
@@ -65,9 +73,9 @@ std::string kernel_key(const CompileJob& job, const CpuTarget& target) {
   std::string text = fmt::format("{}\n{} {} l1 {} l2 {} l3 {}\n{}\n", codegen_version(), target_cpu_name(target),
                                  target_features(target), target.l1_bytes, target.l2_bytes, target.l3_bytes,
                                  schedule_text(job.schedule));
-  if (job.program) return text + print(job.program->spec);
-  if (job.backward) return text + print(*job.backward);
-  return text + loop_text(*job.loop);
+  if (job.program) return text + print(nameless(job.program->spec));
+  if (job.backward) return text + print(nameless(*job.backward));
+  return text + loop_text(nameless(*job.loop));
 }
 
 std::string encode_kernel(const KernelEntry& entry) {

@@ -12,7 +12,7 @@
 namespace tilewright {
 
 /// Everything that the object code of the job depends on, as text: the step, the schedule, the target's features and
-/// cache sizes, the code generator's version. Names of graphs and values are part of it where the step prints them.
+/// cache sizes, the code generator's version. Names of graphs and values are no part of it; names of dims are.
 std::string kernel_key(const CompileJob& job, const CpuTarget& target);
 
 struct KernelEntry {

@@ -254,6 +254,50 @@ TEST(Engine, CacheHits) {
   EXPECT_FALSE(fourth->stats().cache_hit);
 }
 
+TEST(Engine, EqualStepsAreOneKernel) {
+  const Graph graph = graph_of(R"(
+graph @layers(%x: f32[S,16], %y: f32[S,16], %w1: f32[16,16], %w2: f32[16,16]) -> (f32[S,16], f32[S,16], f32[S,16]) {
+  %h1 = matmul %x, %w1 : f32[S,16]
+  %a1 = tanh %h1       : f32[S,16]
+  %h2 = matmul %y, %w2 : f32[S,16]
+  %a2 = tanh %h2       : f32[S,16]
+  %h3 = matmul %y, %w1 : f32[S,16]
+  return %a1, %a2, %h3
+})");
+  const Kernel kernel = compile(graph);
+  const std::vector<StepReport>& steps = kernel.stats().step_reports;
+  int shared = 0;
+  for (const StepReport& step : steps) {
+    shared += step.same_as.empty() ? 0 : 1;
+    EXPECT_EQ(step.same_as.empty(), step.code_bytes > 0) << step.name;
+    EXPECT_NE(step.same_as, step.name);
+  }
+  EXPECT_EQ(shared, 1);  // the second product with its tanh; the third has none
+
+  std::vector<float> x(5 * 16), y(x.size()), w1(16 * 16), w2(w1.size());
+  for (size_t i = 0; i < x.size(); ++i) {
+    x[i] = static_cast<float>(std::sin(static_cast<double>(i)));
+    y[i] = static_cast<float>(std::cos(0.3 * static_cast<double>(i)));
+  }
+  for (size_t i = 0; i < w1.size(); ++i) {
+    w1[i] = static_cast<float>(std::sin(0.7 * static_cast<double>(i)));
+    w2[i] = static_cast<float>(std::cos(1.3 * static_cast<double>(i)));
+  }
+  std::vector<float> out[3] = {x, x, x};
+  const auto view = [](std::vector<float>& values) {
+    return TensorView::contiguous(values.data(), DType::f32, {static_cast<int64_t>(values.size()) / 16, 16});
+  };
+  const std::vector<TensorView> inputs = {view(x), view(y), view(w1), view(w2)};
+  const std::vector<TensorView> outputs = {view(out[0]), view(out[1]), view(out[2])};
+  const auto done = kernel.run(inputs, outputs);
+  ASSERT_TRUE(done) << to_string(done.error());
+  auto judge = OutputJudge::create(graph, {{"S", 5}}, inputs);
+  ASSERT_TRUE(judge);
+  const auto reports = judge->judge(outputs);
+  ASSERT_TRUE(reports);
+  for (const AccuracyReport& report : *reports) EXPECT_TRUE(report.pass) << report.failure;
+}
+
 TEST(Engine, RequireFusedNamesTheValue) {
   CompileOptions options;
   options.require_fused = true;
