@@ -24,7 +24,6 @@ int devices_command(const Options& options) {
                {"l3_bytes", cpu.l3_bytes},
                {"avx512_bf16", cpu.avx512_bf16},
                {"avx512_fp16", cpu.avx512_fp16},
-               {"amx_bf16", cpu.amx_bf16},
                {"llvm_features", target_features(cpu)}};
   if (options.measure) {
     const auto one = make_thread_pool(1);
@@ -37,14 +36,13 @@ int devices_command(const Options& options) {
   }
   fmt::print("cpu     {}, {} cores; caches per core: L1d {}, L2 {}; shared L3 {}\n", to_string(cpu.isa), cpu.cores,
              bytes_text(cpu.l1_bytes), bytes_text(cpu.l2_bytes), bytes_text(cpu.l3_bytes));
-  fmt::print("        also there, not used yet: {}{}{}{}\n", cpu.avx512_bf16 ? "avx512_bf16 " : "",
-             cpu.avx512_fp16 ? "avx512_fp16 " : "", cpu.amx_bf16 ? "amx_bf16" : "",
-             cpu.avx512_bf16 || cpu.avx512_fp16 || cpu.amx_bf16 ? "" : "none");
+  fmt::print("        also there, not used yet: {}{}{}\n", cpu.avx512_bf16 ? "avx512_bf16 " : "",
+             cpu.avx512_fp16 ? "avx512_fp16 " : "", cpu.avx512_bf16 || cpu.avx512_fp16 ? "" : "none");
   if (environment().max_isa) fmt::print("        capped by TILEWRIGHT_MAX_ISA={}\n", to_string(*environment().max_isa));
   if (options.measure)
     fmt::print("        FMA peak of one thread, measured: f32 {:.0f} GFLOP/s, f64 {:.0f} GFLOP/s\n",
                json["fma_peak_gflops"]["f32"].get<double>(), json["fma_peak_gflops"]["f64"].get<double>());
-  fmt::print("targets cpu-avx2, cpu-avx512, native (this CPU)\n");
+  fmt::print("targets cpu-avx2, cpu-avx512, cpu-amx, cpu-amx-emulated, native (this CPU)\n");
   return kOk;
 }
 

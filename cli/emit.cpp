@@ -21,12 +21,12 @@ const std::map<std::string, std::string> kStages = {{"input", "00_"},      {"can
 Result<CpuTarget> target_of(const std::string& name) {
   CpuTarget target = detect_cpu();
   if (name == "native") return target;
-  for (const CpuIsa isa : {CpuIsa::avx2, CpuIsa::avx512}) {
+  for (const CpuIsa isa : {CpuIsa::avx2, CpuIsa::avx512, CpuIsa::amx_emulated, CpuIsa::amx}) {
     if (name != "cpu-" + std::string(to_string(isa))) continue;
     target.isa = isa;
     return target;
   }
-  return invalid("--target {} is not known; cpu-avx2, cpu-avx512 and native are", name);
+  return invalid("--target {} is not known; cpu-avx2, cpu-avx512, cpu-amx, cpu-amx-emulated and native are", name);
 }
 
 int emit_command(const Options& options) {
@@ -76,7 +76,7 @@ void add_emit(CommandLine& line) {
   auto options = std::make_shared<Options>();
   command.required("FILE", options->file, "graph file, - for stdin");
   command.option("--stage", options->stage, "input, canonical, fused, tile, schedule, emitted-ll, ll or asm");
-  command.option("--target", options->target, "cpu-avx2, cpu-avx512 or native");
+  command.option("--target", options->target, "cpu-avx2, cpu-avx512, cpu-amx, cpu-amx-emulated or native");
   command.flag("--generic", options->generic, "the generic template for everything");
   command.flag("--json", options->json, "print JSON");
   command.action([options] { return emit_command(*options); });

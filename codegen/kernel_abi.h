@@ -48,6 +48,7 @@ struct LaunchPhase {
 
 struct LaunchInfo {
   CpuSchedule schedule;
+  bool native_tiles = false;  ///< the code configures tiles: it needs the permission, and the host's are to be kept
   std::vector<LaunchPhase> phases;
   int64_t scratch_bytes = 0;  ///< per worker, independent of sequence lengths
   Expr workspace_bytes;       ///< i64 over dims; must be given

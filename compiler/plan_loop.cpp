@@ -34,7 +34,7 @@ CpuSchedule schedule_matmul(const LoopStep& step, const CpuTarget& target) {
   const int64_t element = size_of(step.accumulate);
   CpuSchedule s = base(step, target);
   s.kernel = CpuTemplate::matmul;
-  s.mr = target.isa == CpuIsa::avx512 ? 14 : 6;
+  s.mr = target.has_avx512() ? 14 : 6;
   s.nv = 2;
   s.reasons.push_back(fmt::format("a {}x{} micro-kernel keeps its sums in {} of {} vector registers", s.mr, s.nv,
                                   s.mr * s.nv, target.vector_registers()));

@@ -33,7 +33,7 @@ Tile best_tile(std::span<const Tile> tiles, int64_t value_vectors) {
 
 void fit_micro_kernel(CpuSchedule& s, const CpuTarget& target, int64_t width) {
   const int64_t vectors = (width + s.lanes - 1) / s.lanes;
-  const Tile tile = target.isa == CpuIsa::avx512 ? best_tile(kTiles32, vectors) : best_tile(kTiles16, vectors);
+  const Tile tile = target.has_avx512() ? best_tile(kTiles32, vectors) : best_tile(kTiles16, vectors);
   s.mr = tile.mr;
   s.nv = tile.nv;
   s.reasons.push_back(fmt::format("a {}x{} micro-kernel keeps its sums in {} of {} vector registers and fits Dv {}",
@@ -54,7 +54,7 @@ CpuSchedule schedule_prefill(const TileProgram& program, const CpuTarget& target
   s.kernel = CpuTemplate::prefill;
   s.isa = target.isa;
   s.lanes = accumulator_lanes(program, target);
-  s.k_unroll = target.isa == CpuIsa::avx512 ? 1 : 2;
+  s.k_unroll = target.has_avx512() ? 1 : 2;
   fit_micro_kernel(s, target, dv);
 
   const Block* block = std::find_if(std::begin(kBlocks), std::end(kBlocks) - 1,

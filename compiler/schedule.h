@@ -14,7 +14,7 @@ namespace tilewright {
 /// To whole units.
 inline int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
-enum class CpuTemplate : uint8_t { generic, prefill, decode, backward, loop, matmul, matvec };
+enum class CpuTemplate : uint8_t { generic, prefill, decode, backward, loop, matmul, matvec, amx_prefill };
 std::string_view to_string(CpuTemplate name);
 
 struct CpuSchedule {
@@ -29,7 +29,12 @@ struct CpuSchedule {
   int64_t block_m = 0, block_n = 0, block_k = 0;  ///< matmul, matvec: rows, columns and depth of a block
   int64_t split_kv = 0;                           ///< decode: keys per split, 0 = not split
   int64_t chunk_kv = 0;                           ///< backward: keys of one work item, a multiple of block_kv
-  std::vector<std::string> reasons;               ///< one sentence per choice
+  /// Tiles: bf16 products per multiplication of operands: 1; 3 of two parts each, 6 of three parts each; of the scores
+  /// and of the outputs.
+  int64_t products = 1, value_products = 1;
+  /// Tiles: a row's reference maximum, and with it l and O, is renewed when the maximum outgrows it 2^this times.
+  int64_t rescale_log2 = 0;
+  std::vector<std::string> reasons;  ///< one sentence per choice
 
   int64_t nr() const { return nv * lanes; }
 };

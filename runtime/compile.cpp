@@ -235,6 +235,7 @@ class BackEnd {
     choice.workspace_bytes = LaunchExpr(job.launch->workspace_bytes, names);
     choice.packed_bytes = LaunchExpr(job.launch->packed_bytes, names);
     choice.scratch_bytes = job.launch->scratch_bytes;
+    choice.native_tiles = job.launch->native_tiles;
     choice.code = job.code;
     for (const LaunchPhase& phase : job.launch->phases) {
       CompiledPhase compiled_phase{nullptr, LaunchExpr(phase.items, names), phase.only_when_packed, phase.ordered};

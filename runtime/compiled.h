@@ -24,6 +24,7 @@ struct CompiledChoice {
   CpuTemplate kernel = CpuTemplate::generic;
   LaunchExpr use_when, workspace_bytes, packed_bytes;
   int64_t scratch_bytes = 0;  ///< per worker
+  bool native_tiles = false;  ///< see LaunchInfo
   std::vector<CompiledPhase> phases;
   std::shared_ptr<const JitCode> code;
 };

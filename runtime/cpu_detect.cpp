@@ -2,9 +2,13 @@
 
 #include <cpuid.h>
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <vector>
 
+#include "runtime/host_tiles.h"
 #include "runtime/options.h"
 
 namespace tilewright {
@@ -30,18 +34,57 @@ uint64_t saved_state(const Registers& leaf1) {
   return (static_cast<uint64_t>(high) << 32) | low;
 }
 
-void detect_isa(CpuTarget& target) {
-  const Registers one = cpuid(1), seven = cpuid(7), seven_one = cpuid(7, 1), extended = cpuid(0x80000001);
+/// One thing that a level needs, by the name users know.
+struct Feature {
+  CpuIsa level;
+  const char* name;
+  bool present;
+};
+
+/// Does Linux know tile data (18) as state that a process may ask for?
+bool tiles_can_be_asked_for() {
+  constexpr long kGetSupported = 0x1021, kTileData = 18;  // ARCH_GET_XCOMP_SUPP
+  uint64_t supported = 0;
+  return syscall(SYS_arch_prctl, kGetSupported, &supported) == 0 && (supported >> kTileData & 1) != 0;
+}
+
+/// In the order of levels.
+std::vector<Feature> features() {
+  const Registers one = cpuid(1), seven = cpuid(7), extended = cpuid(0x80000001);
   const uint64_t saved = saved_state(one);
-  const bool ymm_saved = (saved & 0x6) == 0x6, zmm_saved = (saved & 0xe6) == 0xe6, tiles_saved = (saved >> 17 & 3) == 3;
-  const bool avx2 = ymm_saved && bit(one.ecx, 28) && bit(one.ecx, 12) && bit(one.ecx, 29) && bit(one.ecx, 22) &&
-                    bit(seven.ebx, 5) && bit(seven.ebx, 3) && bit(seven.ebx, 8) && bit(extended.ecx, 5);
-  const bool avx512 = avx2 && zmm_saved && bit(seven.ebx, 16) && bit(seven.ebx, 17) && bit(seven.ebx, 28) &&
-                      bit(seven.ebx, 30) && bit(seven.ebx, 31);
-  target.isa = avx512 ? CpuIsa::avx512 : avx2 ? CpuIsa::avx2 : CpuIsa::baseline;
-  target.avx512_bf16 = avx512 && cpuid(7).eax >= 1 && bit(seven_one.eax, 5);
-  target.avx512_fp16 = avx512 && bit(seven.edx, 23);
-  target.amx_bf16 = avx512 && tiles_saved && bit(seven.edx, 24) && bit(seven.edx, 22);
+  const CpuIsa avx2 = CpuIsa::avx2, avx512 = CpuIsa::avx512, amx = CpuIsa::amx;
+  return {{avx2, "AVX", bit(one.ecx, 28)},
+          {avx2, "FMA", bit(one.ecx, 12)},
+          {avx2, "F16C", bit(one.ecx, 29)},
+          {avx2, "MOVBE", bit(one.ecx, 22)},
+          {avx2, "AVX2", bit(seven.ebx, 5)},
+          {avx2, "BMI1", bit(seven.ebx, 3)},
+          {avx2, "BMI2", bit(seven.ebx, 8)},
+          {avx2, "LZCNT", bit(extended.ecx, 5)},
+          {avx2, "an operating system that saves AVX registers", (saved & 0x6) == 0x6},
+          {avx512, "AVX512F", bit(seven.ebx, 16)},
+          {avx512, "AVX512DQ", bit(seven.ebx, 17)},
+          {avx512, "AVX512CD", bit(seven.ebx, 28)},
+          {avx512, "AVX512BW", bit(seven.ebx, 30)},
+          {avx512, "AVX512VL", bit(seven.ebx, 31)},
+          {avx512, "an operating system that saves AVX-512 registers", (saved & 0xe6) == 0xe6},
+          {amx, "AMX-TILE", bit(seven.edx, 24)},
+          {amx, "AMX-BF16", bit(seven.edx, 22)},
+          {amx, "an operating system that saves tiles", (saved >> 17 & 3) == 3 && tiles_can_be_asked_for()}};
+}
+
+/// The first feature that the CPU lacks for the level, or null.
+const char* missing(const std::vector<Feature>& features, CpuIsa level) {
+  for (const Feature& feature : features)
+    if (feature.level <= level && !feature.present) return feature.name;
+  return nullptr;
+}
+
+void set_level(CpuTarget& target, CpuIsa level) {
+  target.isa = level;
+  const Registers seven_one = cpuid(7, 1);
+  target.avx512_bf16 = level >= CpuIsa::avx512 && cpuid(7).eax >= 1 && bit(seven_one.eax, 5);
+  target.avx512_fp16 = level >= CpuIsa::avx512 && bit(cpuid(7).edx, 23);
 }
 
 /// Leaf 4 (Intel) or 0x8000001D (AMD): both use the same fields.
@@ -61,20 +104,31 @@ void detect_caches(CpuTarget& target) {
   }
 }
 
-void cap(CpuTarget& target, CpuIsa limit) {
-  target.isa = std::min(target.isa, limit);
-  if (target.isa < CpuIsa::avx512) target.avx512_bf16 = target.avx512_fp16 = target.amx_bf16 = false;
-}
-
 }  // namespace
 
 CpuTarget detect_cpu() {
   CpuTarget target;
-  detect_isa(target);
+  const std::vector<Feature> present = features();
+  CpuIsa best = CpuIsa::baseline;
+  for (const CpuIsa level : {CpuIsa::avx2, CpuIsa::avx512, CpuIsa::amx})
+    if (!missing(present, level)) best = level;
+  set_level(target, std::min(best, environment().max_isa.value_or(best)));
   detect_caches(target);
   cpu_set_t allowed;
   target.cores = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? std::max(1, CPU_COUNT(&allowed)) : 1;
-  if (environment().max_isa) cap(target, *environment().max_isa);
+  return target;
+}
+
+Result<CpuTarget> target_at(CpuIsa level) {
+  CpuTarget target = detect_cpu();
+  if (const auto limit = environment().max_isa; limit && *limit < level)
+    return unsupported("{} was asked for, but TILEWRIGHT_MAX_ISA allows {} at most", to_string(level),
+                       to_string(*limit));
+  if (const char* name = missing(features(), level == CpuIsa::amx_emulated ? CpuIsa::avx512 : level))
+    return unsupported("{} was asked for, but this machine lacks {}", to_string(level), name);
+  if (level == CpuIsa::amx && !request_tile_permission())
+    return unsupported("amx was asked for, but the operating system refuses this process tiles (ARCH_REQ_XCOMP_PERM)");
+  set_level(target, level);
   return target;
 }
 

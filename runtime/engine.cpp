@@ -4,6 +4,7 @@
 #include "runtime/compile.h"
 #include "runtime/cpu_detect.h"
 #include "runtime/dump.h"
+#include "runtime/host_tiles.h"
 #include "runtime/kernel.h"
 #include "runtime/kernel_cache.h"
 #include "runtime/options.h"
@@ -40,6 +41,7 @@ struct Engine::State {
   CpuTarget capped_target(const CompileOptions& options) const {
     CpuTarget capped = target;
     if (options.max_isa && *options.max_isa < capped.isa) capped.isa = *options.max_isa;
+    if (capped.isa == CpuIsa::amx && !request_tile_permission()) capped.isa = CpuIsa::avx512;
     return capped;
   }
 
@@ -107,9 +109,14 @@ struct Engine::State {
 
 Result<Engine> Engine::create(const EngineOptions& options) {
   const EnvironmentOptions& env = environment();
-  if (env.max_isa_unreadable) return invalid("TILEWRIGHT_MAX_ISA is neither avx2 nor avx512");
+  if (env.max_isa_unreadable) return invalid("TILEWRIGHT_MAX_ISA is none of avx2, avx512 and amx");
   auto state = std::make_shared<State>();
   state->target = detect_cpu();
+  if (options.isa) {
+    auto wanted = target_at(*options.isa);
+    if (!wanted) return wanted.error();
+    state->target = *wanted;
+  }
   if (options.max_isa && *options.max_isa < state->target.isa) state->target.isa = *options.max_isa;
   if (state->target.isa == CpuIsa::baseline) return too_old();
   if (options.threads < 0) return invalid("the engine is asked for {} threads; 0 means one per core", options.threads);

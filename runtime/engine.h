@@ -112,6 +112,7 @@ class Kernel {
 struct EngineOptions {
   int threads = 0;                ///< 0 = TILEWRIGHT_THREADS or one per core
   std::optional<CpuIsa> max_isa;  ///< caps the detected ISA further than TILEWRIGHT_MAX_ISA
+  std::optional<CpuIsa> isa;      ///< this level and no other; an error when the machine or the variable lacks it
   /// Where compiled kernels are kept between processes; "" = nowhere, nullopt = what the environment says (README).
   std::optional<std::string> cache_dir;
   int64_t cache_limit_bytes = DiskCache::kDefaultLimit;

@@ -36,9 +36,11 @@ std::string loop_text(const LoopStep& step) {
 }
 
 std::string schedule_text(const CpuSchedule& s) {
-  return fmt::format("{} {} lanes {} q {} kv {} strip {} mr {} nv {} unroll {} m {} n {} k {} split {} chunk {}",
-                     to_string(s.kernel), to_string(s.isa), s.lanes, s.block_q, s.block_kv, s.strip_rows, s.mr, s.nv,
-                     s.k_unroll, s.block_m, s.block_n, s.block_k, s.split_kv, s.chunk_kv);
+  return fmt::format(
+      "{} {} lanes {} q {} kv {} strip {} mr {} nv {} unroll {} m {} n {} k {} split {} chunk {} "
+      "products {} {} rescale {}",
+      to_string(s.kernel), to_string(s.isa), s.lanes, s.block_q, s.block_kv, s.strip_rows, s.mr, s.nv, s.k_unroll,
+      s.block_m, s.block_n, s.block_k, s.split_kv, s.chunk_kv, s.products, s.value_products, s.rescale_log2);
 }
 
 /// Launch sizes are over dims alone.
@@ -83,6 +85,7 @@ std::string encode_kernel(const KernelEntry& entry) {
   json["scratch_bytes"] = entry.launch.scratch_bytes;
   json["workspace_bytes"] = exact(entry.launch.workspace_bytes, {});
   json["packed_bytes"] = exact(entry.launch.packed_bytes, {});
+  json["native_tiles"] = entry.launch.native_tiles;
   json["ir_instructions"] = entry.ir_instructions;
   json["phases"] = Json::array();
   for (const LaunchPhase& phase : entry.launch.phases)
@@ -103,14 +106,15 @@ std::optional<KernelEntry> decode_kernel(std::string_view bytes) {
   if (!json.is_object()) return {};
   for (const char* name : {"scratch_bytes", "ir_instructions"})
     if (!json.contains(name) || !json[name].is_number_integer()) return {};
-  for (const char* name : {"workspace_bytes", "packed_bytes", "phases"})
+  for (const char* name : {"workspace_bytes", "packed_bytes", "phases", "native_tiles"})
     if (!json.contains(name)) return {};
   KernelEntry entry;
   auto workspace = parse_size(json["workspace_bytes"]), packed = parse_size(json["packed_bytes"]);
-  if (!workspace || !packed || !json["phases"].is_array()) return {};
+  if (!workspace || !packed || !json["phases"].is_array() || !json["native_tiles"].is_boolean()) return {};
   entry.launch.workspace_bytes = std::move(*workspace);
   entry.launch.packed_bytes = std::move(*packed);
   entry.launch.scratch_bytes = json["scratch_bytes"].get<int64_t>();
+  entry.launch.native_tiles = json["native_tiles"].get<bool>();
   entry.ir_instructions = json["ir_instructions"].get<int64_t>();
   for (const Json& one : json["phases"]) {
     auto phase = parse_phase(one);

@@ -78,7 +78,7 @@ using Chains = double (*)(int64_t);
 
 Chains chains_of(CpuIsa isa, bool wide) {
   const int64_t supported = hwy::SupportedTargets();
-  if (isa == CpuIsa::avx512 && (supported & HWY_AVX3)) return wide ? N_AVX3::fma_f64 : N_AVX3::fma_f32;
+  if (isa >= CpuIsa::avx512 && (supported & HWY_AVX3)) return wide ? N_AVX3::fma_f64 : N_AVX3::fma_f32;
   if (isa == CpuIsa::avx2 && (supported & HWY_AVX2)) return wide ? N_AVX2::fma_f64 : N_AVX2::fma_f32;
   return nullptr;
 }

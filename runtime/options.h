@@ -10,7 +10,7 @@ namespace tilewright {
 
 struct EnvironmentOptions {
   std::string dump_dir;             ///< TILEWRIGHT_DUMP
-  std::optional<CpuIsa> max_isa;    ///< TILEWRIGHT_MAX_ISA = avx2 | avx512
+  std::optional<CpuIsa> max_isa;    ///< TILEWRIGHT_MAX_ISA = avx2 | avx512 | amx
   bool max_isa_unreadable = false;  ///< the variable was set to something else
   int threads = 0;                  ///< TILEWRIGHT_THREADS, 0 = all cores
   bool verbose = false;             ///< TILEWRIGHT_VERBOSE

@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "runtime/float_environment.h"
+#include "runtime/host_tiles.h"
 #include "runtime/inline_array.h"
 
 namespace tilewright {
@@ -22,7 +23,7 @@ struct PhaseRun {
   int workers;
   std::byte* scratch;
   int64_t scratch_stride;
-  bool ordered;
+  bool ordered, native_tiles;
   std::atomic<int64_t> next{0};
 
   bool claim(int64_t& begin, int64_t& end) {
@@ -38,6 +39,7 @@ struct PhaseRun {
     int64_t begin = 0, end = 0;
     if (!claim(begin, end)) return;
     const FloatEnvironment environment;
+    const HostTiles host(native_tiles);
     do {
       function(args, begin, end, scratch + worker * scratch_stride);
     } while (claim(begin, end));
@@ -69,11 +71,12 @@ void run_step(const CompiledStep& step, const CompiledChoice& choice, std::span<
     if (items <= 0) continue;
     if (items == 1 || executor.workers() == 1) {
       const FloatEnvironment environment;
+      const HostTiles host(choice.native_tiles);
       phase.function(&args, 0, items, memory.scratch);
       continue;
     }
     PhaseRun run{phase.function,        &args,        items, executor.workers(), memory.scratch,
-                 memory.scratch_stride, phase.ordered};
+                 memory.scratch_stride, phase.ordered, choice.native_tiles};
     executor.run([&run](int worker) { run.work(worker); });
   }
 }

@@ -40,7 +40,7 @@ DecodeLayout::DecodeLayout(const AttentionSpec& spec, const CpuSchedule& schedul
   single_rows = row_tile == 1 || !whole_tiles;
   block_kv = round_up(schedule.block_kv, lanes);
   split_kv = schedule.split_kv;
-  output_vectors = schedule.isa == CpuIsa::avx512 ? 4 : 2;
+  output_vectors = schedule.isa >= CpuIsa::avx512 ? 4 : 2;
   query_stride = round_up(key.dim, lanes);
   value_stride = round_up(value.dim, lanes);
 

@@ -25,8 +25,8 @@ LlvmBuilder::LlvmBuilder(CpuModule::State& state, const CpuTarget& target)
 void LlvmBuilder::set_attributes(Function* function) {
   function->addFnAttr("target-cpu", target_cpu_name(target_));
   function->addFnAttr("target-features", target_features(target_));
-  function->addFnAttr("prefer-vector-width", target_.isa == CpuIsa::avx512 ? "512" : "256");
-  function->addFnAttr("min-legal-vector-width", target_.isa == CpuIsa::avx512 ? "512" : "256");
+  function->addFnAttr("prefer-vector-width", target_.has_avx512() ? "512" : "256");
+  function->addFnAttr("min-legal-vector-width", target_.has_avx512() ? "512" : "256");
   function->addFnAttr("no-builtins");
   function->addFnAttr(llvm::Attribute::NoUnwind);
 }

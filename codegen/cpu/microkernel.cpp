@@ -17,7 +17,7 @@ int64_t score_piece(int64_t padded_dim, int64_t unit) {
 RegisterTile tile_for_columns(RegisterTile preferred, int64_t vectors, const CpuTarget& target) {
   if (vectors % preferred.nv == 0) return preferred;
   if (vectors == 1) return {12, 1};
-  if (vectors == 2 && target.isa == CpuIsa::avx512) return {12, 2};
+  if (vectors == 2 && target.has_avx512()) return {12, 2};
   return preferred;
 }
 
@@ -60,7 +60,7 @@ void TileProduct::emit_tile(Value* a, Value* b, Value* c, Value* factors) {
   sums.push_back(b);
   // The products broadcast A themselves: two loads per row in place of one, but none that takes an issue slot of its
   // own (see the header). They go through two pointers, since the code generator reads one address only once.
-  const bool twice = !by_rows && tile_.nv == 2 && b_.target().isa == CpuIsa::avx512;
+  const bool twice = !by_rows && tile_.nv == 2 && b_.target().has_avx512();
   if (twice) sums.push_back(b_.element_pointer(dtype_, a, b_.i64(64)));
   if (!by_rows) sums.push_back(a);
   sums = b_.loop_nonempty(b_.i64(0), b_.argument(kK), k_unroll_, sums, [&](Value* k, Values next) {

@@ -31,7 +31,7 @@ class Lanes {
   }
 
   bool single() const { return single_; }
-  bool avx512() const { return b_.target().isa == CpuIsa::avx512; }
+  bool avx512() const { return b_.target().has_avx512(); }
 
   Value* c(double value) { return llvm::ConstantFP::get(type_, value); }
   Value* c(double for_single, double for_double) { return c(single_ ? for_single : for_double); }

@@ -13,6 +13,7 @@
 #include "ir/accuracy.h"
 #include "ir/text.h"
 #include "runtime/kernel_cache.h"
+#include "runtime/options.h"
 
 namespace {
 thread_local bool counting = false;
@@ -357,6 +358,30 @@ TEST(Engine, CallersExecutorAndFloatStateAreRespected) {
   EXPECT_EQ(_mm_getcsr() & ~0x3Fu, before & ~0x3Fu);
   EXPECT_GT(executor->calls, 0);
   expect_right(kernel.graph(), arguments);
+}
+
+TEST(Engine, AnIsaThatIsAskedForIsThereOrNamesWhatIsMissing) {
+  const CpuIsa best = Engine::create()->target().isa;
+  for (const CpuIsa isa : {CpuIsa::avx2, CpuIsa::avx512, CpuIsa::amx_emulated, CpuIsa::amx}) {
+    const auto engine = Engine::create({.threads = 1, .isa = isa});
+    const bool there = isa <= best || (isa == CpuIsa::amx_emulated && best == CpuIsa::avx512 && !environment().max_isa);
+    ASSERT_EQ(engine.ok(), there) << to_string(isa);
+    if (there) {
+      EXPECT_EQ(engine->target().isa, isa);
+      continue;
+    }
+    const std::string sentence = to_string(engine.error());
+    EXPECT_NE(sentence.find(std::string(to_string(isa)) + " was asked for, but "), std::string::npos) << sentence;
+    if (!environment().max_isa && isa == CpuIsa::amx && best == CpuIsa::avx512) {
+      EXPECT_TRUE(sentence.find("AMX-TILE") != std::string::npos || sentence.find("AMX-BF16") != std::string::npos ||
+                  sentence.find("tiles") != std::string::npos)
+          << sentence;
+    }
+  }
+  // A cap is no wish: it never raises the level, and never chooses the emulation.
+  const auto capped = Engine::create({.threads = 1, .max_isa = CpuIsa::amx_emulated});
+  ASSERT_TRUE(capped.ok());
+  EXPECT_EQ(capped->target().isa, std::min(best, CpuIsa::amx_emulated));
 }
 
 TEST(SharedCache, EvictsWhatWasUsedLongestAgo) {

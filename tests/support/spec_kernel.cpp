@@ -54,7 +54,7 @@ std::vector<CpuTarget> runnable_targets() {
   if (target.isa >= CpuIsa::avx512) targets.push_back(target);
   if (target.isa >= CpuIsa::avx2) {
     target.isa = CpuIsa::avx2;
-    target.avx512_bf16 = target.avx512_fp16 = target.amx_bf16 = false;
+    target.avx512_bf16 = target.avx512_fp16 = false;
     targets.push_back(target);
   }
   return targets;
