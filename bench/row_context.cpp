@@ -3,6 +3,8 @@
 namespace tilewright::bench {
 namespace {
 
+constexpr int64_t kLoopRows = 64, kLoopColumns = 1024;  // of a modification alone
+
 bool is_for(CpuTemplate kernel, const Step& step) {
   const auto* loop = std::get_if<LoopStep>(&step.what);
   const bool product = loop && loop->kind == LoopKind::contract;
@@ -15,9 +17,18 @@ bool is_for(CpuTemplate kernel, const Step& step) {
   }
 }
 
+/// Unless it is there already.
+void append_new(std::string& list, const std::string& item, std::string_view between) {
+  if (list.find(item) == std::string::npos) list += fmt::format("{}{}", list.empty() ? "" : between, item);
+}
+
 }  // namespace
 
-bool RowContext::expect(Row& row, const Subject& subject, CpuTemplate kernel) {
+bool RowContext::expect(Row& row, const Subject& subject, CpuTemplate kernel, int workers) {
+  const auto memory = subject.kernel().memory_estimate(subject.dims(), workers);
+  TW_CHECK(memory.ok());
+  row.scratch_bytes = memory->scratch;
+  row.workspace_bytes = memory->workspace;
   const auto choices = subject.kernel().choices(subject.dims());
   TW_CHECK(choices.ok());
   const CompileStats& stats = subject.kernel().stats();
@@ -26,9 +37,10 @@ bool RowContext::expect(Row& row, const Subject& subject, CpuTemplate kernel) {
   for (size_t i = 0; i < steps.size(); ++i) {
     if (!is_for(kernel, steps[i])) continue;
     const StepReport& report = stats.step_reports[i];
-    const CpuTemplate chosen = report.schedules[(*choices)[i]].kernel;
-    if (row.kernel.find(to_string(chosen)) == std::string::npos)
-      row.kernel += fmt::format("{}{}", row.kernel.empty() ? "" : ", ", to_string(chosen));
+    const CpuSchedule& schedule = report.schedules[(*choices)[i]];
+    const CpuTemplate chosen = schedule.kernel;
+    append_new(row.kernel, std::string(to_string(chosen)), ", ");
+    append_new(row.schedule, print(schedule), "; ");
     found = true;
     if (chosen == kernel || !row.fall_back.empty()) continue;
     row.fall_back = fmt::format("expected the {} template, but {} ran", to_string(kernel), to_string(chosen));
@@ -42,43 +54,141 @@ bool RowContext::expect(Row& row, const Subject& subject, CpuTemplate kernel) {
   return row.fall_back.empty();
 }
 
-bool RowContext::runs_on(Row& row, const Subject& subject, const Templates& expected) const {
+bool RowContext::runs_on(Row& row, const Subject& subject, const Templates& expected, int workers) const {
   bool all = true;
-  for (CpuTemplate kernel : expected) all &= expect(row, subject, kernel);
+  for (CpuTemplate kernel : expected) all &= expect(row, subject, kernel, workers);
   if (!all) emit(row);
   return all;
 }
 
-Result<Done> RowContext::share_of_peak(Row row, Graph graph, DimBindings dims, double flops,
-                                       const Templates& expected) const {
+Result<Done> RowContext::compile_once(std::optional<Subject>& subject, Graph graph, DimBindings dims) const {
+  if (subject) return Done{};
+  auto compiled = compile(std::move(graph), std::move(dims));
+  if (!compiled) return compiled.error();
+  run_one(subject.emplace(std::move(*compiled)));
+  return Done{};
+}
+
+bool RowContext::on_amx(Row& row) const {
+  if (engine.target().amx_bf16) return true;
+  row.skipped = "this CPU lacks amx_bf16";
+  emit(row);
+  return false;
+}
+
+double RowContext::peak_of_one(Peak peak) const {
+  if (peak == Peak::amx) return measure_amx_peak(engine.target(), *one, 0.02, TimeOf::thread);
+  return measure_fma_peak(engine.target().isa, DType::f32, *one, 0.02, TimeOf::thread);
+}
+
+void set_time_limit(Row& row, std::string name, const Series& seconds) {
+  row.limit = milliseconds(seconds);
+  row.limit_name = std::move(name);
+  row.limit_unit = "ms";
+}
+
+Result<Done> RowContext::share_of_peak(Row row, Graph graph, DimBindings dims, double flops, const Templates& expected,
+                                       Peak peak) const {
   const auto subject = compile(std::move(graph), std::move(dims));
   if (!subject) return subject.error();
-  row.unit = "%";
+  if (row.unit.empty()) row.unit = "%";
   if (!runs_on(row, *subject, expected)) return Done{};
   run_one(*subject);
   const auto series =
-      measure_interleaved({[&] { return run_one(*subject); }, [&] { return fma_peak_of_one(); }}, budget());
-  const double rate = flops / series[0].median() * 1e-9, peak = series[1].median();
-  row.measured = fmt::format("{:.1f} GFLOP/s", rate);
-  row.limit = fmt::format("FMA peak {:.1f}", peak);
-  row.value = 100 * rate / peak;
-  row.spread = series[0].spread();
+      measure_interleaved({[&] { return run_one(*subject); }, [&] { return peak_of_one(peak); }}, budget());
+  const Series &seconds = series[0], &peaks = series[1];
+  row.ms = milliseconds(seconds);
+  row.work = flops;
+  row.rate_unit = row.limit_unit = "GFLOP/s";
+  row.limit = peaks.figure();
+  row.limit_name = peak == Peak::amx ? "AMX peak" : "FMA peak";
+  const double scale = row.unit == "x" ? 1 : 100;
+  row.value = figure_of(seconds.values.size(),
+                        [&](size_t i) { return scale * flops * 1e-9 / seconds.values[i] / peaks.values[i]; });
   emit(row);
   return Done{};
 }
 
-Result<Done> RowContext::two_threads(Row row, Graph graph, DimBindings dims, const Templates& expected) const {
+Result<Done> RowContext::two_threads(Row row, Graph graph, DimBindings dims, double flops,
+                                     const Templates& expected) const {
   const auto subject = compile(std::move(graph), std::move(dims));
   if (!subject) return subject.error();
   row.unit = "x";
-  if (!runs_on(row, *subject, expected)) return Done{};
+  if (!runs_on(row, *subject, expected, 2)) return Done{};
   subject->run(two);
   const auto series =
-      measure_interleaved({[&] { return subject->run(one); }, [&] { return subject->run(two); }}, budget());
-  row.measured = fmt::format("{:.1f} ms", series[1].median() * 1e3);
-  row.limit = fmt::format("one thread {:.1f} ms", series[0].median() * 1e3);
-  row.value = series[0].median() / series[1].median();
-  row.spread = series[1].spread();
+      measure_interleaved({[&] { return subject->run(two); }, [&] { return subject->run(one); }}, budget());
+  row.ms = milliseconds(series[0]);
+  row.work = flops;
+  row.rate_unit = "GFLOP/s";
+  set_time_limit(row, "one thread", series[1]);
+  row.value = figure_of(series[0].values.size(), [&](size_t i) { return series[1].values[i] / series[0].values[i]; });
+  emit(row);
+  return Done{};
+}
+
+void RowContext::share_of_reads(Row row, const Subject& subject, std::span<const MemoryRange> ranges,
+                                bool threads) const {
+  const auto& executor = threads ? two : one;
+  const TimeOf clock = threads ? TimeOf::wall : TimeOf::thread;
+  for (const MemoryRange& range : ranges) row.work += static_cast<double>(range.bytes);
+  subject.run(executor);
+  const auto series = measure_interleaved(
+      {[&] { return subject.run(executor, clock); }, [&] { return time_read(ranges, *executor, clock); }}, budget());
+  const auto &own = series[0].values, &reads = series[1].values;
+  row.ms = milliseconds(series[0]);
+  row.rate_unit = row.limit_unit = "GB/s";
+  row.limit_name = "read loop";
+  row.limit = figure_of(reads.size(), [&](size_t i) { return row.work / reads[i] * 1e-9; });
+  row.value = figure_of(own.size(), [&](size_t i) { return 100 * reads[i] / own[i]; });
+  row.unit = "%";
+  emit(row);
+}
+
+void RowContext::cost_per_score(Row row, const Subject& subject, const Subject& plain) const {
+  run_one(subject);
+  const auto series = measure_interleaved({[&] { return run_one(subject); }, [&] { return run_one(plain); }}, budget());
+  const auto &own = series[0].values, &base = series[1].values;
+  row.ms = milliseconds(series[0]);
+  row.work = subject.work().flops;
+  row.rate_unit = "GFLOP/s";
+  const double visited = subject.visited(), all = plain.work().all;
+  row.limit_name = "plain, per score";
+  row.limit_unit = "ns";
+  row.limit = series[1].figure(1e9 / all);
+  row.value = figure_of(own.size(), [&](size_t i) { return 100 * (own[i] / visited / (base[i] / all) - 1); });
+  row.unit = "%";
+  row.note = fmt::format("{:.4f} ns per visited score", 1e9 * series[0].median() / visited);
+  emit(row);
+}
+
+Result<Done> RowContext::cost_over_parts(Row row, const Subject& subject, const Subject& plain, Scores scores) const {
+  // Values that stay in L2: the loop's arithmetic and gathers alone.
+  const auto alone = compile(modification_graph(scores), {{"R", kLoopRows}, {"C", kLoopColumns}});
+  if (!alone) return alone.error();
+  run_one(subject);
+  run_one(*alone);
+  const double all = subject.work().all;
+  constexpr int kRuns = 50;  // of the loop, each shorter than the clock's noise
+  const auto series = measure_interleaved({[&] { return run_one(subject); }, [&] { return run_one(plain); },
+                                           [&] {
+                                             double sum = 0;
+                                             for (int i = 0; i < kRuns; ++i) sum += run_one(*alone);
+                                             return sum / (kRuns * kLoopRows * kLoopColumns);
+                                           }},
+                                          budget());
+  const auto &own = series[0].values, &base = series[1].values, &each = series[2].values;
+  const auto parts = [&](size_t i) { return base[i] + each[i] * all; };
+  row.ms = milliseconds(series[0]);
+  row.work = subject.work().flops;
+  row.rate_unit = "GFLOP/s";
+  row.limit = figure_of(own.size(), [&](size_t i) { return 1e3 * parts(i); });
+  row.limit_name = "plain + loop";
+  row.limit_unit = "ms";
+  row.value = figure_of(own.size(), [&](size_t i) { return own[i] / parts(i); });
+  row.unit = "x";
+  row.note = fmt::format("plain {:.1f} ms, its loop alone {:.1f} ms", 1e3 * series[1].median(),
+                         1e3 * series[2].median() * all);
   emit(row);
   return Done{};
 }

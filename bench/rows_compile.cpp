@@ -8,13 +8,16 @@
 namespace tilewright::bench {
 
 Result<Done> compile_rows(const RowContext& context) {
-  const std::string group = "compile";
+  const auto row_named = [](const char* name, const char* unit, double target) {
+    return Row{.group = "compile", .name = name, .unit = unit, .bar = Bar{target, false}};
+  };
   struct Case {
     const char* name;
     Scores scores;
   };
   for (const Case& test : {Case{"f32 d64 full, cold", Scores::plain}, Case{"f32 d64 causal, cold", Scores::causal}}) {
-    if (!context.wanted(group, test.name)) continue;
+    Row row = row_named(test.name, "ms", 15);
+    if (!context.wanted(row)) continue;
     const Graph graph = attention_graph({DType::f32, 8, 8, 64}, test.scores);
     CompileOptions options;
     options.use_cache = false;
@@ -35,10 +38,11 @@ Result<Done> compile_rows(const RowContext& context) {
                                             }},
                                             {0.5, 7, 50});
     if (!errors.empty()) return errors;
-    context.emit({group, test.name, fmt::format("{:.1f} ms", series[0].median()), stages, series[0].median(), 15, false,
-                  "ms", series[0].spread()});
+    row.ms = row.value = series[0].figure();
+    row.note = stages;
+    context.emit(row);
   }
-  if (context.wanted(group, "disk-cache hit")) {
+  if (Row row = row_named("disk-cache hit", "ms", 2); context.wanted(row)) {
     const Graph graph = attention_graph({DType::f32, 8, 8, 64}, Scores::causal);
     std::string folder = (std::filesystem::temp_directory_path() / "tilewright.XXXXXX").string();
     TW_CHECK(mkdtemp(folder.data()) != nullptr);
@@ -53,19 +57,12 @@ Result<Done> compile_rows(const RowContext& context) {
     const auto series = measure_interleaved({[&] { return compile_anew().first; }}, {0.2, 20, 200});
     std::error_code ignored;
     std::filesystem::remove_all(folder, ignored);
-    Row row{group,
-            "disk-cache hit",
-            fmt::format("{:.2f} ms", series[0].median()),
-            fmt::format("{} kernels", from_disk),
-            series[0].median(),
-            2,
-            false,
-            "ms",
-            series[0].spread()};
+    row.ms = row.value = series[0].figure();
+    row.note = fmt::format("{} kernels", from_disk);
     if (from_disk == 0) row.fall_back = "nothing came from disk";
     context.emit(row);
   }
-  if (context.wanted(group, "memory-cache hit")) {
+  if (Row row = row_named("memory-cache hit", "us", 10); context.wanted(row)) {
     const Graph graph = attention_graph({DType::f32, 8, 8, 64}, Scores::causal);
     TW_CHECK(context.engine.compile(graph).ok());
     const auto series = measure_interleaved({[&] {
@@ -75,38 +72,36 @@ Result<Done> compile_rows(const RowContext& context) {
                                               });
                                             }},
                                             {0.1, 20, 200});
-    const double each = series[0].median() * 1e4;
-    context.emit(
-        {group, "memory-cache hit", fmt::format("{:.2f} us", each), "", each, 10, false, "us", series[0].spread()});
+    row.ms = series[0].figure(1e3 / 100);
+    row.value = series[0].figure(1e6 / 100);
+    context.emit(row);
   }
   return Done{};
 }
 
 Result<Done> memory_rows(const RowContext& context) {
-  const std::string group = "memory limit, of the rate without", name = "h1 d64 S131072 causal, 4 MB";
-  if (!context.wanted(group, name)) return Done{};
+  Row row{
+      .group = "memory limit, of the rate without", .name = "h1 d64 S131072 causal, 4 MB", .unit = "%", .bar = Bar{85}};
+  if (!context.wanted(row)) return Done{};
   constexpr int64_t kLimit = 4 << 20;
   const int64_t size = 131072;
   const auto subject =
       context.compile(attention_graph({DType::f32, 1, 1, 64}, Scores::causal), {{"B", 1}, {"Sq", size}, {"Sk", size}});
   if (!subject) return subject.error();
   const auto& executor = context.engine.executor();
+  if (!context.runs_on(row, *subject, {CpuTemplate::prefill}, executor->workers())) return Done{};
   const auto memory = subject->kernel().memory_estimate(subject->dims(), executor->workers(), kLimit);
   if (!memory) return memory.error();
   const auto series = measure_interleaved(
       {[&] { return subject->run(executor, TimeOf::wall, kLimit); }, [&] { return subject->run(executor); }},
       {0, 1, 1});
-  const double limited = series[0].median(), free = series[1].median();
-  Row row{group,
-          name,
-          fmt::format("{:.2f} s, {} KB in all", limited, (memory->scratch + memory->workspace) >> 10),
-          fmt::format("unlimited {:.2f} s", free),
-          100 * free / limited,
-          85,
-          true,
-          "%",
-          0};
-  RowContext::expect(row, *subject, CpuTemplate::prefill);
+  row.ms = milliseconds(series[0]);
+  row.work = 4.0 * 64 * static_cast<double>(size) * static_cast<double>(size) / 2;
+  row.rate_unit = "GFLOP/s";
+  set_time_limit(row, "unlimited", series[1]);
+  row.value = Figure::exactly(100 * series[1].median() / series[0].median());
+  row.scratch_bytes = memory->scratch;
+  row.workspace_bytes = memory->workspace;
   if (memory->scratch + memory->workspace >= kLimit) row.fall_back = "it takes 4 MB or more";
   context.emit(row);
   return Done{};

@@ -47,48 +47,35 @@ double layer_flops(double s) {
 }
 
 /// One row of A: B is read once, so the limit is a plain read loop over it.
-Result<Done> stream_row(const RowContext& context, const std::string& group, bool threads) {
-  const std::string name = fmt::format("1 x 4096 x 4096, {}, of a read loop", threads ? "2 threads" : "1 thread");
-  if (!context.wanted(group, name)) return Done{};
-  Row row{.group = group, .name = name, .target = 90, .unit = "%"};
+Result<Done> stream_row(const RowContext& context, bool threads) {
+  Row row{.group = "matmul f32",
+          .name = fmt::format("1 x 4096 x 4096, {}", threads ? "2 threads" : "1 thread"),
+          .bar = Bar{90}};
+  if (!context.wanted(row)) return Done{};
   const auto subject = context.compile(product_graph(), {{"M", 1}, {"N", 4096}, {"K", 4096}});
   if (!subject) return subject.error();
-  if (!context.runs_on(row, *subject, {CpuTemplate::matvec})) return Done{};
-  const auto& executor = threads ? context.two : context.one;
-  const TimeOf clock = threads ? TimeOf::wall : TimeOf::thread;
+  if (!context.runs_on(row, *subject, {CpuTemplate::matvec}, threads ? 2 : 1)) return Done{};
   const TensorView& b = subject->inputs()[1];
-  const std::vector<MemoryRange> range = {{b.data, b.element_count() * size_of(b.dtype)}};
-  subject->run(executor);
-  const auto series = measure_interleaved(
-      {[&] { return subject->run(executor, clock); }, [&] { return time_read(range, *executor, clock); }},
-      context.budget());
-  const auto bytes = static_cast<double>(range[0].bytes);
-  const double own = series[0].median(), read = series[1].median();
-  row.measured = fmt::format("{:.1f} GB/s", bytes / own * 1e-9);
-  row.limit = fmt::format("read loop {:.1f}", bytes / read * 1e-9);
-  row.value = 100 * read / own;
-  row.spread = series[0].spread();
-  context.emit(row);
+  const MemoryRange range{b.data, b.element_count() * size_of(b.dtype)};
+  context.share_of_reads(row, *subject, {&range, 1}, threads);
   return Done{};
 }
 
 }  // namespace
 
 Result<Done> matmul_rows(const RowContext& context) {
-  const std::string group = "matmul f32";
   const DimBindings cube = {{"M", 1024}, {"N", 1024}, {"K", 1024}};
-  Row row{.group = group, .name = "1024 x 1024 x 1024", .target = 75};
-  if (context.wanted(row.group, row.name))
-    if (auto ok = context.share_of_peak(row, product_graph(), cube, 2.0 * 1024 * 1024 * 1024, {CpuTemplate::matmul});
-        !ok)
-      return ok;
-  row = {.group = group, .name = "1024 x 1024 x 1024, 2 threads", .target = 1.9};
-  if (context.wanted(row.group, row.name))
-    if (auto ok = context.two_threads(row, product_graph(), cube, {CpuTemplate::matmul}); !ok) return ok;
+  const double flops = 2.0 * 1024 * 1024 * 1024;
+  Row row{.group = "matmul f32", .name = "1024 x 1024 x 1024", .bar = Bar{75}};
+  if (context.wanted(row))
+    if (auto ok = context.share_of_peak(row, product_graph(), cube, flops, {CpuTemplate::matmul}); !ok) return ok;
+  row = {.group = row.group, .name = "1024 x 1024 x 1024, 2 threads", .bar = Bar{1.9}};
+  if (context.wanted(row))
+    if (auto ok = context.two_threads(row, product_graph(), cube, flops, {CpuTemplate::matmul}); !ok) return ok;
   for (const bool threads : {false, true})
-    if (auto ok = stream_row(context, group, threads); !ok) return ok;
-  row = {.group = "whole layer forward f32, 1 thread", .name = "E4096 32/8 heads S1024 causal", .target = 70};
-  if (!context.wanted(row.group, row.name)) return Done{};
+    if (auto ok = stream_row(context, threads); !ok) return ok;
+  row = {.group = "whole layer forward f32, 1 thread", .name = "E4096 32/8 heads S1024 causal", .bar = Bar{70}};
+  if (!context.wanted(row)) return Done{};
   return context.share_of_peak(row, layer_graph(), {{"S", 1024}}, layer_flops(1024),
                                {CpuTemplate::matmul, CpuTemplate::prefill});
 }

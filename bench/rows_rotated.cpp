@@ -44,32 +44,31 @@ Graph rotated_graph(const RotatedCase& test, bool returned) {
 }  // namespace
 
 Result<Done> rotation_rows(const RowContext& context) {
-  const std::string group = "RoPE in the packing, over steps of its own";
   for (const RotatedCase& test :
        {RotatedCase{"halves", RopeLayout::rotate_half, false}, RotatedCase{"pairs", RopeLayout::interleaved, false},
         RotatedCase{"QK-norm and halves", RopeLayout::rotate_half, true}}) {
     for (const int64_t length : {256, 2048}) {
-      const std::string name = fmt::format("{} S{}", test.name, length);
-      if (!context.wanted(group, name)) continue;
+      Row row{.group = "RoPE in the packing, over steps of its own",
+              .name = fmt::format("{} S{}", test.name, length),
+              .unit = "x",
+              .bar = Bar{1, false}};
+      if (!context.wanted(row)) continue;
       const DimBindings dims = {{"B", 1}, {"S", length}};
-      const auto fused = Subject::create(context.engine, rotated_graph(test, false), dims);
+      const auto fused = context.compile(rotated_graph(test, false), dims);
       if (!fused) return fused.error();
-      const auto apart = Subject::create(context.engine, rotated_graph(test, true), dims);
+      if (!context.runs_on(row, *fused, {CpuTemplate::prefill})) continue;
+      const auto apart = context.compile(rotated_graph(test, true), dims);
       if (!apart) return apart.error();
       context.run_one(*fused);
       context.run_one(*apart);
       const auto series = measure_interleaved(
           {[&] { return context.run_one(*fused); }, [&] { return context.run_one(*apart); }}, context.budget());
-      Row row{group,
-              name,
-              fmt::format("{:.2f} ms", series[0].median() * 1e3),
-              fmt::format("steps of its own {:.2f} ms", series[1].median() * 1e3),
-              series[0].median() / series[1].median(),
-              1,
-              false,
-              "x",
-              series[0].spread()};
-      RowContext::expect(row, *fused, CpuTemplate::prefill);
+      const auto &own = series[0].values, &other = series[1].values;
+      row.ms = milliseconds(series[0]);
+      row.work = fused->work().flops;
+      row.rate_unit = "GFLOP/s";
+      set_time_limit(row, "own steps", series[1]);
+      row.value = figure_of(own.size(), [&](size_t i) { return own[i] / other[i]; });
       context.emit(row);
     }
   }

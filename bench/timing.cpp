@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 namespace tilewright::bench {
 namespace {
@@ -14,11 +15,23 @@ double percentile(std::vector<double> values, double fraction) {
 
 }  // namespace
 
+double Figure::spread() const { return median == 0 ? 0 : (high - low) / std::abs(median); }
+
 double Series::median() const { return percentile(values, 0.5); }
 double Series::best() const { return percentile(values, 0); }
 double Series::spread() const {
   const double middle = median();
   return middle == 0 ? 0 : (percentile(values, 0.9) - percentile(values, 0.1)) / middle;
+}
+
+Figure Series::figure(double scale) const {
+  return {scale * percentile(values, 0.5), scale * percentile(values, 0.1), scale * percentile(values, 0.9)};
+}
+
+Figure figure_of(size_t repeats, const std::function<double(size_t)>& of) {
+  Series series;
+  for (size_t i = 0; i < repeats; ++i) series.values.push_back(of(i));
+  return series.figure();
 }
 
 std::vector<Series> measure_interleaved(const std::vector<std::function<double()>>& tasks, const TimingBudget& budget) {

@@ -6,12 +6,25 @@
 
 namespace tilewright::bench {
 
+/// One measured figure: the middle of its repeats, and how far they lie apart.
+struct Figure {
+  double median = 0;
+  double low = 0, high = 0;  ///< 10th and 90th percentile
+
+  static Figure exactly(double value) { return {value, value, value}; }
+  double spread() const;  ///< (high − low) / |median|, 0 where the median is 0
+};
+
 struct Series {
   std::vector<double> values;
   double median() const;
   double best() const;    ///< smallest
   double spread() const;  ///< (90th − 10th percentile) / median
+  Figure figure(double scale = 1) const;
 };
+
+/// of(i) for every repeat i of an interleaved measurement: what is compared within a repeat saw the same machine.
+Figure figure_of(size_t repeats, const std::function<double(size_t)>& of);
 
 struct TimingBudget {
   double seconds = 1.0;  ///< stop after this much, but

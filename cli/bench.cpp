@@ -1,67 +1,98 @@
 // tilewright bench: every promised figure as a ratio to a limit measured in the same run.
 #include <fmt/format.h>
+#include <stdlib.h>
 
+#include "bench/comparison.h"
 #include "bench/rows.h"
+#include "bench/run_file.h"
+#include "cli/bench_text.h"
 #include "cli/cli.h"
+#include "codegen/cpu/target_features.h"
 
 namespace tilewright::cli {
 namespace {
 
 struct Options {
   bench::RowOptions rows;
-  bool json = false;
+  bool json = false, csv = false;
+  std::string from, compare;
+
+  bool table() const { return !json && !csv; }
 };
 
-void print_row(const bench::Row& row, std::string& group) {
-  if (row.group != group) fmt::print("{}{}\n", group.empty() ? "" : "\n", row.group);
-  group = row.group;
-  // Void rows need not have been measured.
-  const std::string ratio =
-      row.measured.empty() ? "-" : fmt::format("{:.{}f} {}", row.value, row.unit == "x" ? 2 : 1, row.unit);
-  const std::string target = fmt::format("{} {:g} {}", row.at_least ? ">=" : "<=", row.target, row.unit);
-  fmt::print("  {:<32}{:>16}  {:<24}{:>10}  {:>9}  {:<6} +-{:>2.0f} %  {}\n", row.name, row.measured, row.limit, ratio,
-             target,
-             row.met()               ? "ok"
-             : row.fall_back.empty() ? "MISSED"
-                                     : "VOID",
-             50 * row.spread, row.kernel);
-  if (!row.fall_back.empty()) fmt::print("  {:<32}{}\n", "", row.fall_back);
-  std::fflush(stdout);
+double load_average() {
+  double load = 0;
+  return getloadavg(&load, 1) == 1 ? load : 0;
+}
+
+/// A run kept by --json, its rows as --filter wants them.
+Result<bench::BenchRun> read_run(const std::string& path, const std::string& filter) {
+  const auto text = read_text(path);
+  if (!text) return text.error();
+  auto run = bench::parse_run(*text, path);
+  if (run) std::erase_if(run->rows, [&](const bench::Row& row) { return row.key().find(filter) == std::string::npos; });
+  return run;
+}
+
+/// Measures, or reads what was measured; rows of the table are printed as they come.
+Result<bench::BenchRun> take_run(const Options& options) {
+  const auto show = [&](const std::vector<bench::Row>& rows, size_t i) {
+    if (!options.table()) return;
+    fmt::print("{}", row_text(rows[i], i == 0 ? nullptr : &rows[i - 1]));
+    std::fflush(stdout);
+  };
+  if (!options.from.empty()) {
+    auto run = read_run(options.from, options.rows.filter);
+    if (!run) return run;
+    if (options.table()) fmt::print("{}", heading_text(*run));
+    for (size_t i = 0; i < run->rows.size(); ++i) show(run->rows, i);
+    return run;
+  }
+  const auto engine = Engine::create();
+  if (!engine) return engine.error();
+  bench::BenchRun run{bench::facts_of(engine->target()), codegen_version(), options.rows.seconds, load_average(), {}};
+  if (options.table()) fmt::print("{}", heading_text(run));
+  const auto sink = [&](const bench::Row& row) {
+    run.rows.push_back(row);
+    show(run.rows, run.rows.size() - 1);
+  };
+  if (auto ok = measure_rows(*engine, options.rows, sink); !ok) return ok.error();
+  return run;
 }
 
 int bench_command(const Options& options) {
-  const auto engine = Engine::create();
-  if (!engine) return fail(engine.error(), options.json);
-  Json rows = Json::array();
-  std::string group;
-  int count = 0, missed = 0;
-  const auto sink = [&](const bench::Row& row) {
-    ++count;
-    missed += row.met() ? 0 : 1;
-    if (!options.json) return print_row(row, group);
-    rows.push_back({{"group", row.group},
-                    {"name", row.name},
-                    {"value", row.value},
-                    {"unit", row.unit},
-                    {"target", row.target},
-                    {"at_least", row.at_least},
-                    {"met", row.met()},
-                    {"measured", row.measured},
-                    {"limit", row.limit},
-                    {"spread", row.spread},
-                    {"template", row.kernel},
-                    {"fall_back", row.fall_back}});
-  };
-  if (!options.json)
-    fmt::print("{}, {} cores; medians, limits measured in turn with each row\n\n", to_string(engine->target().isa),
-               engine->target().cores);
-  if (auto ok = measure_rows(*engine, options.rows, sink); !ok) return fail(ok.error(), options.json);
-  if (count == 0) return fail(fmt::format("--filter {} matches no row", options.rows.filter), options.json);
-  if (options.json)
-    fmt::print("{}\n", rows.dump(2));
-  else
-    fmt::print("\n{} rows, {} missed\n", count, missed);
-  return missed == 0 ? kOk : kWrongResult;
+  if (options.json && options.csv) return fail("--json and --csv both want stdout; give one of them", options.json);
+  if (!(options.rows.seconds >= 0 && options.rows.seconds <= 3600))
+    return fail(fmt::format("--seconds is {}; 0 to 3600 will do", options.rows.seconds), options.json);
+  // Read first: who mistypes a name should not learn it ten minutes later.
+  std::optional<bench::BenchRun> before;
+  if (!options.compare.empty()) {
+    auto run = read_run(options.compare, options.rows.filter);
+    if (!run) return fail(run.error(), options.json);
+    before = std::move(*run);
+  }
+  const auto run = take_run(options);
+  if (!run) return fail(run.error(), options.json);
+  if (run->rows.empty()) return fail(fmt::format("--filter {} matches no row", options.rows.filter), options.json);
+  std::optional<bench::Comparison> comparison;
+  if (before) comparison = compare(*before, *run);
+  const std::string changes = comparison ? comparison_text(*comparison, *before, *run, options.compare) : "";
+  if (options.json) {
+    fmt::print("{}\n", to_json(*run, comparison ? &*comparison : nullptr));
+  } else if (options.csv) {
+    fmt::print("{}", to_csv(*run));
+    fmt::print(stderr, "{}", changes);
+  } else {
+    fmt::print("\n{}{}{}", changes, changes.empty() ? "" : "\n", summary_text(*run));
+  }
+  bool missed = false, is_void = false;
+  for (const bench::Row& row : run->rows) {
+    missed |= row.verdict() == bench::Verdict::missed;
+    is_void |= row.verdict() == bench::Verdict::void_row;
+  }
+  // Whoever compares with an earlier run wants to know what changed, not again which bars are missed.
+  const bool failed = comparison ? comparison->count(bench::Outcome::worse) > 0 : missed;
+  return failed || is_void ? kWrongResult : kOk;
 }
 
 }  // namespace
@@ -73,7 +104,11 @@ void add_bench(CommandLine& line) {
   command.option("--seconds", options->rows.seconds, "about how long a row measures (1.5)");
   command.flag("--generic", options->rows.force_generic,
                "the generic templates, which make the rows of fast ones void");
-  command.flag("--json", options->json, "print JSON");
+  command.flag("--json", options->json, "print JSON, to keep and to compare with");
+  command.flag("--csv", options->csv, "print CSV, columns as in docs/benchmark.md");
+  command.option("--from", options->from, "a run kept by --json in place of measuring");
+  command.option("--compare", options->compare,
+                 "a run kept by --json: say what changed, and fail where a row got slower beyond both spreads");
   command.action([options] { return bench_command(*options); });
 }
 

@@ -28,7 +28,7 @@ class BenchRows : public ::testing::Test {
   Row expect(Graph graph, const DimBindings& dims, CpuTemplate kernel, const CompileOptions& options = {}) const {
     auto subject = Subject::create(*engine_, std::move(graph), dims, options);
     TW_CHECK(subject.ok());
-    Row row{.group = "planted", .name = "row", .value = 100, .target = 1};
+    Row row{.group = "planted", .name = "row", .value = {100, 99, 101}, .bar = Bar{1}};
     const bool counts = RowContext::expect(row, *subject, kernel);
     EXPECT_EQ(counts, row.fall_back.empty());
     EXPECT_EQ(row.met(), row.fall_back.empty());
@@ -44,6 +44,7 @@ TEST_F(BenchRows, CountOnTheFastTemplates) {
   const Row one = expect(product_graph(), {{"M", 1}}, CpuTemplate::matvec);
   EXPECT_EQ(one.fall_back, "");
   EXPECT_EQ(one.kernel, "matvec");
+  EXPECT_EQ(one.schedule.substr(0, 6), "matvec");
 }
 
 TEST_F(BenchRows, AreVoidOnOthers) {
@@ -62,6 +63,14 @@ TEST_F(BenchRows, AreVoidOnOthers) {
   EXPECT_NE(few.fall_back.find("matvec ran"), std::string::npos) << few.fall_back;
   const Row none = expect(modification_graph(Scores::softcap), {{"R", 4}, {"C", 64}}, CpuTemplate::matmul);
   EXPECT_NE(none.fall_back.find("plain loops"), std::string::npos) << none.fall_back;
+}
+
+TEST_F(BenchRows, SayWhatRan) {
+  const Row row = expect(attention_graph({DType::f32, 2, 2, 16}, Scores::causal), kDims, CpuTemplate::prefill);
+  EXPECT_EQ(row.kernel, "prefill");
+  EXPECT_NE(row.schedule.find("block_kv"), std::string::npos) << row.schedule;
+  EXPECT_GT(row.scratch_bytes, 0);
+  EXPECT_GT(row.workspace_bytes, 0);
 }
 
 TEST_F(BenchRows, PeakRiseIsWhatIsTouched) {

@@ -40,10 +40,16 @@ class Cli : public ::testing::Test {
     text << std::ifstream(path, std::ios::binary).rdbuf();
     return text.str();
   }
-  Outcome run(const std::string& arguments) const {
+  static std::vector<std::string> lines(const std::string& text) {
+    std::vector<std::string> out;
+    std::istringstream stream(text);
+    for (std::string line; std::getline(stream, line);) out.push_back(line);
+    return out;
+  }
+  Outcome run(const std::string& arguments, const std::string& environment = "") const {
     const std::string out = (folder_ / "stdout").string(), err = (folder_ / "stderr").string();
-    const int status =
-        std::system((tilewright::testing::cli_path() + " " + arguments + " >" + out + " 2>" + err).c_str());
+    const int status = std::system(
+        (environment + " " + tilewright::testing::cli_path() + " " + arguments + " >" + out + " 2>" + err).c_str());
     return {WEXITSTATUS(status), read(out), read(err)};
   }
   /// An f32 NumPy file of zeros.
@@ -239,12 +245,65 @@ TEST_F(Cli, BenchFailsWhereAnotherTemplateRuns) {
                           "speed f32, 1 thread/h8 d64 S4096 full"}) {
     const Outcome outcome = run("bench --json --generic --filter '" + std::string(row) + "'");
     EXPECT_EQ(outcome.code, 1) << outcome.err;
-    for (const Json& each : Json::parse(outcome.out)) {
-      EXPECT_FALSE(each["met"]);
+    const Json json = Json::parse(outcome.out);
+    EXPECT_FALSE(json["rows"].empty());
+    for (const Json& each : json["rows"]) {
+      EXPECT_EQ(each["verdict"], "void");
       EXPECT_EQ(each["template"], "generic");
       EXPECT_NE(each["fall_back"].get<std::string>().find("generic ran"), std::string::npos) << each.dump();
     }
   }
+}
+
+TEST_F(Cli, BenchNamesRowsThatThisMachineCannotRun) {
+  const Outcome outcome = run("bench --filter 'AMX peak' --seconds 0", "TILEWRIGHT_MAX_ISA=avx2");
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("AMX peak bf16, 1 thread       skipped: this CPU lacks amx_bf16"), std::string::npos)
+      << outcome.out;
+  EXPECT_NE(outcome.out.find("bars: 0 met, 0 missed, 0 void, 2 skipped"), std::string::npos) << outcome.out;
+}
+
+TEST_F(Cli, BenchComparesKeptRuns) {
+  // A real run of a row that takes no time, then the same with a planted slow-down.
+  const Outcome measured = run("bench --filter memory-cache --seconds 0 --json");
+  ASSERT_LE(measured.code, 1) << measured.err;
+  Json json = Json::parse(measured.out);
+  json["rows"][0]["bar"]["target"] = 1e9;
+  const std::string old = write("old.json", json.dump());
+  for (const char* figure : {"ms", "value"})
+    for (const char* part : {"median", "low", "high"}) {
+      const double value = json["rows"][0][figure][part];
+      json["rows"][0][figure][part] = value * 10;
+    }
+  const std::string slow = write("slow.json", json.dump());
+  EXPECT_EQ(run("bench --from " + old).code, 0);
+  EXPECT_EQ(run("bench --from " + old + " --compare " + old).code, 0);
+  const Outcome slower = run("bench --from " + slow + " --compare " + old);
+  EXPECT_EQ(slower.code, 1);
+  EXPECT_NE(slower.out.find("SLOWER"), std::string::npos) << slower.out;
+  EXPECT_EQ(run("bench --from " + old + " --compare " + slow).code, 0);
+  const Outcome as_json = run("bench --json --from " + slow + " --compare " + old);
+  EXPECT_EQ(as_json.code, 1);
+  EXPECT_EQ(Json::parse(as_json.out)["comparison"]["rows"][0]["outcome"], "slower");
+  EXPECT_NE(run("bench --csv --from " + old).out.find("\r\ncompile,memory-cache hit,met,"), std::string::npos);
+  for (const std::string& line : lines(run("bench --from " + old).out)) EXPECT_LE(line.size(), 120u) << line;
+}
+
+TEST_F(Cli, BenchRefusesFilesThatAreNoRuns) {
+  const std::string foreign = write("foreign.json", R"({"rows": []})"), cut = write("cut.json", "{\"format\": \"ti");
+  const auto says = [&](const std::string& options, const std::string& sentence) {
+    const Outcome outcome = run("bench --filter memory-cache " + options);
+    EXPECT_EQ(outcome.code, 2) << options;
+    EXPECT_NE(outcome.err.find(sentence), std::string::npos) << outcome.err;
+    EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+    EXPECT_EQ(outcome.out.empty(), options.find("--json") == std::string::npos) << outcome.out;
+  };
+  says("--compare " + folder_.string() + "/none.json", "cannot read " + folder_.string() + "/none.json");
+  says("--compare " + foreign, "foreign.json holds no run of tilewright bench: it has no format");
+  says("--compare " + cut, "cut.json is not JSON from byte");
+  says("--from " + cut, "cut.json is not JSON from byte");
+  says("--json --csv", "--json and --csv both want stdout");
+  says("--seconds -1", "--seconds is -1; 0 to 3600 will do");
 }
 
 TEST_F(Cli, BenchRefusesUnknownRows) { EXPECT_EQ(run("bench --filter nothing-like-it").code, 2); }
