@@ -70,7 +70,7 @@ Result<Done> RowContext::compile_once(std::optional<Subject>& subject, Graph gra
 }
 
 bool RowContext::on_amx(Row& row) const {
-  if (engine.target().amx_bf16) return true;
+  if (engine.target().isa == CpuIsa::amx) return true;
   row.skipped = "this CPU lacks amx_bf16";
   emit(row);
   return false;

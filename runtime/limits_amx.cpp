@@ -15,6 +15,7 @@
 #include <numbers>
 
 #include "runtime/aligned_buffer.h"
+#include "runtime/host_tiles.h"
 #include "runtime/limits.h"
 
 namespace tilewright {
@@ -84,13 +85,14 @@ void fill_normal(std::span<uint16_t> values) {
 }  // namespace
 
 double measure_amx_peak(const CpuTarget& target, Executor& executor, double seconds, TimeOf clock) {
-  if (!target.amx_bf16) return 0;
+  if (target.isa != CpuIsa::amx || !request_tile_permission()) return 0;
   std::atomic<double> rate{0};
   executor.run([&](int) {
     // A worker's own panels: shared lines would be read from another core's cache.
     const AlignedBuffer panels(4 * kStripBytes + 4096);
     auto* const data = static_cast<std::byte*>(panels.data());
     if (!data) return;
+    const HostTiles kept(true);
     fill_normal({reinterpret_cast<uint16_t*>(data), static_cast<size_t>(2 * kStripBytes)});
     const auto multiply = [&] { multiply_panels(data, data + 2 * kStripBytes, data + 4 * kStripBytes, 2000); };
     multiply();
