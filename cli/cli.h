@@ -20,8 +20,12 @@ enum ExitCode : int { kOk = 0, kWrongResult = 1, kBadInput = 2 };
 int fail(const Diagnostics& diagnostics, bool json, const std::string& file = {});
 int fail(const std::string& sentence, bool json);
 
-/// Reads and parses a graph file; "-" is stdin. The graph is verified, too.
-Result<Graph> read_graph(const std::string& path);
+/// Reads and parses a graph file; "-" is stdin. The graph is verified, too. `precision`: a policy instead of the
+/// graph's own, "" for none.
+Result<Graph> read_graph(const std::string& path, const std::string& precision = {});
+/// What --precision says of itself.
+inline constexpr const char* kPrecisionHelp =
+    "f32, f32_fma, f32_x3 or bf16 products of f32, instead of the graph's own";
 Result<std::string> read_text(const std::string& path);
 
 /// "Sq=2048" → its parts. Errors: a sentence naming the option.

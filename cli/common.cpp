@@ -37,12 +37,16 @@ Result<std::string> read_text(const std::string& path) {
   return text.str();
 }
 
-Result<Graph> read_graph(const std::string& path) {
+Result<Graph> read_graph(const std::string& path, const std::string& precision) {
   const auto text = read_text(path);
   if (!text) return text.error();
   auto graph = parse_graph(*text);
   if (!graph) return graph;
   if (Diagnostics errors = verify(*graph); !errors.empty()) return errors;
+  if (precision.empty()) return graph;
+  const auto policy = parse_precision_policy(precision);
+  if (!policy) return invalid("--precision {} is not known; f32, f32_fma, f32_x3 and bf16 are", precision);
+  graph->precision = *policy;
   return graph;
 }
 

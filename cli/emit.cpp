@@ -9,7 +9,7 @@ namespace tilewright::cli {
 namespace {
 
 struct Options {
-  std::string file, stage = "ll", target = "native";
+  std::string file, stage = "ll", target = "native", precision;
   bool json = false, generic = false;
 };
 
@@ -38,7 +38,7 @@ int emit_command(const Options& options) {
         options.json);
   const auto target = target_of(options.target);
   if (!target) return fail(target.error(), options.json);
-  const auto graph = read_graph(options.file);
+  const auto graph = read_graph(options.file, options.precision);
   if (!graph) return fail(graph.error(), options.json, options.file);
   auto front = compile_front(*graph);
   if (!front) return fail(front.error(), options.json, options.file);
@@ -75,6 +75,7 @@ void add_emit(CommandLine& line) {
   Command command = line.add("emit", "print one stage of compiling a graph");
   auto options = std::make_shared<Options>();
   command.required("FILE", options->file, "graph file, - for stdin");
+  command.option("--precision", options->precision, kPrecisionHelp);
   command.option("--stage", options->stage, "input, canonical, fused, tile, schedule, emitted-ll, ll or asm");
   command.option("--target", options->target, "cpu-avx2, cpu-avx512, cpu-amx, cpu-amx-emulated or native");
   command.flag("--generic", options->generic, "the generic template for everything");

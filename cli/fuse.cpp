@@ -9,12 +9,12 @@ namespace tilewright::cli {
 namespace {
 
 struct Options {
-  std::string file;
+  std::string file, precision;
   bool json = false, require_fused = false, program = false;
 };
 
 int fuse_command(const Options& options) {
-  const auto graph = read_graph(options.file);
+  const auto graph = read_graph(options.file, options.precision);
   if (!graph) return fail(graph.error(), options.json, options.file);
   const auto canonical = canonicalize(*graph);
   if (!canonical) return fail(canonical.error(), options.json, options.file);
@@ -60,6 +60,7 @@ void add_fuse(CommandLine& line) {
   Command command = line.add("fuse", "print the fused form of a graph, and what did not fuse and why");
   auto options = std::make_shared<Options>();
   command.required("FILE", options->file, "graph file, - for stdin");
+  command.option("--precision", options->precision, kPrecisionHelp);
   command.flag("--json", options->json, "print JSON");
   command.flag("--program", options->program, "print every step with its tensors");
   command.flag("--require-fused", options->require_fused, "anything that does not fuse is an error");

@@ -42,6 +42,7 @@ void template_lines(std::string& out, const Report& report) {
     if (schedule.kernel == CpuTemplate::loop) continue;
     const bool only = step.fused && stats.fused_attentions + stats.fused_backwards == 1;
     line(out, only ? "template" : "%" + step.name, print(schedule));
+    if (!schedule.arithmetic.empty()) line(out, "", "computes " + schedule.arithmetic);
     for (const std::string& reason : schedule.reasons) line(out, "", "because " + reason);
     for (size_t other = 0; other < step.schedules.size(); ++other)
       if (other != chosen && step.schedules[other].kernel != CpuTemplate::generic)
@@ -96,6 +97,7 @@ std::string text(const Report& report) {
   if (!report.defaulted.empty()) line(out, "by default", list_dims(report.defaulted));
   fused_lines(out, report.kernel->stats());
   template_lines(out, report);
+  line(out, "precision", std::string(to_string(report.kernel->stats().precision)));
   line(out, "compile", compile_text(report.kernel->stats()));
   for (const AccuracyReport& result : report.accuracy)
     line(out, result.pass ? "verified" : "WRONG",
@@ -112,6 +114,7 @@ Json json(const Report& report) {
   Json out = {{"graph", report.kernel->graph().name}, {"file", report.file}};
   for (const auto& [name, size] : report.dims) out["dims"][name] = size;
   for (const auto& [name, size] : report.defaulted) out["default_dims"][name] = size;
+  out["precision"] = to_string(stats.precision);
   out["graph_ops"] = stats.graph_ops;
   out["fused_attentions"] = stats.fused_attentions;
   out["fused_backwards"] = stats.fused_backwards;
@@ -122,6 +125,7 @@ Json json(const Report& report) {
     const CpuSchedule& schedule = step.schedules[i < report.choices.size() ? report.choices[i] : 0];
     entry["template"] = to_string(schedule.kernel);
     entry["schedule"] = print(schedule);
+    entry["products"] = schedule.arithmetic;
     entry["because"] = schedule.reasons;
     entry["refused"] = Json::array();
     for (const auto& refusal : step.refused)

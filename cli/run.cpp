@@ -9,7 +9,7 @@ namespace tilewright::cli {
 namespace {
 
 struct Options {
-  std::string file, dump_dir, isa;
+  std::string file, dump_dir, isa, precision;
   std::vector<std::string> dims, inputs, outputs;
   uint64_t seed = 1;
   int64_t workspace_limit = -1;
@@ -51,7 +51,7 @@ Result<std::vector<OutputFile>> find_outputs(const Graph& graph, const std::vect
 }
 
 int run_command(const Options& options) {
-  const auto graph = read_graph(options.file);
+  const auto graph = read_graph(options.file, options.precision);
   if (!graph) return fail(graph.error(), options.json, options.file);
   const auto files = find_outputs(*graph, options.outputs);
   if (!files) return fail(files.error(), options.json);
@@ -114,6 +114,7 @@ void add_run(CommandLine& line) {
   Command command = line.add("run", "compile a graph for this CPU, run it and measure it");
   auto options = std::make_shared<Options>();
   command.required("FILE", options->file, "graph file, - for stdin");
+  command.option("--precision", options->precision, kPrecisionHelp);
   command.option("--dim", options->dims, "NAME=SIZE of a named dim");
   command.option("--input", options->inputs, "NAME=FILE.npy for a parameter; others get made-up data");
   command.option("--output", options->outputs,

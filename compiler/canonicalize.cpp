@@ -17,6 +17,7 @@ Graph remove_dead(const Graph& graph) {
   }
   Graph out;
   out.name = graph.name;
+  out.precision = graph.precision;
   std::vector<ValueId> moved(graph.nodes.size(), kNoValue);
   for (size_t i = 0; i < graph.nodes.size(); ++i) {
     if (!live[i]) continue;
@@ -60,7 +61,7 @@ std::vector<ValueId> rewrite(Rewriter& to, const Graph& graph) {
 }  // namespace canonical
 
 Result<Graph> canonicalize(const Graph& graph) {
-  canonical::Rewriter to(graph.name);
+  canonical::Rewriter to(graph);
   canonical::rewrite(to, graph);
   return canonical::remove_dead(to.graph());
 }

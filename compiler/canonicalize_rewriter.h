@@ -12,7 +12,11 @@ namespace tilewright::canonical {
 
 class Rewriter {
  public:
-  explicit Rewriter(std::string name) { graph_.name = std::move(name); }
+  /// An empty graph of this one's name and precision.
+  explicit Rewriter(const Graph& like) {
+    graph_.name = like.name;
+    graph_.precision = like.precision;
+  }
 
   const Graph& graph() const { return graph_; }
   Graph& graph() { return graph_; }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <span>
 
+#include "compiler/arithmetic.h"
 #include "compiler/plan_rules.h"
 
 namespace tilewright {
@@ -95,12 +96,10 @@ CpuPlan plan_backward(const BackwardSpec& spec, const CpuTarget& target, const P
   Expr always;
   always.set_root(always.constant_int(1, DType::boolean));
   const std::string no = options.force_generic ? "the generic template was asked for" : refuse(spec, target);
-  if (no.empty()) {
-    plan.choices.push_back({schedule_fast(spec, target), always});
-    return plan;
-  }
-  plan.refused.push_back({CpuTemplate::backward, no});
-  plan.choices.push_back({schedule_generic(spec, target, no), always});
+  if (!no.empty()) plan.refused.push_back({CpuTemplate::backward, no});
+  plan.choices.push_back({no.empty() ? schedule_fast(spec, target) : schedule_generic(spec, target, no), always});
+  CpuSchedule& chosen = plan.choices[0].schedule;
+  chosen.arithmetic = describe_products(spec, chosen);
   return plan;
 }
 

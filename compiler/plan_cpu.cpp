@@ -1,6 +1,7 @@
 // Target + TileProgram → which templates run when, with their schedules and the reasons.
 #include <algorithm>
 
+#include "compiler/arithmetic.h"
 #include "compiler/plan_rules.h"
 
 namespace tilewright {
@@ -63,11 +64,15 @@ std::string refuse_fast(const TileProgram& program, const CpuTarget& target) {
 CpuPlan plan_cpu(const TileProgram& program, const CpuTarget& target, const PlanOptions& options) {
   const AttentionSpec& spec = program.spec;
   CpuPlan plan;
+  const auto finish = [&]() -> CpuPlan {
+    for (CpuPlan::Choice& choice : plan.choices) choice.schedule.arithmetic = describe_products(spec, choice.schedule);
+    return std::move(plan);
+  };
   if (options.force_generic) {
     for (CpuTemplate kernel : {CpuTemplate::decode, CpuTemplate::prefill})
       plan.refused.push_back({kernel, "the generic template was asked for"});
     plan.choices.push_back({schedule_generic(program, target, "the generic template was asked for"), always()});
-    return plan;
+    return finish();
   }
 
   const std::string no_decode =
@@ -93,7 +98,7 @@ CpuPlan plan_cpu(const TileProgram& program, const CpuTarget& target, const Plan
     plan.refused.push_back({CpuTemplate::prefill, no_prefill});
     plan.choices.push_back({schedule_generic(program, target, "runs every program that prefill refuses"), always()});
   }
-  return plan;
+  return finish();
 }
 
 }  // namespace tilewright

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "compiler/arithmetic.h"
 #include "compiler/contract_axes.h"
 #include "compiler/plan_rules.h"
 
@@ -95,6 +96,7 @@ CpuPlan plan_loop(const LoopStep& step, const CpuTarget& target) {
     plan.choices.push_back({schedule_matmul(step, target), always()});
   else
     plan.refused.push_back({CpuTemplate::matmul, fmt::format("{} rows are at most {}", rows, kFewRows)});
+  for (CpuPlan::Choice& choice : plan.choices) choice.schedule.arithmetic = describe_products(step, choice.schedule);
   return plan;
 }
 

@@ -48,6 +48,7 @@ std::string print_loop(const LoopStep& step) {
     meaning = fmt::format("softmax(axis {}, {})", step.axis, value);
   else if (step.kind == LoopKind::contract)
     meaning = fmt::format("sum(axis {}, mul({}, {}))", step.axis, value, print(step.value2, step.tensors));
+  if (step.precision != PrecisionPolicy::f32) meaning += fmt::format(" precision={}", to_string(step.precision));
   if (!step.epilogue.empty()) meaning = fmt::format("{} with s = {}", print(step.epilogue, step.tensors), meaning);
   if (step.sink) meaning += " with sink " + print(*step.sink, step.tensors);
   const std::string_view writes = step.kind == LoopKind::scatter ? "+=" : "=";

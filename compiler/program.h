@@ -43,6 +43,7 @@ struct LoopStep {
   Expr epilogue;
   Access output;
   DType accumulate = DType::f32;
+  PrecisionPolicy precision = PrecisionPolicy::f32;  ///< contract: of f32 operands; f32 where there are none
 };
 
 struct AttentionStep {

@@ -34,6 +34,7 @@ struct CpuSchedule {
   int64_t products = 1, value_products = 1;
   /// Tiles: a row's reference maximum, and with it l and O, is renewed when the maximum outgrows it 2^this times.
   int64_t rescale_log2 = 0;
+  std::string arithmetic;            ///< how products are computed, one sentence; empty where there are none
   std::vector<std::string> reasons;  ///< one sentence per choice
 
   int64_t nr() const { return nv * lanes; }

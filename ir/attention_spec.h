@@ -18,7 +18,8 @@ enum class Normaliser : uint8_t { softmax, none };
 struct AttentionSpec : ScoreSpace {
   Access value;
   int64_t value_dim = 0;
-  Expr score;  ///< of `accumulate`, over s, b, h, q, kv; the scale is in here
+  DType weights = DType::f32;  ///< f16 and bf16: what P may be rounded to where it meets V; else nothing
+  Expr score;                  ///< of `accumulate`, over s, b, h, q, kv; the scale is in here
   Normaliser normaliser = Normaliser::softmax;
   std::optional<Expr> sink;  ///< natural-log units, over b, h, q
   /// Of `accumulate`, over b, h, q, kv, softmax only: what a normalised weight is multiplied by before V, as dropout

@@ -26,6 +26,7 @@ struct BackwardProduct {
   Access operand;     ///< over b, h, d and kv (row products) or q (column products)
   int64_t width = 0;  ///< columns d
   Access output;      ///< over b, h, d and q (row products) or kv (column products; h only as floor(h / head_group))
+  DType rounding = DType::f32;  ///< f16 and bf16: what the weights may be rounded to where they meet the operand
   friend bool operator==(const BackwardProduct&, const BackwardProduct&) = default;
 };
 

@@ -4,10 +4,12 @@
 
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "ir/op.h"
+#include "ir/precision.h"
 #include "ir/result.h"
 #include "ir/shape.h"
 
@@ -55,9 +57,10 @@ struct Node {
 
 struct Graph {
   std::string name;
-  std::vector<Node> nodes;       ///< operands come before their users
-  std::vector<ValueId> params;   ///< in signature order
-  std::vector<ValueId> results;  ///< in return order
+  std::vector<Node> nodes;                   ///< operands come before their users
+  std::vector<ValueId> params;               ///< in signature order
+  std::vector<ValueId> results;              ///< in return order
+  std::optional<PrecisionPolicy> precision;  ///< of its products; nullopt = what the engine is set to
 
   const Node& operator[](ValueId id) const { return nodes[static_cast<size_t>(raw(id))]; }
   Node& operator[](ValueId id) { return nodes[static_cast<size_t>(raw(id))]; }
@@ -121,6 +124,7 @@ class GraphBuilder {
   /// Names the last step of a chain for readers and diagnostics.
   ValueId named(ValueId value, std::string name);
   void result(ValueId value) { graph_.results.push_back(value); }
+  void precision(std::optional<PrecisionPolicy> policy) { graph_.precision = policy; }
   const Graph& graph() const { return graph_; }
   Graph take() { return std::move(graph_); }
 

@@ -24,6 +24,8 @@ class AttentionParser : SpaceParser {
     if (key == "value") {
       spec_.value_dim = in_.parse_int("the number of value columns");
       spec_.value = parse_access(in_, spec_.tensors);
+    } else if (key == "weights") {
+      spec_.weights = in_.parse_dtype_word();
     } else if (key == "score") {
       spec_.score = parse_region(spec_.accumulate);
     } else if (key == "normaliser") {

@@ -47,6 +47,7 @@ class BackwardParser : SpaceParser {
   BackwardProduct parse_product() {
     BackwardProduct product;
     product.width = in_.parse_int("the number of columns");
+    if (in_.peek().kind == TokenKind::word) product.rounding = in_.parse_dtype_word();
     in_.expect_mark("{", "after the number of columns");
     product.weight = parse_weight();
     in_.expect_word("operand", "after the weight");

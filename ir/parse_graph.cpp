@@ -84,6 +84,10 @@ class GraphParser {
     } else {
       result_types_.push_back(in_.parse_type());
     }
+    if (in_.accept_word("precision")) {
+      in_.expect_mark("=", "after precision");
+      graph_.precision = in_.parse_precision();
+    }
     in_.expect_mark("{", "before the statements");
   }
 

@@ -50,6 +50,8 @@ bool SpaceParser::parse_space_section(const std::string& key) {
     for (const char* later : {"score", "sink", "weight_factor", "weights", "a computed row"})
       if (seen_.count(later)) in_.fail(fmt::format("'accumulate' must stand before {}", later), key_line_);
     space_.accumulate = in_.parse_dtype_word();
+  } else if (key == "precision") {
+    space_.precision = in_.parse_precision();
   } else if (key == "dot") {
     space_.dots.push_back(parse_dot());
   } else if (key == "keep") {
@@ -100,10 +102,15 @@ DotTerm SpaceParser::parse_dot() {
 }
 
 void SpaceParser::parse_operand(Access& stored, std::optional<RowProgram>& row) {
-  if (in_.accept_word("row"))
-    row = parse_row();
-  else
+  const bool narrow = in_.peek().kind == TokenKind::word && !in_.at_word("row");
+  const DType dtype = narrow ? in_.parse_dtype_word() : DType::f32;
+  if (narrow) in_.expect_word("row", "after the dtype of a computed row");
+  if (!narrow && !in_.accept_word("row")) {
     stored = parse_access(in_, space_.tensors);
+    return;
+  }
+  row = parse_row();
+  row->dtype = dtype;
 }
 
 RowProgram SpaceParser::parse_row() {

@@ -11,6 +11,7 @@ class AttentionPrinter : SpacePrinter {
   std::string run() {
     print_space("attention");
     line("value", fmt::format("{} {}", spec_.value_dim, access(spec_.value)));
+    if (spec_.weights != DType::f32) line("weights", std::string(to_string(spec_.weights)));
     region("score(s; b, h, q, kv)", spec_.score, spec_.accumulate);
     print_masks();
     line("normaliser", spec_.normaliser == Normaliser::softmax ? "softmax" : "none");

@@ -39,7 +39,8 @@ class BackwardPrinter : SpacePrinter {
   std::string next_root() { return roots_[next_++]; }
 
   void print_product(std::string_view keyword, const BackwardProduct& product) {
-    text_ += fmt::format("  {} {} {{\n    weight  {}\n", keyword, product.width, next_root());
+    const std::string narrow = product.rounding == DType::f32 ? "" : fmt::format("{} ", to_string(product.rounding));
+    text_ += fmt::format("  {} {} {}{{\n    weight  {}\n", keyword, product.width, narrow, next_root());
     text_ += fmt::format("    operand {}\n    output  {}\n  }}\n", access(product.operand), access(product.output));
   }
 

@@ -52,7 +52,8 @@ class GraphPrinter {
       results.push_back(to_string(graph_.type(id)));
       width += results.back().size() + 2;
     }
-    const std::string returned = results.size() == 1 ? results[0] : fmt::format("({})", fmt::join(results, ", "));
+    std::string returned = results.size() == 1 ? results[0] : fmt::format("({})", fmt::join(results, ", "));
+    if (graph_.precision) returned += fmt::format(" precision={}", to_string(*graph_.precision));
     if (width <= kSignatureWidth)
       return fmt::format("graph @{}({}) -> {} {{\n", graph_.name, fmt::join(params, ", "), returned);
     return fmt::format("graph @{}(\n    {}) -> {} {{\n", graph_.name, fmt::join(params, ",\n    "), returned);

@@ -16,6 +16,7 @@ void SpacePrinter::print_space(std::string_view keyword) {
   line("q_len", to_string(space_.q_len));
   line("kv_len", to_string(space_.kv_len));
   line("accumulate", std::string(to_string(space_.accumulate)));
+  if (space_.precision != PrecisionPolicy::f32) line("precision", std::string(to_string(space_.precision)));
   for (const DotTerm& term : space_.dots) dot("dot", term);
 }
 
@@ -53,7 +54,8 @@ void SpacePrinter::operand(std::string_view keyword, std::string_view position, 
   std::vector<TypedRoot> typed;
   for (const ExprId root : roots(*row)) typed.push_back({root, space_.accumulate});
   const PrintedLets printed = print_lets(row->values, typed, space_.tensors, {std::nullopt, space_.accumulate});
-  text_ += fmt::format("    {} row(s, t; b, h, {}, d) {{\n", keyword, position);
+  const std::string narrow = row->dtype == DType::f32 ? "" : fmt::format("{} ", to_string(row->dtype));
+  text_ += fmt::format("    {} {}row(s, t; b, h, {}, d) {{\n", keyword, narrow, position);
   for (const std::string& let : printed.lets) text_ += fmt::format("      {}\n", let);
   size_t next = 0;
   for (const RowSum& sum : row->sums) text_ += fmt::format("      sum {} {}\n", sum.count, printed.roots[next++]);

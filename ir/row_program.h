@@ -29,6 +29,7 @@ struct RowProgram {
   Expr values;                   ///< one DAG for all roots; its own root is unused
   std::vector<RowSum> sums;      ///< at most kMaxRowSums; the second may read the first
   std::vector<RowPiece> pieces;  ///< may read all sums
+  DType dtype = DType::f32;      ///< f16 and bf16: what the rows may be rounded to; else nothing
   friend bool operator==(const RowProgram&, const RowProgram&) = default;
 };
 constexpr size_t kMaxRowSums = 2;

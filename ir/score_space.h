@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "ir/precision.h"
 #include "ir/row_program.h"
 
 namespace tilewright {
@@ -48,6 +49,10 @@ struct KvRange {
   friend bool operator==(const KvRange&, const KvRange&) = default;
 };
 
+/// What values that a graph declares as `declared` may be rounded to: f16 or bf16, or f32, which stands for no
+/// rounding.
+inline DType rounding_of(DType declared) { return compute_type(declared) == declared ? DType::f32 : declared; }
+
 struct ScoreSpace {
   std::string name;
   std::vector<SpecTensor> tensors;
@@ -56,8 +61,10 @@ struct ScoreSpace {
   Dim q_len, kv_len;              ///< extents of q and kv
   int64_t head_group = 1;         ///< K, V and their gradients depend on h only through floor(h / head_group)
   DType accumulate = DType::f32;  ///< f32 or f64 (semantics 2)
-  std::vector<DotTerm> dots;      ///< s = Σ over the terms of Σ_d query · key
-  Expr keep;                      ///< bool over b, h, q, kv; constant true when nothing is masked
+  /// Of the products whose operands are f32; f32 where there are none (semantics 22).
+  PrecisionPolicy precision = PrecisionPolicy::f32;
+  std::vector<DotTerm> dots;  ///< s = Σ over the terms of Σ_d query · key
+  Expr keep;                  ///< bool over b, h, q, kv; constant true when nothing is masked
   /// The conjuncts of `keep` that do not depend on q (semantics 4: they hide stale K and V memory, NaN included);
   /// constant true when there are none. Always implied by `keep`.
   Expr keep_kv;

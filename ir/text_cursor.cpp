@@ -126,6 +126,14 @@ DType TextCursor::parse_dtype_word() {
   return DType::f32;
 }
 
+PrecisionPolicy TextCursor::parse_precision() {
+  const Token token = peek();
+  const std::string word = expect(TokenKind::word, "a precision policy (f32, f32_fma, f32_x3 or bf16)");
+  const auto policy = parse_precision_policy(word);
+  if (!policy && !failed()) fail(policy.error().list[0].message, token.line);
+  return policy ? *policy : PrecisionPolicy::f32;
+}
+
 TensorType TextCursor::parse_type() {
   TensorType type{parse_dtype_word(), {}};
   expect_mark("[", "of a shape");

@@ -8,6 +8,7 @@
 
 #include "ir/lexer.h"
 #include "ir/literal.h"
+#include "ir/precision.h"
 
 namespace tilewright {
 
@@ -31,6 +32,7 @@ class TextCursor {
   Dim parse_dim();
   DType parse_dtype_word();
   TensorType parse_type();
+  PrecisionPolicy parse_precision();
   bool at_literal() const;
   Literal parse_literal();
 

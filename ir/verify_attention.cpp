@@ -12,6 +12,7 @@ class AttentionVerifier : SpaceVerifier {
     check_columns("value dim", spec_.value_dim);
     if (!errors_.empty()) return std::move(errors_);
     check_operands();
+    check_rounding("weights", spec_.weights);
     check_expr("score", spec_.score, spec_.accumulate, kBHQKV | kDependsOnScore);
     check_masks();
     if (spec_.sink) check_expr("sink", *spec_.sink, spec_.accumulate, kBHQ);

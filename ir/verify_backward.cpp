@@ -41,6 +41,7 @@ class BackwardVerifier : SpaceVerifier {
 
   /// A product that sums over the operand's axes and writes over the output's.
   void check_sum(std::string_view what, const BackwardProduct& product, uint32_t operand_axes, uint32_t output_axes) {
+    check_rounding(fmt::format("the weights of a {} product", what), product.rounding);
     check_weight(what, product.weight);
     const std::string operand = fmt::format("{} operand", what), output = fmt::format("{} output", what);
     if (check_access(operand, product.operand, operand_axes | bit(Axis::d), product.width)) {

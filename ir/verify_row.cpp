@@ -18,6 +18,7 @@ bool SpaceVerifier::check_operand(std::string_view what, const Access& stored, c
 void SpaceVerifier::check_row(std::string_view what, const RowProgram& row, uint32_t axes, int64_t columns) {
   const std::string where = fmt::format("the {} row", what);
   if (!check_nodes(where, row.values)) return;
+  check_rounding(where, row.dtype);
   if (columns > kMaxRowColumns) return fail("{} has {} columns, more than {}", where, columns, kMaxRowColumns);
   if (row.sums.size() > kMaxRowSums)
     return fail("{} has {} sums, but at most {} may be", where, row.sums.size(), kMaxRowSums);
@@ -36,6 +37,12 @@ void SpaceVerifier::check_row(std::string_view what, const RowProgram& row, uint
   }
   for (const RowPiece& piece : row.pieces) check(piece.value, row.sums.size());
   check_pieces(where, row.pieces, columns);
+}
+
+void SpaceVerifier::check_rounding(std::string_view what, DType dtype) {
+  if (dtype != DType::f32 && compute_type(dtype) == dtype)
+    fail("{} may be rounded to {}; f16 and bf16 are what values are rounded to, f32 is for none", what,
+         to_string(dtype));
 }
 
 void SpaceVerifier::check_pieces(std::string_view where, const std::vector<RowPiece>& pieces, int64_t columns) {

@@ -41,6 +41,8 @@ void SpaceVerifier::check_extents() {
   check_dim(space_.kv_len, "kv_len");
   if (space_.accumulate != DType::f32 && space_.accumulate != DType::f64)
     fail("accumulate is {}, but must be f32 or f64", to_string(space_.accumulate));
+  if (space_.accumulate == DType::f64 && space_.precision != PrecisionPolicy::f32)
+    fail("precision is {}, but products are accumulated in f64, which no policy narrows", to_string(space_.precision));
   if (space_.head_group < 1) fail("group {} is not a positive number", space_.head_group);
   const auto heads = product(space_.heads);
   if (space_.head_group > 0 && heads && heads->is_constant() && heads->constant() % space_.head_group != 0)

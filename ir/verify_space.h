@@ -40,6 +40,8 @@ class SpaceVerifier {
   /// h enters only divided by a multiple of the group.
   void check_grouping(std::string_view what, const Access& access);
   bool check_grouping(std::string_view what, std::string_view name, const Expr& expr);
+  /// f16 or bf16, or f32 for no rounding.
+  void check_rounding(std::string_view what, DType dtype);
 
   /// `axes`: what the root may depend on, bits of dependencies().
   bool check_expr(std::string_view where, const Expr& expr, DType dtype, uint32_t axes);

@@ -60,8 +60,8 @@ Result<Done> check(const AttentionShape& shape, const AttentionConfig& config) {
     errors.error("the scale is {}, which is not finite", *config.scale);
   if (!(config.rope_base > 0) || !std::isfinite(config.rope_base))
     errors.error("rope_base is {}; it must be positive and finite", config.rope_base);
-  if (config.precision && !is_float(*config.precision))
-    errors.error("precision {} is no float; f64, f32, bf16 and f16 are", to_string(*config.precision));
+  if (config.operands && !is_float(*config.operands))
+    errors.error("operands {} are no floats; f64, f32, bf16 and f16 are", to_string(*config.operands));
   if (divides && config.positions == PositionalEncoding::rope && shape.embedding_dim / shape.head_count % 2 != 0)
     errors.error("RoPE rotates pairs, but the head dimension {} / {} = {} is odd", shape.embedding_dim,
                  shape.head_count, shape.embedding_dim / shape.head_count);

@@ -28,9 +28,11 @@ struct AttentionConfig {
   /// Backward reads nothing from forward but the input and recomputes the rest; else forward keeps what backward
   /// reads: O(S) values per head, never a score.
   bool recompute_in_backward = true;
-  /// What the products of attention read: f64, f32, bf16 or f16; nullopt = the layer's type. Softmax is never narrower
-  /// than f32.
-  std::optional<DType> precision;
+  /// What q, k, v and the weights are declared as where the products of attention read them: f64, f32, bf16 or f16;
+  /// nullopt = the layer's type. Softmax is never narrower than f32.
+  std::optional<DType> operands;
+  /// How every f32 product of the layer may be computed, projections included; nullopt = as the engine is set.
+  std::optional<PrecisionPolicy> precision;
   bool return_attention_weights = false;  ///< materialises them: [B,H,S,S]
   PositionalEncoding positions = PositionalEncoding::none;
   RopeLayout rope_layout = RopeLayout::rotate_half;

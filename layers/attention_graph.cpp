@@ -31,6 +31,7 @@ Graph build_attention_graph(const AttentionGraphRequest& request) {
   const int64_t kv_heads = config.kv_heads > 0 ? config.kv_heads : shape.head_count;
 
   GraphBuilder g("attention_layer");
+  g.precision(config.precision);
   const auto param = [&](const std::string& name, Shape sizes) {
     return g.param(name, {request.dtype, std::move(sizes)});
   };
@@ -59,7 +60,7 @@ Graph build_attention_graph(const AttentionGraphRequest& request) {
   form.scale = config.scale.value_or(1 / std::sqrt(static_cast<double>(head_dim)));
   form.causal = config.causal;
   form.alibi = config.positions == PositionalEncoding::alibi;
-  form.operands = config.precision;
+  form.operands = config.operands;
   form.dropout = config.dropout;
   if (config.dropout > 0) {
     form.seed = g.param("seed", {DType::i64, {}});

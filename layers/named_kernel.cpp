@@ -56,13 +56,15 @@ Result<Done> NamedKernel::run(const TensorsByName& inputs, const TensorsByName& 
 
 std::string print(const KernelDiagnostics& diagnostics) {
   const CompileStats& stats = diagnostics.stats;
-  std::string out =
-      fmt::format("{}: {} ops in {} steps, {} fused attention{}, compiled in {:.1f} ms{}\n", diagnostics.role,
-                  stats.graph_ops, stats.steps, stats.fused_attentions, stats.fused_attentions == 1 ? "" : "s",
-                  stats.total_ms, stats.cache_hit ? " (cached)" : "");
+  std::string out = fmt::format("{}: {} ops in {} steps, {} fused attention{}, precision {}, compiled in {:.1f} ms{}\n",
+                                diagnostics.role, stats.graph_ops, stats.steps, stats.fused_attentions,
+                                stats.fused_attentions == 1 ? "" : "s", to_string(stats.precision), stats.total_ms,
+                                stats.cache_hit ? " (cached)" : "");
   for (const StepReport& step : stats.step_reports) {
     for (size_t i = 0; i < step.schedules.size(); ++i) {
       out += fmt::format("  {}: {}, runs when {}\n", step.name, print(step.schedules[i]), step.use_when[i]);
+      if (const std::string& arithmetic = step.schedules[i].arithmetic; !arithmetic.empty())
+        out += fmt::format("    computes {}\n", arithmetic);
       for (const std::string& reason : step.schedules[i].reasons) out += fmt::format("    because {}\n", reason);
     }
     for (const CpuPlan::Refusal& refusal : step.refused)

@@ -89,6 +89,7 @@ class BackEnd {
   Result<Done> note_fusion() {
     const Program& program = compiled().program;
     CompileStats& stats = compiled().stats;
+    stats.precision = graph_.precision.value_or(PrecisionPolicy::f32);
     stats.graph_ops = count_ops(graph_);
     stats.steps = static_cast<int>(program.steps.size());
     stats.not_fused = program.not_fused;
@@ -178,6 +179,7 @@ class BackEnd {
     std::string out;
     for (const CpuPlan::Choice& choice : plan.choices) {
       out += fmt::format("{}\n  runs when {}\n", print(choice.schedule), condition(choice.use_when, tensors));
+      if (!choice.schedule.arithmetic.empty()) out += fmt::format("  computes {}\n", choice.schedule.arithmetic);
       for (const std::string& reason : choice.schedule.reasons) out += fmt::format("  because {}\n", reason);
     }
     for (const CpuPlan::Refusal& refusal : plan.refused)

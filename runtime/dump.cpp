@@ -30,6 +30,7 @@ std::string manifest(const Compiled& compiled, const CpuTarget& target) {
   const CompileStats& stats = compiled.stats;
   Json json;
   json["graph"] = compiled.program.name;
+  json["precision"] = to_string(stats.precision);
   json["target"] = {{"isa", to_string(target.isa)},
                     {"cores", target.cores},
                     {"l1_bytes", target.l1_bytes},
@@ -55,6 +56,7 @@ std::string manifest(const Compiled& compiled, const CpuTarget& target) {
       const CpuSchedule& schedule = report.schedules[i];
       kernel["choices"].push_back({{"template", to_string(schedule.kernel)},
                                    {"schedule", print(schedule)},
+                                   {"products", schedule.arithmetic},
                                    {"runs_when", report.use_when[i]},
                                    {"because", schedule.reasons}});
     }

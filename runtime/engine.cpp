@@ -33,6 +33,7 @@ struct Engine::State {
   SharedCache<KernelPair> by_graph{kKernelsByGraph};
   SharedCache<Compiled> by_canonical{kKernelsByCanonical};
   std::unique_ptr<CacheWriter> disk;
+  PrecisionPolicy precision = PrecisionPolicy::f32;
 
   using KernelPointer = std::shared_ptr<const Kernel::State>;
   using CompiledPointer = std::shared_ptr<const Compiled>;
@@ -62,9 +63,11 @@ struct Engine::State {
     auto compilation = compile_back(graph, std::move(front), request);
     if (!compilation) return compilation.error();
     const CompileStats& stats = compilation->compiled->stats;
-    say_verbose(fmt::format("compiled @{} in {:.1f} ms: {} steps, {} of them attention, {} kernels from disk",
-                            graph.name, stats.total_ms, stats.steps, stats.fused_attentions + stats.fused_backwards,
-                            stats.kernels_from_disk));
+    say_verbose(
+        fmt::format("compiled @{} at precision {} in {:.1f} ms: {} steps, {} of them attention, {} kernels from "
+                    "disk",
+                    graph.name, to_string(stats.precision), stats.total_ms, stats.steps,
+                    stats.fused_attentions + stats.fused_backwards, stats.kernels_from_disk));
     if (!dump_dir.empty()) {
       auto folder = write_dump(dump_dir, *compilation, request.target, hash);
       if (!folder) return folder.error();
@@ -73,7 +76,10 @@ struct Engine::State {
     return CompiledPointer(std::move(compilation->compiled));
   }
 
-  Result<KernelPointer> compile(const Graph& graph, const CompileOptions& options) {
+  Result<KernelPointer> compile(const Graph& given, const CompileOptions& options) {
+    Graph graph = given;
+    if (options.precision) graph.precision = options.precision;
+    if (!graph.precision && precision != PrecisionPolicy::f32) graph.precision = precision;
     auto front = compile_front(graph);
     if (!front) return front.error();
     const std::vector<StageTime> front_stages = front->stages;
@@ -82,7 +88,7 @@ struct Engine::State {
     auto compiled = options.use_cache ? by_canonical.get(canonical_key(*front, options), hit, make) : make();
     if (!compiled) return compiled.error();
     auto state = std::make_shared<Kernel::State>();
-    state->graph = graph;
+    state->graph = std::move(graph);
     state->compiled = *compiled;
     state->stats = (*compiled)->stats;
     state->executor = executor;
@@ -122,6 +128,7 @@ Result<Engine> Engine::create(const EngineOptions& options) {
   if (options.threads < 0) return invalid("the engine is asked for {} threads; 0 means one per core", options.threads);
   const int threads = options.threads > 0 ? options.threads : env.threads > 0 ? env.threads : state->target.cores;
   state->executor = make_thread_pool(threads);
+  state->precision = options.precision;
   state->disk = std::make_unique<CacheWriter>(
       DiskCache::open(options.cache_dir.value_or(env.cache_dir), options.cache_limit_bytes));
   if (const std::string& warning = state->disk->cache().warning(); !warning.empty()) say_verbose(warning);

@@ -73,6 +73,8 @@ void serialise_key(const Graph& graph, const CompileOptions& options, std::strin
   writer.raw_value(options.tiles.block_q);
   writer.raw_value(options.tiles.block_kv);
   writer.raw_value(options.max_isa ? static_cast<int>(*options.max_isa) : -1);
+  writer.raw_value(options.precision ? static_cast<int>(*options.precision) : -1);
+  writer.raw_value(graph.precision ? static_cast<int>(*graph.precision) : -1);
   writer.text(options.dump_dir);
   writer.text(graph.name);
   for (const Node& node : graph.nodes) {

@@ -7,7 +7,7 @@
 namespace tilewright {
 
 struct Kernel::State {
-  Graph graph;  ///< as given
+  Graph graph;  ///< as given, with the precision in force
   std::shared_ptr<const Compiled> compiled;
   CompileStats stats;
   std::shared_ptr<Executor> executor;

@@ -25,8 +25,9 @@ Step nameless(Step step) {
 }
 
 std::string loop_text(const LoopStep& step) {
-  std::string text = fmt::format("loop {} {} axis {} over {} in {}\n", static_cast<int>(step.kind), info(step.op).name,
-                                 step.axis, to_string(step.extents), to_string(step.accumulate));
+  std::string text =
+      fmt::format("loop {} {} axis {} over {} in {} at {}\n", static_cast<int>(step.kind), info(step.op).name,
+                  step.axis, to_string(step.extents), to_string(step.accumulate), to_string(step.precision));
   for (const SpecTensor& tensor : step.tensors) text += fmt::format("%{}: {}\n", tensor.name, to_string(tensor.type));
   for (const Expr* expr : {&step.value, &step.value2, &step.epilogue}) text += exact(*expr, step.tensors) + "\n";
   text += step.sink ? exact(*step.sink, step.tensors) : "-";

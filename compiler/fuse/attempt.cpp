@@ -173,6 +173,7 @@ bool Attempt::read_value() {
     return false;
   }
   value_ = std::move(*value);
+  spec_.weights = rounding_of(graph_.type(product_.operands[weights_.operand]).dtype);
   return true;
 }
 
@@ -194,7 +195,9 @@ void Attempt::read_rows() {
       if (!reading.row) continue;
       std::vector<int> tensors;
       for (const ValueId tensor : reading.row->tensors) tensors.push_back(t_.tensor(tensor));
-      (query ? rows.query : rows.key) = with_tensors(std::move(reading.row->row), tensors);
+      RowProgram row = with_tensors(std::move(reading.row->row), tensors);
+      row.dtype = rounding_of(graph_.type(graph_[dot.product].operands[side]).dtype);
+      (query ? rows.query : rows.key) = std::move(row);
     }
     // A stored operand was cast to meet the dtype of the other one, which is gone.
     for (const bool query : {true, false}) {

@@ -92,6 +92,7 @@ void BackwardAttempt::read_product(const ScoreExit& exit, const MaskedValue& wei
     return stop(exit.user,
                 fmt::format("its width is {}; a constant from 1 to {} is needed", to_string(width), kMaxHeadDim));
   product.width = width.constant();
+  product.rounding = rounding_of(graph_.type(node.operands[i]).dtype);
   const ExprId d = t_.math.axis(Axis::d, width);
   const Indices where = contract_operand(t_, graph_, node, 1 - i, lead, d, d, contracted);
   const ValueId other = node.operands[1 - i];

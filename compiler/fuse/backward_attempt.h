@@ -27,6 +27,7 @@ class BackwardAttempt {
     bool row = false;
     DotOperand operand;
     int64_t width = 0;
+    DType rounding = DType::f32;
     std::optional<ExprId> keep;
     Target plain, grouped;  ///< grouped: after the sum over the heads of a group
     int64_t group = 1;

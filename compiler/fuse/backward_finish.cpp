@@ -179,7 +179,7 @@ BackwardMatch BackwardAttempt::finish() {
   for (const Product& product : products_)
     (product.row ? spec_.rows : spec_.columns)
         .push_back({product.plain.weight, access(product.operand.root, product.operand.at), product.width,
-                    access(product.plain.value, product.plain.at)});
+                    access(product.plain.value, product.plain.at), product.rounding});
   for (const Sum& sum : sums_) spec_.captured.push_back({sum.weight, t_.tensor(sum.value), sum.index, sum.in_bounds});
 
   // Tensors in the order people expect: q, k, dO, v, other operands, what the expressions load, results.

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "compiler/arithmetic.h"
 #include "compiler/fuse/match_attention.h"
 #include "compiler/fuse/match_backward.h"
 #include "compiler/fuse/program_builder.h"
@@ -137,9 +138,10 @@ Result<Program> fuse(const Graph& canonical) {
                                      [](const SpecTensor& tensor) { return tensor.output; });
     const bool only = search.fused().size() == 1;
     const std::string name = only ? canonical.name : canonical.name + "_" + output->name;
-    const auto complete = [&](ScoreSpace& space) {
-      space.name = name;
-      analyze_mask(space);
+    const auto complete = [&](auto& spec) {
+      spec.name = name;
+      if (multiplies_f32(spec)) spec.precision = canonical.precision.value_or(PrecisionPolicy::f32);
+      analyze_mask(spec);
     };
     if (auto* attention = std::get_if<AttentionStep>(&fused.what))
       complete(attention->spec);

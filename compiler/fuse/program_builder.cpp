@@ -277,6 +277,8 @@ void ProgramBuilder::emit_contract(ValueId value, const Epilogue* epilogue) {
   step.kind = LoopKind::contract;
   step.axis = static_cast<int>(extents.size()) - 1;
   step.accumulate = accumulation_type({graph_.type(node.operands[0]).dtype, node.type.dtype});
+  if (graph_.type(node.operands[0]).dtype == DType::f32 && step.accumulate == DType::f32)
+    step.precision = graph_.precision.value_or(PrecisionPolicy::f32);
   const size_t lead = node.type.shape.size() - 2;
   const ExprId row = parts.at[lead], column = parts.at[lead + 1], k = parts.at[lead + 2];
   const Indices lead_at(parts.at.begin(), parts.at.begin() + static_cast<int64_t>(lead));

@@ -2,7 +2,7 @@
 
 namespace tilewright::grad {
 
-JointGraph::JointGraph(const Graph& given) : nodes_(given.name) {
+JointGraph::JointGraph(const Graph& given) : nodes_(given) {
   moved_ = canonical::rewrite(nodes_, given);
   const Graph& g = nodes_.graph();
   forward_size_ = g.nodes.size();

@@ -91,6 +91,7 @@ class Splitter {
     out.forward = given_;
     save(out);
     out.backward.name = given_.name + "_backward";
+    out.backward.precision = given_.precision;
     Appender append(out.backward);
     copy_params(append, out.saved, gradients_in, results);
     copy_nodes(append);

@@ -1,5 +1,6 @@
 // matmul and matmul_nt. B is packed panel by panel straight from where it lies, so K and V of a long sequence are
-// never converted as a whole.
+// never converted as a whole. Naive products of f32 do what the graph's precision policy permits (semantics 22):
+// operands are rounded to bf16, or taken apart, which makes the sum three times as deep.
 #include "ir/interp/evaluate.h"
 #include "ir/interp/panel.h"
 
@@ -14,10 +15,44 @@ std::vector<int64_t> line_of(const Value& value, size_t axis, const IndexSet& wa
   return out;
 }
 
+/// What stands for an element of an f32 operand.
+class Parts {
+ public:
+  explicit Parts(const NodeJob& job) {
+    const bool applies = job.naive && job.prepared.graph.type(job.node().operands[0]).dtype == DType::f32 &&
+                         job.node().type.dtype != DType::f64;
+    if (applies) policy_ = job.prepared.graph.precision.value_or(PrecisionPolicy::f32);
+  }
+
+  int64_t count() const { return policy_ == PrecisionPolicy::f32_x3 ? 3 : 1; }
+
+  /// Each row of `width` values becomes count() rows, so that the terms of a product are low·high, high·low, high·high.
+  template <class T>
+  void take_apart(std::vector<T>& values, int64_t width, bool left) const {
+    if (policy_ != PrecisionPolicy::f32_x3 && policy_ != PrecisionPolicy::bf16) return;
+    std::vector<T> parts;
+    parts.reserve(values.size() * static_cast<size_t>(count()));
+    for (size_t row = 0; row < values.size(); row += static_cast<size_t>(width))
+      for (int64_t i = 0; i < count(); ++i)
+        for (size_t at = row; at < row + static_cast<size_t>(width); ++at)
+          parts.push_back(static_cast<T>(part(static_cast<double>(values[at]), i == (left ? 0 : 1))));
+    values = std::move(parts);
+  }
+
+ private:
+  double part(double x, bool low) const {
+    const double high = round_to(DType::bf16, x);
+    if (policy_ == PrecisionPolicy::bf16 || !low) return high;
+    return std::isfinite(high) ? round_to(DType::bf16, x - high) : 0;
+  }
+
+  PrecisionPolicy policy_ = PrecisionPolicy::f32;
+};
+
 template <class Real, class Sum>
 class Product {
  public:
-  explicit Product(const NodeJob& job) : job_(job), a_(*job.operands[0]), b_(*job.operands[1]) {
+  explicit Product(const NodeJob& job) : job_(job), a_(*job.operands[0]), b_(*job.operands[1]), parts_(job) {
     const size_t rank = job.grid.size(), rank_a = a_.grid.size(), rank_b = b_.grid.size();
     const bool nt = job.node().op == Op::matmul_nt;
     a_rows_ = line_of(a_, rank_a - 2, job.grid[rank - 2]);
@@ -38,17 +73,19 @@ class Product {
       read_reals(a_, a_base + a_rows_[static_cast<size_t>(m)], a_depth_.data(), depth_, buffer_.data());
       std::copy(buffer_.begin(), buffer_.begin() + depth_, rows_of_a_.begin() + m * depth_);
     }
+    parts_.take_apart(rows_of_a_, 1, true);
+    const int64_t parts = parts_.count(), stride = depth_ * parts;
     for (int64_t n = 0; n < columns; n += kPanel) {
       const int64_t width = std::min(kPanel, columns - n);
       std::fill(sums_.begin(), sums_.end(), Sum{0});
       for (int64_t k = 0; k < depth_; k += kDepthBlock) {
         const int64_t depth = std::min(kDepthBlock, depth_ - k);
         const bool finite = pack(b_base, n, width, k, depth);
-        const Sum* a = rows_of_a_.data() + k;
+        const Sum* a = rows_of_a_.data() + k * parts;
         if (hides_ && !finite)
-          multiply_panel_skipping_zeros(a, depth_, rows, depth, panel_.data(), sums_.data());
+          multiply_panel_skipping_zeros(a, stride, rows, depth * parts, panel_.data(), sums_.data());
         else
-          multiply_panel(a, depth_, rows, depth, panel_.data(), sums_.data());
+          multiply_panel(a, stride, rows, depth * parts, panel_.data(), sums_.data());
       }
       for (int64_t m = 0; m < rows; ++m) {
         Real* to = out + m * columns + n;
@@ -79,6 +116,7 @@ class Product {
           panel_[static_cast<size_t>(k * kPanel + j)] = static_cast<Sum>(buffer_[static_cast<size_t>(k)]);
       }
     }
+    parts_.take_apart(panel_, kPanel, false);
     if (!hides_) return true;
     for (Sum x : panel_)
       if (!std::isfinite(x)) return false;
@@ -87,6 +125,7 @@ class Product {
 
   const NodeJob& job_;
   const Value &a_, &b_;
+  const Parts parts_;
   std::vector<int64_t> a_rows_, a_depth_, b_columns_, b_depth_;
   int64_t depth_ = 0;
   bool columns_first_ = false, hides_ = false;

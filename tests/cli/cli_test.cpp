@@ -123,6 +123,29 @@ TEST_F(Cli, RunVerifies) {
     EXPECT_NE(text.out.find(word), std::string::npos) << word;
 }
 
+TEST_F(Cli, PrecisionIsAskedForAndTold) {
+  const std::string sizes = " --dim Sq=70 --dim Sk=90 --verify --repeat 1";
+  for (const char* policy : {"f32", "f32_fma", "f32_x3", "bf16"}) {
+    const Outcome outcome = run("run " + graph_ + sizes + " --json --precision " + policy);
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    const Json json = Json::parse(outcome.out);
+    EXPECT_EQ(json["precision"], policy);
+    EXPECT_NE(json["steps"][0]["products"].get<std::string>().find("f32 products"), std::string::npos) << outcome.out;
+    const Outcome fused = run("fuse " + graph_ + " --precision " + policy);
+    EXPECT_EQ(fused.out.find("precision  " + std::string(policy)) == std::string::npos, std::string(policy) == "f32");
+  }
+  const Outcome text = run("run " + graph_ + sizes + " --precision bf16");
+  EXPECT_NE(text.out.find("precision    bf16\n"), std::string::npos) << text.out;
+  EXPECT_NE(text.out.find("computes f32 products"), std::string::npos) << text.out;
+  const Outcome schedule = run("emit " + graph_ + " --stage schedule --precision f32_fma");
+  EXPECT_NE(schedule.out.find("computes f32 products by FMA, as precision f32_fma asks"), std::string::npos);
+  for (const char* command : {"run ", "emit ", "fuse "}) {
+    const Outcome wrong = run(command + graph_ + " --precision tf32");
+    EXPECT_EQ(wrong.code, 2);
+    EXPECT_NE(wrong.err.find("--precision tf32 is not known; f32, f32_fma, f32_x3 and bf16 are"), std::string::npos);
+  }
+}
+
 TEST_F(Cli, RunReadsAndWritesNumPy) {
   const std::string q = npy("q.npy", "(1, 8, 5, 64)", 8 * 5 * 64), k = npy("k.npy", "(1, 8, 9, 64)", 8 * 9 * 64);
   const std::string o = (folder_ / "o.npy").string();

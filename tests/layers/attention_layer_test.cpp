@@ -41,7 +41,8 @@ double worst_error(Layer& layer, const Tensor<float>& x, const Tensor<float>& y)
 TEST(AttentionLayer, ComputesWhatTheConfigSays) {
   for (const auto& [name, config] : configs()) {
     SCOPED_TRACE(name);
-    const double bound = config.precision == DType::bf16 ? 3e-2 : 3e-6;
+    const bool narrow = config.operands == DType::bf16 || config.precision == PrecisionPolicy::bf16;
+    const double bound = narrow ? 3e-2 : 3e-6;
     const Tensor<float> x = input<float>();
     auto flash = make<FlashAttentionLayer<float>>(config);
     auto naive = make<MultiHeadAttentionLayer<float>>(config);
@@ -58,7 +59,7 @@ TEST(AttentionLayer, ComputesWhatTheConfigSays) {
 }
 
 TEST(AttentionLayer, DoubleComputesInDouble) {
-  for (const char* name : {"default", "many", "alibi", "precision f64"}) {
+  for (const char* name : {"default", "many", "alibi", "operands f64"}) {
     SCOPED_TRACE(name);
     const Tensor<double> x = input<double>();
     auto layer = make<FlashAttentionLayer<double>>(config_named(name));
@@ -215,7 +216,7 @@ TEST(AttentionLayer, EveryFieldChangesTheKernelOrTheResult) {
   };
   const std::string plain = fingerprint({}), rope = fingerprint(config_named("rope"));
   for (const auto& [name, config] : configs()) {
-    const bool same_as_default = name == "default" || name == "precision f32" ||  // the layer's own type
+    const bool same_as_default = name == "default" || name == "operands f32" ||  // the layer's own type
                                  (name == "target" && test_engine().target().isa == CpuIsa::avx2);
     EXPECT_EQ(fingerprint(config) == plain, same_as_default) << name;
   }
@@ -328,7 +329,7 @@ TEST(AttentionLayer, BadConfigsNameBothValues) {
   EXPECT_EQ(with([](C& c) { c.dropout = NAN; }), "dropout is nan, outside [0, 1]");
   EXPECT_EQ(with([](C& c) { c.scale = INFINITY; }), "the scale is inf, which is not finite");
   EXPECT_EQ(with([](C& c) { c.rope_base = 0; }), "rope_base is 0; it must be positive and finite");
-  EXPECT_EQ(with([](C& c) { c.precision = DType::i32; }), "precision i32 is no float; f64, f32, bf16 and f16 are");
+  EXPECT_EQ(with([](C& c) { c.operands = DType::i32; }), "operands i32 are no floats; f64, f32, bf16 and f16 are");
   EXPECT_EQ(with([](C& c) { c.tiles.block_q = -4; }),
             "block_q is -4; a tile has at least 1 row, 0 leaves it to the rules");
   EXPECT_NE(with([](C& c) { c.tiles.block_kv = 1 << 20; }).find("more than the"), std::string::npos);

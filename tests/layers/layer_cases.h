@@ -28,9 +28,10 @@ inline std::vector<std::pair<std::string, AttentionConfig>> configs() {
   with("all dropped", [](C& c) { c.dropout = 1; });
   with("scale", [](C& c) { c.scale = 0.9; });
   with("target", [](C& c) { c.target = CpuIsa::avx2; });
-  with("precision f64", [](C& c) { c.precision = DType::f64; });
-  with("precision f32", [](C& c) { c.precision = DType::f32; });
-  with("precision bf16", [](C& c) { c.precision = DType::bf16; });
+  with("operands f64", [](C& c) { c.operands = DType::f64; });
+  with("operands f32", [](C& c) { c.operands = DType::f32; });
+  with("operands bf16", [](C& c) { c.operands = DType::bf16; });
+  with("precision bf16", [](C& c) { c.precision = PrecisionPolicy::bf16; });
   with("weights", [](C& c) { c.return_attention_weights = true; });
   with("rope", [](C& c) { c.positions = PositionalEncoding::rope; });
   with("rope interleaved", [](C& c) {

@@ -134,7 +134,7 @@ void check_both_layers(const AttentionConfig& config, Activation activation, dou
   ASSERT_TRUE(flash.supports_training()) << print(flash.diagnostics());
   Case c = make_case<T>(flash);
   for (double& value : c.x) value = static_cast<T>(value);
-  if (config.precision && *config.precision != dtype_of<T>) {
+  if (config.operands && *config.operands != dtype_of<T>) {
     expect_gradients_by_rule<decltype(flash), T>(flash, c);
     return expect_gradients_by_rule<decltype(naive), T>(naive, c);
   }

@@ -31,6 +31,7 @@ class Generator {
     const ValueId masked = parts_.modify_and_mask(scores, frame_);
     const ValueId weights = normalise(masked);
     finish(weights, value);
+    draw_precision();
     result_.graph = parts_.b.take();
     result_.dims = parts_.dims;
     result_.fills = parts_.fills;
@@ -62,6 +63,16 @@ class Generator {
 
   /// Drawn from the seed itself, so that the other choices stay as they were.
   uint64_t choice() const { return result_.seed * 0x9E3779B97F4A7C15u >> 60; }
+
+  /// Seldom one with wide bounds: they hide what is wrong in f32.
+  void draw_precision() {
+    constexpr PrecisionPolicy kDrawn[] = {PrecisionPolicy::f32, PrecisionPolicy::f32_fma, PrecisionPolicy::f32_x3,
+                                          PrecisionPolicy::bf16};
+    const uint64_t drawn = result_.seed * 0x9E3779B97F4A7C15u >> 56 & 15;
+    if (drawn >= std::size(kDrawn)) return;
+    parts_.b.precision(kDrawn[drawn]);
+    parts_.spellings.insert("precision: " + std::string(to_string(kDrawn[drawn])));
+  }
 
   /// K and V become caches: the new rows of this call are written behind those of the past.
   void draw_cache() {
