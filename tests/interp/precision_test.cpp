@@ -103,7 +103,6 @@ TEST(Precision, ProductsKeepTheStatedBounds) {
   double worst[2] = {0, 0};
   for (int i = 0; i < 20000; ++i) {
     const float a = mantissa(random), b = -mantissa(random);
-    GraphBuilder g("product");
     const double exact = static_cast<double>(a) * b;
     const auto relative = [&](PrecisionPolicy p) { return std::fabs((product(a, b, p) - exact) / exact); };
     worst[0] = std::max(worst[0], relative(PrecisionPolicy::f32_x3));
