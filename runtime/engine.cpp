@@ -155,6 +155,9 @@ Result<Kernel> Engine::compile(const Graph& graph, const CompileOptions& options
 
 Result<TuneResult> Engine::tune(const Graph& graph, const DimBindings& dims, const TuneOptions& options) const {
   if (auto ok = check(options); !ok) return ok.error();
+  // Nobody searches for a minute to hear then that the result has no place.
+  if (options.save && state_->tuning)
+    if (auto ok = state_->tuning->check_writable(); !ok) return ok.error();
   CompileOptions by_rules;
   by_rules.use_tuning = false;
   const auto rules = state_->compile(graph, by_rules);

@@ -80,7 +80,8 @@ struct RunOptions {
   /// Limit on shared memory beyond inputs and outputs when `workspace` is null; -1 = none. Under it K/V are packed on
   /// the fly.
   int64_t workspace_limit = -1;
-  /// Null, or one per step of program(): wall-clock seconds of each are written there.
+  /// Null, or one per step of program(): the seconds of each are written there, of the wall's clock, or of the thread's
+  /// own where there is one worker.
   double* step_seconds = nullptr;
 };
 
@@ -133,9 +134,9 @@ class Engine {
   /// Compiles, or takes a kernel of the same canonical graph from the in-memory cache. Thread-safe.
   Result<Kernel> compile(const Graph& graph, const CompileOptions& options = {}) const;
   /// Searches the legal schedules of every fused attention, backward pass and product of the graph for the fastest at
-  /// these dims, and keeps the result for all kernels of the same shape classes that are compiled from then on, here and
-  /// in other processes (docs/tuning.md). Runs on the engine's threads. Thread-safe. Errors: nothing to tune, a budget
-  /// of 0, dims that are missing; runtime/tuner.h has the options.
+  /// these dims, and keeps the result for all kernels of the same shape classes that are compiled from then on, here
+  /// and in other processes (docs/tuning.md). Runs on the engine's threads. Thread-safe. Errors: nothing to tune, a
+  /// budget of 0, dims that are missing; runtime/tuner.h has the options.
   Result<TuneResult> tune(const Graph& graph, const DimBindings& dims, const TuneOptions& options) const;
   const CpuTarget& target() const;
   std::shared_ptr<Executor> executor() const;

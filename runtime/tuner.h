@@ -68,6 +68,7 @@ struct TuneResult {
   std::vector<std::string> notes;  ///< steps with nothing to choose and other things worth a line
   double seconds = 0;              ///< the whole search
   std::string database;            ///< the file that holds the result; empty when none does
+  std::string not_saved;           ///< why the file could not be written, one sentence
 };
 
 /// Where the search stands, after every measurement or so.
@@ -81,6 +82,7 @@ struct TuneProgress {
 struct TuneOptions {
   double budget_seconds = 60;  ///< for the whole graph; more than 0
   int candidates = 32;         ///< compiled per step, the rules' own among them; at least 2
+  bool twins = true;           ///< a step that decodes as well as prefills is tuned for one query, too
   bool want_assembly = false;
   bool save = true;  ///< in the user's database, when there is one
   std::function<void(const TuneProgress&)> progress;

@@ -53,7 +53,6 @@ std::string device_family(const CpuTarget& target) {
   std::string text(to_string(target.isa));
   if (target.avx512_bf16) text += " bf16";
   if (target.avx512_fp16) text += " fp16";
-  if (target.amx_bf16) text += " amx-bf16";
   return text + fmt::format(" l1 {} l2 {}", target.l1_bytes, target.l2_bytes);
 }
 

@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
+#include <system_error>
 
 #include "codegen/cpu/target_features.h"
 #include "compiler/shape_class.h"
@@ -30,7 +32,7 @@ Result<TuningDatabase> read_database(const std::string& file) {
 class FolderLock {
  public:
   explicit FolderLock(const std::string& folder)
-      : descriptor_(open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+      : descriptor_(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
     if (descriptor_ >= 0) flock(descriptor_, LOCK_EX);
   }
   ~FolderLock() {
@@ -42,6 +44,15 @@ class FolderLock {
  private:
   int descriptor_;
 };
+
+std::string folder_of(const std::string& file) {
+  const std::string folder = std::filesystem::path(file).parent_path().string();
+  return folder.empty() ? "." : folder;
+}
+
+Diagnostic not_overwritten(const std::string& file, const Diagnostics& why) {
+  return {ErrorKind::io, fmt::format("{} is not overwritten: {}", file, why.list.front().message), {}, 0};
+}
 
 bool exists(const std::string& file) { return access(file.c_str(), F_OK) == 0; }
 
@@ -126,6 +137,20 @@ void TuningStore::apply(CpuPlan& plan, const ScheduledStep& step, const CpuTarge
   plan.choices = std::move(choices);
 }
 
+Result<Done> TuningStore::check_writable() const {
+  if (file_.empty()) return Done{};
+  if (!owned_ && exists(file_))
+    if (const auto now = read_database(file_); !now) return not_overwritten(file_, now.error());
+  const std::string folder = folder_of(file_);
+  if (access(folder.c_str(), W_OK | X_OK) != 0)
+    return Diagnostic{
+        ErrorKind::io,
+        fmt::format("the tuning database {} cannot be written: {}", file_, std::generic_category().message(errno)),
+        {},
+        0};
+  return Done{};
+}
+
 Result<Done> TuningStore::add(const std::vector<TuningEntry>& entries) {
   TuningDatabase merged;
   {
@@ -137,12 +162,10 @@ Result<Done> TuningStore::add(const std::vector<TuningEntry>& entries) {
   }
   if (file_.empty()) return Done{};
 
-  const FolderLock folder(std::filesystem::path(file_).parent_path().string());
+  const FolderLock lock(folder_of(file_));
   if (exists(file_)) {
     auto now = read_database(file_);
-    if (!now && !owned_)
-      return Diagnostic{
-          ErrorKind::io, fmt::format("{} is not overwritten: {}", file_, now.error().list.front().message), {}, 0};
+    if (!now && !owned_) return not_overwritten(file_, now.error());
     if (now) {
       for (const TuningEntry& entry : entries) now->put(entry);
       merged = std::move(*now);

@@ -22,6 +22,8 @@ class TuningStore {
   /// have schedules of their own, a choice becomes several, one for each bucket.
   void apply(CpuPlan& plan, const ScheduledStep& step, const CpuTarget& target) const;
 
+  /// Whether `add` is likely to reach the file, if there is one. Errors: one sentence.
+  Result<Done> check_writable() const;
   /// Adds to the snapshot and, when there is a file, to what it holds by then: another process may have written since.
   /// Errors: the file cannot be written; the snapshot has the entries all the same.
   Result<Done> add(const std::vector<TuningEntry>& entries);
