@@ -60,7 +60,7 @@ Result<std::unique_ptr<TuneScene>> TuneScene::create(Setup setup) {
     AccuracyOptions accuracy;
     accuracy.full_up_to = kAllScores;
     accuracy.sampled_rows = s.oracle_rows;
-    accuracy.block_rows = {};
+    accuracy.block_rows = s.block_rows;
     auto oracle = OutputJudge::create(s.graph, s.dims, scene->in_, accuracy);
     if (!oracle) return oracle.error();
     scene->oracle_ = std::move(*oracle);

@@ -22,9 +22,10 @@ class TuneScene {
     const Graph& graph;
     DimBindings dims;
     std::shared_ptr<Executor> executor;
-    TuneOptions::Run run;     ///< empty = kernel.run
-    int64_t flush_bytes = 0;  ///< memory that is read before a cold run
-    int64_t oracle_rows = 0;  ///< rows that the oracle computes; 0 = none, agreement alone
+    TuneOptions::Run run;             ///< empty = kernel.run
+    int64_t flush_bytes = 0;          ///< memory that is read before a cold run
+    std::vector<int64_t> block_rows;  ///< query blocks whose borders the oracle looks at
+    int64_t oracle_rows = 0;          ///< rows that the oracle computes; 0 = none, agreement alone
   };
   /// Makes N(0,1) data. Errors: missing dims, no memory.
   static Result<std::unique_ptr<TuneScene>> create(Setup setup);

@@ -17,9 +17,8 @@ namespace tilewright {
 namespace {
 
 constexpr double kOracleShare = 0.2, kRaceShare = 0.55;  // of the budget
-// What the oracle takes for one product of one row, both precisions together; measured, docs/performance-log.md.
-constexpr double kOracleSeconds = 4e-8;
-constexpr int64_t kMostRows = 64, kFewestRows = 6;
+constexpr double kOracleSeconds = 3e-9;                  // for one product, both precisions together, on a slow machine
+constexpr int64_t kMostRows = 256, kFewestRows = 16;     // of a sample; the accuracy rule's own count is 256
 
 /// Names of dims in a list of them.
 void add_names(const Dim& dim, std::vector<std::string>& names) {
@@ -93,12 +92,16 @@ class Search {
   }
 
   Result<std::unique_ptr<TuneScene>> make_scene(const DimBindings& dims, int64_t rows) const {
+    std::vector<int64_t> borders;
+    for (const TunedCandidate& each : candidates_)
+      if (std::ranges::find(borders, each.schedule.block_q) == borders.end()) borders.push_back(each.schedule.block_q);
+    if (rows < kMostRows) borders.clear();  // too dear
     // Every L2, and L3 where that does not take longer than the runs it is meant for.
     constexpr int64_t kMost = int64_t{64} << 20;
     const CpuTarget& target = request_.target;
     const int64_t l3 = target.l3_bytes <= kMost ? target.l3_bytes : 0;
     const int64_t flush = std::min(std::max(4 * target.l2_bytes * out_.workers, l3), kMost);
-    return TuneScene::create({rules_->graph, dims, executor_, request_.options.run, flush, rows});
+    return TuneScene::create({rules_->graph, dims, executor_, request_.options.run, flush, borders, rows});
   }
 
   /// Where a race of all candidates would not fit into the budget, smaller dims of the same class stand for the ones
@@ -248,6 +251,12 @@ class Search {
       }
       std::string wrong = scene.judge(*kernels_[i], candidates_[i].schedule);
       if (wrong.empty()) continue;
+      if (i == 0 && std::holds_alternative<const BackwardSpec*>(step_) && rules_->stats.fused_attentions == 0)
+        return Diagnostic{
+            ErrorKind::unsupported,
+            "a backward pass alone cannot be checked, since its row statistics are of a forward pass that "
+            "is not there; tune the graph that `tilewright gradient --recompute` prints",
+            out_.name, 0};
       if (i == 0)
         return Diagnostic{ErrorKind::invalid,
                           fmt::format("the kernel of the rules is wrong, so nothing is tuned: {}", wrong), out_.name,
