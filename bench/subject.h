@@ -1,9 +1,9 @@
 // Subject: one graph compiled, with data, ready to be timed.
 #pragma once
 
-#include "bench/host_tensor.h"
-#include "bench/work.h"
+#include "runtime/host_tensor.h"
 #include "runtime/limits.h"
+#include "runtime/work.h"
 
 namespace tilewright::bench {
 

@@ -49,5 +49,6 @@ void add_bench(CommandLine& line);
 void add_devices(CommandLine& line);
 void add_demo(CommandLine& line);
 void add_cache(CommandLine& line);
+void add_tune(CommandLine& line);
 
 }  // namespace tilewright::cli

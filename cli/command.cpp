@@ -10,6 +10,10 @@ void Command::required(const std::string& name, std::string& value, const std::s
   app_.add_option(name, value, help)->required();
 }
 
+void Command::files(const std::string& name, std::vector<std::string>& values, const std::string& help) {
+  app_.add_option(name, values, help)->required();
+}
+
 void Command::option(const std::string& name, std::string& value, const std::string& help) {
   app_.add_option(name, value, help);
 }

@@ -57,11 +57,11 @@ Result<Report> run_model(const Model& model, const Options& options, const Engin
   report.dims = model.dims;
 
   Executor& executor = *engine.executor();
-  const auto inputs = bench::make_inputs(*graph, report.dims, 1, executor);
+  const auto inputs = make_inputs(*graph, report.dims, 1, executor);
   if (!inputs) return inputs.error();
-  const auto outputs = bench::make_outputs(*kernel, report.dims);
+  const auto outputs = make_outputs(*kernel, report.dims);
   if (!outputs) return outputs.error();
-  const std::vector<TensorView> in = bench::views(*inputs), out = bench::views(*outputs);
+  const std::vector<TensorView> in = views(*inputs), out = views(*outputs);
   if (auto ok = measure(report, in, out, {}, executor, {1.0, 3, 20}); !ok) return ok.error();
 
   AccuracyOptions accuracy;

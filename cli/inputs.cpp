@@ -108,12 +108,12 @@ Result<RunInputs> gather_inputs(const Graph& graph, const std::vector<std::strin
   for (const ValueId id : graph.params) {
     const auto array = arrays->find(graph[id].name);
     if (array == arrays->end()) {
-      auto made = bench::make_input(graph, id, out.dims, seed, executor);
+      auto made = make_input(graph, id, out.dims, seed, executor);
       if (!made) return made.error();
       out.tensors.push_back(std::move(*made));
       continue;
     }
-    auto tensor = bench::make_tensor(graph.type(id).dtype, array->second.shape);
+    auto tensor = make_tensor(graph.type(id).dtype, array->second.shape);
     if (!tensor) return tensor.error();
     convert(array->second.view(), tensor->view);
     out.tensors.push_back(std::move(*tensor));

@@ -1,15 +1,15 @@
 // The tensors of a run: from NumPy files or made, and the dims they give.
 #pragma once
 
-#include "bench/host_tensor.h"
 #include "cli/cli.h"
+#include "runtime/host_tensor.h"
 
 namespace tilewright::cli {
 
 struct RunInputs {
   DimBindings dims;
   DimBindings defaulted;  ///< dims nobody gave
-  std::vector<bench::HostTensor> tensors;
+  std::vector<HostTensor> tensors;
 };
 
 /// `files` are NAME=FILE options, `dim_options` NAME=SIZE. Errors: names that are no parameter, files that cannot be

@@ -57,17 +57,17 @@ Result<Materialised> time_materialised(const Report& report, std::span<const Ten
     }
     if (!fits) return unsupported("the smallest size of materialised attention does not fit the memory");
     Diagnostics errors;
-    std::vector<bench::HostTensor> made;
+    std::vector<HostTensor> made;
     std::vector<TensorView> in(inputs.begin(), inputs.end());
     if (i > 0) {
-      auto smaller = bench::make_inputs(fused.graph(), sizes[i], 1, *engine.executor());
+      auto smaller = make_inputs(fused.graph(), sizes[i], 1, *engine.executor());
       if (!smaller) return smaller.error();
       made = std::move(*smaller);
-      in = bench::views(made);
+      in = views(made);
     }
-    const auto outputs = bench::make_outputs(fused, sizes[i]);
+    const auto outputs = make_outputs(fused, sizes[i]);
     if (!outputs) return outputs.error();
-    const std::vector<TensorView> out = bench::views(*outputs);
+    const std::vector<TensorView> out = views(*outputs);
     previous = time_once(*kernel, in, out, errors);
     if (previous < kMostSeconds / 2) previous = std::min(previous, time_once(*kernel, in, out, errors));
     best = {previous, i == 0 ? report.seconds.median() : time_once(fused, in, out, errors), {}};

@@ -43,7 +43,7 @@ Result<Done> measure(Report& report, std::span<const TensorView> inputs, std::sp
   const auto memory = kernel.memory_estimate(report.dims, report.workers, options.workspace_limit);
   if (!memory) return memory.error();
   report.memory = *memory;
-  report.work = bench::count_work(kernel.program(), report.dims, inputs);
+  report.work = count_work(kernel.program(), report.dims, inputs);
   Diagnostics errors;
   const auto run = [&] {
     return bench::seconds_of([&] {

@@ -3,11 +3,11 @@
 
 #include <optional>
 
-#include "bench/host_tensor.h"
 #include "bench/timing.h"
-#include "bench/work.h"
 #include "cli/cli.h"
 #include "ir/accuracy.h"
+#include "runtime/host_tensor.h"
+#include "runtime/work.h"
 
 namespace tilewright::cli {
 
@@ -26,7 +26,7 @@ struct Report {
   std::vector<size_t> choices;
   int workers = 1;
   MemoryEstimate memory;
-  bench::Work work;
+  Work work;
   bench::Series seconds, peak_gflops;  ///< measured in turn
   std::vector<AccuracyReport> accuracy;
   double verify_seconds = 0;

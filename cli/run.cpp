@@ -74,7 +74,7 @@ int run_command(const Options& options) {
   compile_options.dump_dir = options.dump_dir;
   const auto kernel = engine->compile(*graph, compile_options);
   if (!kernel) return fail(kernel.error(), options.json, options.file);
-  const auto outputs = bench::make_outputs(*kernel, inputs->dims);
+  const auto outputs = make_outputs(*kernel, inputs->dims);
   if (!outputs) return fail(outputs.error(), options.json);
 
   Report report;
@@ -84,7 +84,7 @@ int run_command(const Options& options) {
   report.kernel = std::make_shared<Kernel>(*kernel);
   RunOptions run_options;
   run_options.workspace_limit = options.workspace_limit;
-  const std::vector<TensorView> in = bench::views(inputs->tensors), out = bench::views(*outputs);
+  const std::vector<TensorView> in = views(inputs->tensors), out = views(*outputs);
   const bench::TimingBudget budget =
       options.repeat > 0 ? bench::TimingBudget{1e9, options.repeat, options.repeat} : bench::TimingBudget{0.5, 3, 200};
   // Measuring runs many times over the same memory. That does no harm to inout parameters: nothing reads one as it was

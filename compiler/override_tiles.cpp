@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "compiler/plan_rules.h"
+#include "compiler/schedule_space.h"
 
 namespace tilewright {
 namespace {
@@ -16,23 +16,8 @@ int64_t take(CpuSchedule& s, std::string_view name, int64_t wanted, int64_t unit
   return used;
 }
 
-Result<Done> check_caches(const CpuSchedule& s, const AttentionSpec& spec, const CpuTarget& target) {
-  const int64_t element = size_of(spec.accumulate);
-  int64_t columns = spec.value_dim;
-  for (const DotTerm& dot : spec.dots) columns += dot.head_dim;
-  const int64_t working_set = (s.block_q + s.block_kv) * columns * element;
-  if (working_set > target.l2_bytes)
-    return invalid("block_q {} and block_kv {} take {} KB for Q, O, K and V, more than the {} KB L2", s.block_q,
-                   s.block_kv, working_set >> 10, target.l2_bytes >> 10);
-  const int64_t strip = s.strip_rows * s.block_kv * element;
-  if (s.kernel == CpuTemplate::prefill && strip > target.l1_bytes)
-    return invalid("block_kv {}: a strip of {} rows takes {} KB of scores, more than the {} KB L1", s.block_kv,
-                   s.strip_rows, strip >> 10, target.l1_bytes >> 10);
-  return Done{};
-}
-
 Result<Done> check_range(const ScheduleOverride& wanted) {
-  // Far above any cache and far below any overflow of the sums here.
+  // Before rounding: the caches bound what comes of it.
   constexpr int64_t kLargest = 1 << 20;
   for (const auto& [name, size] : {std::pair{"block_q", wanted.block_q}, {"block_kv", wanted.block_kv}})
     if (size < 0 || size > kLargest)
@@ -48,8 +33,9 @@ Result<Done> override_tiles(CpuPlan& plan, const TileProgram& program, const Cpu
   for (CpuPlan::Choice& choice : plan.choices) {
     CpuSchedule& s = choice.schedule;
     if (s.kernel == CpuTemplate::decode) {
-      if (wanted.block_kv > 0)
-        s.block_kv = std::min(take(s, "block_kv", wanted.block_kv, s.lanes, "vectors"), s.split_kv);
+      if (wanted.block_kv == 0) continue;
+      s.block_kv = std::min(take(s, "block_kv", wanted.block_kv, s.lanes, "vectors"), s.split_kv);
+      if (auto ok = validate(s, &program, target); !ok) return ok;
       continue;
     }
     if (s.kernel == CpuTemplate::amx_prefill) {
@@ -74,7 +60,7 @@ Result<Done> override_tiles(CpuPlan& plan, const TileProgram& program, const Cpu
       s.block_q = round_up(s.block_q, s.strip_rows);
     if (!prefill) s.strip_rows = s.block_q;
     if (!wanted.empty())
-      if (auto ok = check_caches(s, program.spec, target); !ok) return ok;
+      if (auto ok = validate(s, &program, target); !ok) return ok;
   }
   return Done{};
 }
@@ -91,10 +77,7 @@ Result<Done> override_tiles(CpuPlan& plan, const BackwardSpec& spec, const CpuTa
       s.chunk_kv = round_up(s.chunk_kv, s.block_kv);
     }
     if (wanted.block_q > 0) s.block_q = s.strip_rows = take(s, "block_q", wanted.block_q, fast ? s.mr : 1, "tiles");
-    const int64_t working_set = backward_working_set(s, spec);
-    if (working_set > target.l2_bytes)
-      return invalid("block_q {} and block_kv {} take {} KB for a chunk of {} keys, more than the {} KB L2", s.block_q,
-                     s.block_kv, working_set >> 10, s.chunk_kv, target.l2_bytes >> 10);
+    if (auto ok = validate(s, &spec, target); !ok) return ok;
   }
   return Done{};
 }

@@ -22,14 +22,6 @@ std::vector<const DotTerm*> terms(const BackwardSpec& spec) {
   return all;
 }
 
-int64_t widest(const BackwardSpec& spec) {
-  int64_t width = 1;
-  for (const DotTerm* term : terms(spec)) width = std::max(width, term->head_dim);
-  for (const auto* products : {&spec.rows, &spec.columns})
-    for (const BackwardProduct& product : *products) width = std::max(width, product.width);
-  return width;
-}
-
 std::string refuse(const BackwardSpec& spec, const CpuTarget& target) {
   if (target.isa == CpuIsa::baseline) return "the target has no AVX2";
   std::vector<int> operands;
@@ -41,7 +33,8 @@ std::string refuse(const BackwardSpec& spec, const CpuTarget& target) {
     if (!is_float(operand.type.dtype))
       return fmt::format("%{} is {}, not a float", operand.name, to_string(operand.type.dtype));
   }
-  if (widest(spec) > kMaxHeadDim) return fmt::format("head dim {} is over {}", widest(spec), kMaxHeadDim);
+  if (backward_width(spec) > kMaxHeadDim)
+    return fmt::format("head dim {} is over {}", backward_width(spec), kMaxHeadDim);
   const auto depends = dependencies(spec.keep_kv);
   if (spec.head_group > 1 && !depends.empty() && depends[static_cast<size_t>(raw(spec.keep_kv.root()))] & bit(Axis::h))
     return "which keys are hidden differs between query heads that share K and V";
@@ -49,7 +42,7 @@ std::string refuse(const BackwardSpec& spec, const CpuTarget& target) {
 }
 
 CpuSchedule schedule_fast(const BackwardSpec& spec, const CpuTarget& target) {
-  const int64_t element = size_of(spec.accumulate), width = widest(spec);
+  const int64_t element = size_of(spec.accumulate), width = backward_width(spec);
   CpuSchedule s;
   s.kernel = CpuTemplate::backward;
   s.isa = target.isa;
@@ -86,9 +79,17 @@ CpuSchedule schedule_generic(const BackwardSpec& spec, const CpuTarget& target, 
 
 }  // namespace
 
+int64_t backward_width(const BackwardSpec& spec) {
+  int64_t width = 1;
+  for (const DotTerm* term : terms(spec)) width = std::max(width, term->head_dim);
+  for (const auto* products : {&spec.rows, &spec.columns})
+    for (const BackwardProduct& product : *products) width = std::max(width, product.width);
+  return width;
+}
+
 int64_t backward_working_set(const CpuSchedule& s, const BackwardSpec& spec) {
   const int64_t columns = 5 * s.chunk_kv + 3 * s.block_q;
-  return (columns * widest(spec) + 2 * s.block_q * s.block_kv) * size_of(spec.accumulate);
+  return (columns * backward_width(spec) + 2 * s.block_q * s.block_kv) * size_of(spec.accumulate);
 }
 
 CpuPlan plan_backward(const BackwardSpec& spec, const CpuTarget& target, const PlanOptions& options) {

@@ -12,6 +12,11 @@ constexpr int64_t kSplitBytes = 1 << 20;
 
 int64_t decode_row_limit(const AttentionSpec& spec) { return std::max(kRows, spec.head_group); }
 
+int64_t decode_rows(const AttentionSpec& spec) {
+  const Dim rows = spec.q_len * spec.head_group;
+  return rows.is_constant() ? std::max<int64_t>(rows.constant(), 1) : decode_row_limit(spec);
+}
+
 std::string refuse_decode(const TileProgram& program, const CpuTarget& target) {
   const AttentionSpec& spec = program.spec;
   if (std::string reason = refuse_fast(program, target); !reason.empty()) return reason;
@@ -28,8 +33,7 @@ CpuSchedule schedule_decode(const TileProgram& program, const CpuTarget& target)
   s.kernel = CpuTemplate::decode;
   s.isa = target.isa;
   s.lanes = accumulator_lanes(program, target);
-  const Dim rows = spec.q_len * spec.head_group;
-  s.block_q = rows.is_constant() ? std::max<int64_t>(rows.constant(), 1) : decode_row_limit(spec);
+  s.block_q = decode_rows(spec);
   s.strip_rows = s.block_q;
   s.mr = std::min<int64_t>(s.block_q, 4);
   s.nv = 1;

@@ -69,6 +69,7 @@ CpuSchedule schedule_prefill(const TileProgram& program, const CpuTarget& target
   const auto working_set = [&] { return (s.block_q + s.block_kv) * (dqk + dv) * element; };
   while (s.block_q > 2 * s.strip_rows && working_set() > target.l2_bytes / 2)
     s.block_q = round_up(s.block_q / 2, s.strip_rows);
+  if (working_set() > target.l2_bytes) s.block_q = s.strip_rows;
   if (spec.q_len.is_constant())
     s.block_q = std::clamp(round_up(spec.q_len.constant(), s.strip_rows), s.strip_rows, s.block_q);
   s.reasons.push_back(fmt::format("Q and O of {} rows with K and V of {} keys take {} KB of the {} KB L2", s.block_q,

@@ -29,11 +29,17 @@ CpuSchedule schedule_decode(const TileProgram& program, const CpuTarget& target)
 /// Chooses mr and nv for outputs of `width` columns (lanes are set), and says why.
 void fit_micro_kernel(CpuSchedule& schedule, const CpuTarget& target, int64_t width);
 
+/// Columns of the widest operand or product.
+int64_t backward_width(const BackwardSpec& spec);
+
 /// Bytes of L2 that a backward schedule works in: a chunk with K, V, dK and dV, a block of rows, two tiles of scores.
 int64_t backward_working_set(const CpuSchedule& schedule, const BackwardSpec& spec);
 
 /// Decode takes at most this many query rows (q_len · head_group) that share one KV head.
 int64_t decode_row_limit(const AttentionSpec& spec);
+
+/// The most query rows that a decode work item may meet: q_len · head_group where it is known, else the limit.
+int64_t decode_rows(const AttentionSpec& spec);
 
 /// Vector lanes of the accumulation type.
 int64_t accumulator_lanes(const TileProgram& program, const CpuTarget& target);

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace tilewright {
 
 std::string_view to_string(CpuTemplate name) {
@@ -16,6 +18,33 @@ std::string_view to_string(CpuTemplate name) {
     case CpuTemplate::generic: break;
   }
   return "generic";
+}
+
+std::span<const ScheduleField> schedule_fields() {
+  static constexpr ScheduleField kFields[] = {
+      {"lanes", &CpuSchedule::lanes},
+      {"block_q", &CpuSchedule::block_q},
+      {"block_kv", &CpuSchedule::block_kv},
+      {"strip_rows", &CpuSchedule::strip_rows},
+      {"mr", &CpuSchedule::mr},
+      {"nv", &CpuSchedule::nv},
+      {"k_unroll", &CpuSchedule::k_unroll},
+      {"block_m", &CpuSchedule::block_m},
+      {"block_n", &CpuSchedule::block_n},
+      {"block_k", &CpuSchedule::block_k},
+      {"split_kv", &CpuSchedule::split_kv},
+      {"chunk_kv", &CpuSchedule::chunk_kv},
+      {"share_packed", &CpuSchedule::share_packed},
+      {"products", &CpuSchedule::products},
+      {"value_products", &CpuSchedule::value_products},
+      {"rescale_log2", &CpuSchedule::rescale_log2},
+  };
+  return kFields;
+}
+
+bool same_choice(const CpuSchedule& a, const CpuSchedule& b) {
+  return a.kernel == b.kernel && a.isa == b.isa &&
+         std::ranges::all_of(schedule_fields(), [&](const ScheduleField& f) { return a.*f.member == b.*f.member; });
 }
 
 std::string print(const CpuSchedule& s) {
@@ -36,6 +65,7 @@ std::string print(const CpuSchedule& s) {
       to_string(s.kernel), to_string(s.isa), s.block_q, s.block_kv, s.strip_rows, s.mr, s.nv, s.lanes, s.k_unroll);
   if (s.chunk_kv > 0) text += fmt::format(", chunk_kv {}", s.chunk_kv);
   if (s.split_kv > 0) text += fmt::format(", split_kv {}", s.split_kv);
+  if (s.share_packed == 0) text += ", K and V packed by each work item";
   return text;
 }
 

@@ -1,6 +1,7 @@
-// Schedules: plain printable structs that say how a CPU kernel runs, from rules or (later) from the tuner.
+// Schedules: plain printable structs that say how a CPU kernel runs, from rules or from the tuner.
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -34,11 +35,24 @@ struct CpuSchedule {
   int64_t products = 1, value_products = 1;
   /// Tiles: a row's reference maximum, and with it l and O, is renewed when the maximum outgrows it 2^this times.
   int64_t rescale_log2 = 0;
+  /// prefill: 1 = K and V are packed once per KV head into shared memory where the workspace limit allows it, 0 = by
+  /// every work item into its own scratch.
+  int64_t share_packed = 1;
   std::string arithmetic;            ///< how products are computed, one sentence; empty where there are none
   std::vector<std::string> reasons;  ///< one sentence per choice
 
   int64_t nr() const { return nv * lanes; }
 };
+
+/// One integer of a schedule, by the name that texts and files use.
+struct ScheduleField {
+  std::string_view name;
+  int64_t CpuSchedule::* member;
+};
+/// Every integer: what tells two schedules of one template and ISA apart.
+std::span<const ScheduleField> schedule_fields();
+/// Same template, ISA and integers; reasons do not count.
+bool same_choice(const CpuSchedule& a, const CpuSchedule& b);
 
 /// "prefill avx512: block_q 96, block_kv 256, …" one line, reasons left out.
 std::string print(const CpuSchedule& schedule);

@@ -6,8 +6,11 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <filesystem>
 #include <system_error>
 
 namespace tilewright {
@@ -46,6 +49,14 @@ Diagnostic io_error(const char* what) {
   return {ErrorKind::io, fmt::format("{}: {}", what, std::generic_category().message(errno)), {}, 0};
 }
 
+/// A name that no other writer has, in this process or another.
+std::string temporary_name() {
+  static std::atomic<uint64_t> counter{0};
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return fmt::format("{}{}-{}-{}", kTemporaryPrefix, getpid(), counter.fetch_add(1),
+                     std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
+}
+
 /// A file descriptor that is closed.
 struct Descriptor {
   int fd;
@@ -53,6 +64,20 @@ struct Descriptor {
     if (fd >= 0) close(fd);
   }
 };
+
+/// A new file, on the disk when this returns true. On false a part of it may be there.
+bool write_synced(const std::string& path, const std::string& bytes) {
+  const Descriptor file{::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)};
+  if (file.fd < 0) return false;
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t count = write(file.fd, bytes.data() + done, bytes.size() - done);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return false;
+    done += static_cast<size_t>(count);
+  }
+  return fsync(file.fd) == 0;
+}
 
 }  // namespace
 
@@ -77,17 +102,12 @@ Result<FileBytes> read_whole(const std::string& path) {
   return out;
 }
 
-bool write_synced(const std::string& path, const std::string& bytes) {
-  const Descriptor file{::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)};
-  if (file.fd < 0) return false;
-  size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t count = write(file.fd, bytes.data() + done, bytes.size() - done);
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) return false;
-    done += static_cast<size_t>(count);
-  }
-  return fsync(file.fd) == 0;
+Result<Done> replace_file(const std::string& path, const std::string& bytes) {
+  const std::string temporary = (std::filesystem::path(path).parent_path() / temporary_name()).string();
+  if (write_synced(temporary, bytes) && rename(temporary.c_str(), path.c_str()) == 0) return Done{};
+  Diagnostic error = io_error(("cannot write " + path).c_str());
+  unlink(temporary.c_str());
+  return error;
 }
 
 std::string encode_cache_file(std::string_view key, std::string_view payload) {

@@ -15,8 +15,11 @@ struct FileBytes {
 };
 /// Follows no link and reads regular files of this user only, up to 1 GiB. Errors say what was found.
 Result<FileBytes> read_whole(const std::string& path);
-/// A new file (mode 0600), on the disk when this returns true. On false a part of it may be there.
-bool write_synced(const std::string& path, const std::string& bytes);
+/// Writes a file of its own (mode 0600) beside `path`, syncs it and renames it over `path`, so that readers and killed
+/// writers never meet half a file. Errors: one sentence; what was at `path` is still there.
+Result<Done> replace_file(const std::string& path, const std::string& bytes);
+/// How the names of files begin that replace_file has not renamed yet.
+inline constexpr std::string_view kTemporaryPrefix = ".tmp-";
 
 struct CacheFile {
   std::string_view key, payload;  ///< into the bytes that were decoded

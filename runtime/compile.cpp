@@ -125,6 +125,7 @@ class BackEnd {
         planned.space = &attention->spec;
         planned.program = build_tile_program(attention->spec);
         planned.plan = plan_cpu(*planned.program, request_.target, options);
+        tune(planned.plan, &*planned.program);
         if (auto ok = override_tiles(planned.plan, *planned.program, request_.target, request_.options.tiles); !ok)
           return ok;
         text("02_fused" + number + ".attention", [&] { return print(attention->spec); });
@@ -132,11 +133,14 @@ class BackEnd {
       } else if (const auto* backward = std::get_if<BackwardStep>(&steps[i].what)) {
         planned.space = planned.backward = &backward->spec;
         planned.plan = plan_backward(backward->spec, request_.target, options);
+        tune(planned.plan, &backward->spec);
         if (auto ok = override_tiles(planned.plan, backward->spec, request_.target, request_.options.tiles); !ok)
           return ok;
         text("02_fused" + number + ".backward", [&] { return print(backward->spec); });
       } else {
-        planned.plan = plan_loop(std::get<LoopStep>(steps[i].what), request_.target);
+        const auto& loop = std::get<LoopStep>(steps[i].what);
+        planned.plan = plan_loop(loop, request_.target);
+        tune(planned.plan, &loop);
         if (!has_choices(steps[i])) continue;
       }
       text("04_schedule" + suffix(several_schedules, std::to_string(i)) + ".txt",
@@ -161,6 +165,13 @@ class BackEnd {
       }
     }
     return Done{};
+  }
+
+  /// Tile sizes that the caller wants go before measured ones.
+  void tune(CpuPlan& plan, const ScheduledStep& step) const {
+    const CompileOptions& options = request_.options;
+    if (request_.tuning && options.tiles.empty() && !options.force_generic && !options.materialise)
+      request_.tuning->apply(plan, step, request_.target);
   }
 
   static const std::vector<SpecTensor>& tensors_of(const Step& step) {
@@ -229,25 +240,8 @@ class BackEnd {
   Result<Done> take_job(size_t index, size_t choice_index, CompiledStep& step, StepReport& report) {
     CompileJob& job = jobs_[planned_[index].jobs[choice_index]];
     if (!job.errors.empty()) return job.errors;
-    const auto& names = compiled().signature.dims();
     const Expr& use_when = planned_[index].plan.choices[choice_index].use_when;
-    CompiledChoice choice;
-    choice.kernel = job.launch->schedule.kernel;
-    choice.use_when = LaunchExpr(use_when, names);
-    choice.workspace_bytes = LaunchExpr(job.launch->workspace_bytes, names);
-    choice.packed_bytes = LaunchExpr(job.launch->packed_bytes, names);
-    choice.scratch_bytes = job.launch->scratch_bytes;
-    choice.native_tiles = job.launch->native_tiles;
-    choice.code = job.code;
-    for (const LaunchPhase& phase : job.launch->phases) {
-      CompiledPhase compiled_phase{nullptr, LaunchExpr(phase.items, names), phase.only_when_packed, phase.ordered};
-      if (job.code) {
-        compiled_phase.function = job.code->find_as<KernelFunction>(phase.symbol);
-        TW_CHECK(compiled_phase.function != nullptr);
-      }
-      choice.phases.push_back(std::move(compiled_phase));
-    }
-    step.choices.push_back(std::move(choice));
+    step.choices.push_back(make_choice(job, use_when, compiled().signature.dims()));
 
     report.schedules.push_back(job.schedule);
     report.use_when.push_back(condition(use_when, tensors_of(compiled().program.steps[index])));
@@ -260,14 +254,20 @@ class BackEnd {
     report.code_bytes += job.code_bytes;
     report.ir_instructions += job.ir_instructions;
     for (const StageTime& stage : job.stages) Stopwatch::add(compiled().stats.stages, stage.stage, stage.milliseconds);
-    if (request_.want_texts) add_texts(job);
+    if (request_.want_texts) add_texts(job, choice_index);
     return Done{};
   }
 
-  void add_texts(CompileJob& job) {
+  void add_texts(CompileJob& job, size_t choice_index) {
     const bool several_choices = planned_[job.step].jobs.size() > 1;
+    // Buckets of lengths may have a kernel each of one template.
+    const auto& choices = planned_[job.step].plan.choices;
+    const auto same = std::count_if(choices.begin(), choices.end(), [&](const CpuPlan::Choice& choice) {
+      return choice.schedule.kernel == job.schedule.kernel;
+    });
     const std::string number = suffix(planned_.size() > 1, std::to_string(job.step)) +
-                               suffix(several_choices, std::string(to_string(job.schedule.kernel)));
+                               suffix(several_choices, std::string(to_string(job.schedule.kernel))) +
+                               suffix(same > 1, std::to_string(choice_index));
     out_.texts.push_back({"05_emit" + number + ".ll", std::move(job.emitted_ir)});
     out_.texts.push_back({"06_opt" + number + ".ll", std::move(job.final_ir)});
     out_.texts.push_back({"07_machine" + number + ".s", std::move(job.assembly)});

@@ -4,6 +4,7 @@
 
 #include "runtime/cache_writer.h"
 #include "runtime/compiled.h"
+#include "runtime/tuning_store.h"
 
 namespace tilewright {
 
@@ -18,6 +19,7 @@ struct CompileRequest {
   CompileOptions options;
   bool want_texts = false;      ///< fills Compilation::texts
   CacheWriter* disk = nullptr;  ///< where object code is looked up and kept; null = nowhere
+  const TuningStore* tuning = nullptr;  ///< schedules in place of the rules'; null = the rules
   bool link = true;             ///< false: for a target that is not this machine; the result does not run
 };
 

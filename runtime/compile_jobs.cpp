@@ -78,6 +78,26 @@ void run_job(CompileJob& job, const CompileRequest& request) {
 
 }  // namespace
 
+CompiledChoice make_choice(const CompileJob& job, const Expr& use_when, std::span<const std::string> names) {
+  CompiledChoice choice;
+  choice.kernel = job.launch->schedule.kernel;
+  choice.use_when = LaunchExpr(use_when, names);
+  choice.workspace_bytes = LaunchExpr(job.launch->workspace_bytes, names);
+  choice.packed_bytes = LaunchExpr(job.launch->packed_bytes, names);
+  choice.scratch_bytes = job.launch->scratch_bytes;
+  choice.native_tiles = job.launch->native_tiles;
+  choice.code = job.code;
+  for (const LaunchPhase& phase : job.launch->phases) {
+    CompiledPhase compiled{nullptr, LaunchExpr(phase.items, names), phase.only_when_packed, phase.ordered};
+    if (job.code) {
+      compiled.function = job.code->find_as<KernelFunction>(phase.symbol);
+      TW_CHECK(compiled.function != nullptr);
+    }
+    choice.phases.push_back(std::move(compiled));
+  }
+  return choice;
+}
+
 void run_jobs(std::vector<CompileJob>& jobs, const CompileRequest& request) {
   std::atomic<size_t> next{0};
   const auto work = [&] {

@@ -27,6 +27,9 @@ struct CompileJob {
   Diagnostics errors;
 };
 
+/// What a finished job with code becomes in a compiled step. `names` are the signature's dims.
+CompiledChoice make_choice(const CompileJob& job, const Expr& use_when, std::span<const std::string> names);
+
 void run_jobs(std::vector<CompileJob>& jobs, const CompileRequest& request);
 
 }  // namespace tilewright

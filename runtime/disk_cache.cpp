@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -22,7 +21,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kSuffix = ".twk";
-constexpr std::string_view kTemporary = ".tmp-";
 constexpr int64_t kAbandonedNs = int64_t{3600} * 1'000'000'000;  // a writer is done in milliseconds
 constexpr int64_t kRefreshNs = int64_t{60} * 1'000'000'000;      // marking a use costs a system call
 
@@ -48,12 +46,6 @@ std::string distrust(const std::string& folder) {
   return {};
 }
 
-/// A name that no other writer has, in this process or another.
-std::string temporary_name() {
-  static std::atomic<uint64_t> counter{0};
-  return fmt::format("{}{}-{}-{}", kTemporary, getpid(), counter.fetch_add(1), now_ns());
-}
-
 struct Found {
   std::string name;
   int64_t bytes, used_ns;
@@ -64,7 +56,7 @@ void scan(const std::string& folder, std::vector<Found>& entries, std::vector<st
   std::error_code error;
   for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
     const std::string name = it->path().filename().string();
-    const bool temporary = name.starts_with(kTemporary);
+    const bool temporary = name.starts_with(kTemporaryPrefix);
     struct stat info{};
     if ((!temporary && !name.ends_with(kSuffix)) || lstat(it->path().c_str(), &info) != 0) continue;
     if (!temporary)
@@ -125,12 +117,7 @@ bool DiskCache::store(const std::string& key, const std::string& payload) const 
   if (!usable()) return false;
   const std::string bytes = encode_cache_file(key, payload);
   if (static_cast<int64_t>(bytes.size()) > limit_bytes_) return false;
-  const std::string temporary = folder_ + "/" + temporary_name();
-  const std::string path = path_of(key);
-  if (!write_synced(temporary, bytes) || rename(temporary.c_str(), path.c_str()) != 0) {
-    unlink(temporary.c_str());
-    return false;
-  }
+  if (!replace_file(path_of(key), bytes)) return false;
   remove_oldest(folder_, limit_bytes_);
   return true;
 }

@@ -8,6 +8,7 @@
 #include "runtime/kernel.h"
 #include "runtime/kernel_cache.h"
 #include "runtime/options.h"
+#include "runtime/tune_graph.h"
 
 namespace tilewright {
 namespace {
@@ -34,6 +35,9 @@ struct Engine::State {
   SharedCache<Compiled> by_canonical{kKernelsByCanonical};
   std::unique_ptr<CacheWriter> disk;
   PrecisionPolicy precision = PrecisionPolicy::f32;
+  std::unique_ptr<TuningStore> tuning;  ///< null = the rules alone
+
+  uint64_t tuning_generation() const { return tuning ? tuning->generation() : 0; }
 
   using KernelPointer = std::shared_ptr<const Kernel::State>;
   using CompiledPointer = std::shared_ptr<const Compiled>;
@@ -48,9 +52,10 @@ struct Engine::State {
 
   std::string canonical_key(const FrontEnd& front, const CompileOptions& options) const {
     const CpuTarget used = capped_target(options);
-    return fmt::format("{} {} {} {}{}{}{} {}x{} {}\n{}", to_string(used.isa), target_features(used), used.l2_bytes,
+    return fmt::format("{} {} {} {}{}{}{} {}x{} {}{} {}\n{}", to_string(used.isa), target_features(used), used.l2_bytes,
                        options.require_fused, options.force_generic, options.verify_modules, options.materialise,
-                       options.tiles.block_q, options.tiles.block_kv, options.dump_dir, front.canonical_text);
+                       options.tiles.block_q, options.tiles.block_kv, options.use_tuning, tuning_generation(),
+                       options.dump_dir, front.canonical_text);
   }
 
   Result<CompiledPointer> compile_and_dump(const Graph& graph, FrontEnd front, const CompileOptions& options) const {
@@ -58,7 +63,8 @@ struct Engine::State {
     const std::string& dump_dir = options.dump_dir.empty() ? environment().dump_dir : options.dump_dir;
     // A dump and the verifier want the module itself.
     const bool with_disk = options.use_cache && dump_dir.empty() && !options.verify_modules;
-    const CompileRequest request{capped_target(options), options, !dump_dir.empty(), with_disk ? disk.get() : nullptr};
+    const CompileRequest request{capped_target(options), options, !dump_dir.empty(), with_disk ? disk.get() : nullptr,
+                                 options.use_tuning ? tuning.get() : nullptr};
     if (request.target.isa == CpuIsa::baseline) return too_old();
     auto compilation = compile_back(graph, std::move(front), request);
     if (!compilation) return compilation.error();
@@ -132,6 +138,11 @@ Result<Engine> Engine::create(const EngineOptions& options) {
   state->disk = std::make_unique<CacheWriter>(
       DiskCache::open(options.cache_dir.value_or(env.cache_dir), options.cache_limit_bytes));
   if (const std::string& warning = state->disk->cache().warning(); !warning.empty()) say_verbose(warning);
+  const std::string& wanted = options.tuning ? *options.tuning : env.tuning;
+  const std::string cache_folder = state->disk->cache().usable() ? state->disk->cache().folder() : "";
+  if (wanted != "off")
+    state->tuning = wanted.empty() ? std::make_unique<TuningStore>(tuning_file_in(cache_folder), true)
+                                   : std::make_unique<TuningStore>(wanted, false);
   return Engine(std::move(state));
 }
 
@@ -142,11 +153,23 @@ Result<Kernel> Engine::compile(const Graph& graph, const CompileOptions& options
     return Kernel(std::move(*made));
   }
   thread_local std::string key;
-  serialise_key(graph, options, key);
+  serialise_key(graph, options, state_->tuning_generation(), key);
   bool hit = false;
   auto found = state_->by_graph.get(key, hit, [&] { return state_->compile_pair(graph, options); });
   if (!found) return found.error();
   return Kernel(hit ? (*found)->hit : (*found)->first);
+}
+
+Result<TuneResult> Engine::tune(const Graph& graph, const DimBindings& dims, const TuneOptions& options) const {
+  if (auto ok = check(options); !ok) return ok.error();
+  // Nobody searches for a minute to hear then that the result has no place.
+  if (options.save && state_->tuning)
+    if (auto ok = state_->tuning->check_writable(); !ok) return ok.error();
+  CompileOptions by_rules;
+  by_rules.use_tuning = false;
+  const auto rules = state_->compile(graph, by_rules);
+  if (!rules) return rules.error();
+  return tune_graph({*rules, state_->target, dims, options, state_->tuning.get()});
 }
 
 const CpuTarget& Engine::target() const { return state_->target; }

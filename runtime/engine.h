@@ -16,6 +16,9 @@
 
 namespace tilewright {
 
+struct TuneOptions;  // runtime/tuner.h
+struct TuneResult;
+
 /// Milliseconds per stage of one compile.
 struct StageTime {
   std::string stage;
@@ -67,6 +70,7 @@ struct CompileOptions {
   /// No fusion: every op is a step of its own with its value in memory. For comparison, never for use.
   bool materialise = false;
   ScheduleOverride tiles;                    ///< of fused attention, instead of what the rules choose
+  bool use_tuning = true;                    ///< false: the rules' schedules, whatever the tuning databases say
   std::optional<CpuIsa> max_isa;             ///< caps the engine's ISA for this kernel
   std::optional<PrecisionPolicy> precision;  ///< instead of the graph's own and the engine's
 };
@@ -78,6 +82,9 @@ struct RunOptions {
   /// Limit on shared memory beyond inputs and outputs when `workspace` is null; -1 = none. Under it K/V are packed on
   /// the fly.
   int64_t workspace_limit = -1;
+  /// Null, or one per step of program(): the seconds of each are written there, of the wall's clock, or of the thread's
+  /// own where there is one worker.
+  double* step_seconds = nullptr;
 };
 
 class Kernel {
@@ -119,6 +126,9 @@ struct EngineOptions {
   std::optional<std::string> cache_dir;
   PrecisionPolicy precision = PrecisionPolicy::f32;  ///< of graphs that name none
   int64_t cache_limit_bytes = DiskCache::kDefaultLimit;
+  /// The tuning database that is read and that `tune` writes: a file; "off" = none, not even what is shipped; nullopt =
+  /// what the environment says, else tuning.json in the cache's folder, else what is shipped alone.
+  std::optional<std::string> tuning;
 };
 
 class Engine {
@@ -127,6 +137,11 @@ class Engine {
   /// Compiles, or takes a kernel of the same canonical graph from the in-memory cache. Thread-safe. The precision in
   /// force is the options', else the graph's own, else the engine's.
   Result<Kernel> compile(const Graph& graph, const CompileOptions& options = {}) const;
+  /// Searches the legal schedules of every fused attention, backward pass and product of the graph for the fastest at
+  /// these dims, and keeps the result for all kernels of the same shape classes that are compiled from then on, here
+  /// and in other processes (docs/tuning.md). Runs on the engine's threads. Thread-safe. Errors: nothing to tune, a
+  /// budget of 0, dims that are missing; runtime/tuner.h has the options.
+  Result<TuneResult> tune(const Graph& graph, const DimBindings& dims, const TuneOptions& options) const;
   const CpuTarget& target() const;
   std::shared_ptr<Executor> executor() const;
   /// Its warning() says why kernels are not kept on disk although they should be.

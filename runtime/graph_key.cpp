@@ -64,7 +64,7 @@ class Writer {
 
 }  // namespace
 
-void serialise_key(const Graph& graph, const CompileOptions& options, std::string& out) {
+void serialise_key(const Graph& graph, const CompileOptions& options, uint64_t tuning_generation, std::string& out) {
   Writer writer(out);
   writer.raw_value(options.require_fused);
   writer.raw_value(options.force_generic);
@@ -72,6 +72,8 @@ void serialise_key(const Graph& graph, const CompileOptions& options, std::strin
   writer.raw_value(options.materialise);
   writer.raw_value(options.tiles.block_q);
   writer.raw_value(options.tiles.block_kv);
+  writer.raw_value(options.use_tuning);
+  writer.raw_value(tuning_generation);
   writer.raw_value(options.max_isa ? static_cast<int>(*options.max_isa) : -1);
   writer.raw_value(options.precision ? static_cast<int>(*options.precision) : -1);
   writer.raw_value(graph.precision ? static_cast<int>(*graph.precision) : -1);

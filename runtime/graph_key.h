@@ -8,8 +8,9 @@
 
 namespace tilewright {
 
-/// Bytes that tell any two (graph, options) pairs apart that could compile or report differently. Reuses `out`.
-void serialise_key(const Graph& graph, const CompileOptions& options, std::string& out);
+/// Bytes that tell any two (graph, options) pairs apart that could compile or report differently, under one state of the
+/// tuning databases. Reuses `out`.
+void serialise_key(const Graph& graph, const CompileOptions& options, uint64_t tuning_generation, std::string& out);
 
 struct KeyHash {
   uint64_t low = 0, high = 0;

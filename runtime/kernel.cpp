@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "runtime/convert.h"
+#include "runtime/limits.h"
 #include "runtime/memory_plan.h"
 #include "runtime/step_executor.h"
 
@@ -69,8 +70,9 @@ int64_t staging_bytes(const Compiled& compiled, std::span<const int64_t> dims) {
 
 void run_steps(const Compiled& compiled, const MemoryPlan& plan, std::span<const TensorView> inputs,
                std::span<const TensorView> outputs, std::span<const int64_t> dims, std::byte* workspace,
-               Executor& executor) {
+               Executor& executor, double* step_seconds) {
   const auto& tensors = compiled.program.tensors;
+  const TimeOf clock = executor.workers() == 1 ? TimeOf::thread : TimeOf::wall;
   for (size_t i = 0; i < compiled.steps.size(); ++i) {
     const CompiledStep& step = compiled.steps[i];
     InlineArray<TensorView, 24> views(step.tensors.size());
@@ -90,7 +92,9 @@ void run_steps(const Compiled& compiled, const MemoryPlan& plan, std::span<const
     if (plan.packed(i)) memory.packed = workspace + plan.step_area() + plan.workspace_bytes(i);
     memory.scratch = workspace + plan.scratch();
     memory.scratch_stride = plan.scratch_stride();
+    const double start = step_seconds ? now(clock) : 0;
     run_step(step, choice, views, dims, memory, executor);
+    if (step_seconds) step_seconds[i] = now(clock) - start;
   }
 }
 
@@ -120,7 +124,8 @@ Result<Done> Kernel::run(std::span<const TensorView> inputs, std::span<const Ten
     if (!workspace)
       return Diagnostic{ErrorKind::io, fmt::format("a workspace of {} bytes cannot be allocated", total), {}, 0};
   }
-  run_steps(compiled, plan, inputs, staged.place(workspace + plan.total()), dims, workspace, executor);
+  run_steps(compiled, plan, inputs, staged.place(workspace + plan.total()), dims, workspace, executor,
+            options.step_seconds);
   staged.copy_out();
   if (buffer.data()) state_->buffers->give_back(std::move(buffer));
   return Done{};

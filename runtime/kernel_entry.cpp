@@ -37,11 +37,9 @@ std::string loop_text(const LoopStep& step) {
 }
 
 std::string schedule_text(const CpuSchedule& s) {
-  return fmt::format(
-      "{} {} lanes {} q {} kv {} strip {} mr {} nv {} unroll {} m {} n {} k {} split {} chunk {} "
-      "products {} {} rescale {}",
-      to_string(s.kernel), to_string(s.isa), s.lanes, s.block_q, s.block_kv, s.strip_rows, s.mr, s.nv, s.k_unroll,
-      s.block_m, s.block_n, s.block_k, s.split_kv, s.chunk_kv, s.products, s.value_products, s.rescale_log2);
+  std::string text = fmt::format("{} {}", to_string(s.kernel), to_string(s.isa));
+  for (const ScheduleField& field : schedule_fields()) text += fmt::format(" {} {}", field.name, s.*field.member);
+  return text;
 }
 
 /// Launch sizes are over dims alone.

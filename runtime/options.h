@@ -16,6 +16,9 @@ struct EnvironmentOptions {
   bool verbose = false;             ///< TILEWRIGHT_VERBOSE
   /// TILEWRIGHT_CACHE_DIR ("off" = none), else tilewright/ in XDG_CACHE_HOME or ~/.cache; empty = no disk cache.
   std::string cache_dir;
+  /// TILEWRIGHT_TUNING: "off" = the rules choose every schedule; a file = the tuning database in place of tuning.json in
+  /// the cache's folder.
+  std::string tuning;
 };
 const EnvironmentOptions& environment();
 

@@ -1,6 +1,7 @@
 // The fast prefill template: flash attention over packed K and V, one work item = block_q query rows of one (b, h).
 //
-// Phase 1, pack (left out when KernelArgs::packed is null; the main phase then packs each block into its own scratch):
+// Phase 1, pack (left out when KernelArgs::packed is null, as it always is by share_packed 0; the main phase then packs
+// each block into its own scratch):
 // K and V of every (b, kv head) become blocks of block_kv keys: K panels [panel][d][keys of a panel], then V rows
 // [key][dv], widened to the accumulation type, zero padded, hidden keys zero. Rows of Q and K that the spec computes
 // (RoPE, norms) are made `lanes` at a time and packed from there (row_emitter.h).
@@ -208,13 +209,17 @@ CpuKernelSource generate_prefill(const TileProgram& program, const CpuSchedule& 
   PrefillEmitter emitter(builder, program, layout);
   LaunchInfo launch;
   launch.schedule = schedule;
-  launch.phases.push_back({prefix + "_pack", packed_items(program.spec, layout.block_kv, 1), true});
+  const bool shares = schedule.share_packed != 0;
+  if (shares) {
+    launch.phases.push_back({prefix + "_pack", packed_items(program.spec, layout.block_kv, 1), true});
+    emitter.pack_kernel(launch.phases.back().symbol);
+  }
   launch.phases.push_back({prefix + "_main", item_count(program.spec, layout.block_q), false});
-  emitter.pack_kernel(launch.phases[0].symbol);
-  emitter.main_kernel(launch.phases[1].symbol);
+  emitter.main_kernel(launch.phases.back().symbol);
   launch.scratch_bytes = layout.scratch_elements * layout.element;
   launch.workspace_bytes = packed_items(program.spec, layout.block_kv, 0);
-  launch.packed_bytes = packed_items(program.spec, layout.block_kv, layout.packed_block() * layout.element);
+  launch.packed_bytes =
+      packed_items(program.spec, layout.block_kv, shares ? layout.packed_block() * layout.element : 0);
   return {std::move(module), std::move(launch)};
 }
 

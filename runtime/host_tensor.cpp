@@ -1,14 +1,14 @@
-#include "bench/host_tensor.h"
+#include "runtime/host_tensor.h"
 
 #include <atomic>
 #include <cmath>
 #include <cstring>
 #include <numbers>
 
-#include "bench/integer_data.h"
+#include "runtime/integer_data.h"
 #include "runtime/convert.h"
 
-namespace tilewright::bench {
+namespace tilewright {
 namespace {
 
 uint64_t mix(uint64_t x) {
@@ -138,4 +138,4 @@ std::vector<TensorView> views(const std::vector<HostTensor>& tensors) {
   return out;
 }
 
-}  // namespace tilewright::bench
+}  // namespace tilewright

@@ -8,7 +8,7 @@
 #include "runtime/aligned_buffer.h"
 #include "runtime/engine.h"
 
-namespace tilewright::bench {
+namespace tilewright {
 
 struct HostTensor {
   AlignedBuffer buffer;
@@ -34,4 +34,4 @@ Result<std::vector<HostTensor>> make_outputs(const Kernel& kernel, const DimBind
 
 std::vector<TensorView> views(const std::vector<HostTensor>& tensors);
 
-}  // namespace tilewright::bench
+}  // namespace tilewright

@@ -6,7 +6,7 @@
 #include "compiler/program.h"
 #include "ir/tensor_view.h"
 
-namespace tilewright::bench {
+namespace tilewright {
 
 struct Work {
   double scores = 0;  ///< kept (b, h, q, kv)
@@ -17,6 +17,9 @@ struct Work {
 /// Of one fused step. Exact when the mask's kv range says everything; otherwise from sampled rows. `tensors` are the
 /// step's inputs by spec tensor; a mask that reads a tensor with null data counts as keeping all.
 Work count_work(const AttentionSpec& spec, const DimBindings& dims, std::span<const TensorView> tensors);
+/// FLOPs of any step by the rule of docs/performance-log.md: a backward pass has five products, of the kept scores; a
+/// contraction multiplies all its extents; other loops count as 0.
+double count_flops(const Step& step, const DimBindings& dims, std::span<const TensorView> tensors);
 /// Of all fused steps of a program whose masks read parameters only.
 Work count_work(const Program& program, const DimBindings& dims, std::span<const TensorView> inputs);
 
@@ -31,4 +34,4 @@ double count_visited(const AttentionSpec& spec, const DimBindings& dims, std::sp
 /// The tensors of an attention step by spec tensor; those that are no inputs have null data.
 std::vector<TensorView> step_tensors(const Program& program, const Step& step, std::span<const TensorView> inputs);
 
-}  // namespace tilewright::bench
+}  // namespace tilewright

@@ -1,12 +1,12 @@
-#include "bench/integer_data.h"
+#include "runtime/integer_data.h"
 
 #include <algorithm>
 #include <vector>
 
-#include "bench/host_tensor.h"
+#include "runtime/host_tensor.h"
 #include "runtime/convert.h"
 
-namespace tilewright::bench {
+namespace tilewright {
 namespace {
 
 bool is_comparison(Op op) {
@@ -120,4 +120,4 @@ void fill_integers(const TensorView& contiguous, const IntegerRange& range, uint
   }
 }
 
-}  // namespace tilewright::bench
+}  // namespace tilewright

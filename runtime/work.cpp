@@ -1,11 +1,11 @@
-#include "bench/work.h"
+#include "runtime/work.h"
 
 #include <algorithm>
 #include <array>
 
 #include "ir/interp.h"
 
-namespace tilewright::bench {
+namespace tilewright {
 namespace {
 
 constexpr int64_t kSampledRows = 512;
@@ -24,7 +24,7 @@ bool reads_missing(const Expr& expr, std::span<const TensorView> tensors) {
 
 class RowCounter {
  public:
-  RowCounter(const AttentionSpec& spec, const DimBindings& dims, std::span<const TensorView> tensors, int64_t kv_len)
+  RowCounter(const ScoreSpace& spec, const DimBindings& dims, std::span<const TensorView> tensors, int64_t kv_len)
       : spec_(spec), dims_(dims), tensors_(tensors), kv_len_(kv_len) {}
 
   int64_t kept(int64_t b, int64_t h, int64_t q) {
@@ -52,23 +52,20 @@ class RowCounter {
   void set(Axis axis, int64_t value) { axes_[static_cast<size_t>(axis)] = value; }
   int64_t value(const Expr& expr) { return evaluate_int(expr, dims_, tensors_, axes_); }
 
-  const AttentionSpec& spec_;
+  const ScoreSpace& spec_;
   const DimBindings& dims_;
   std::span<const TensorView> tensors_;
   int64_t kv_len_;
   std::array<int64_t, 12> axes_{};
 };
 
-}  // namespace
-
-Work count_work(const AttentionSpec& spec, const DimBindings& dims, std::span<const TensorView> tensors) {
+/// Kept (b, h, q, kv), and all of them.
+Work count_scores(const ScoreSpace& spec, const DimBindings& dims, std::span<const TensorView> tensors) {
   const int64_t batch = product_of(spec.batch, dims), heads = product_of(spec.heads, dims);
   const int64_t q_len = spec.q_len.evaluate(dims).value_or(0), kv_len = spec.kv_len.evaluate(dims).value_or(0);
   Work work;
   const int64_t rows = batch * heads * q_len;
   work.all = static_cast<double>(rows) * static_cast<double>(kv_len);
-  int64_t width = spec.value_dim;
-  for (const DotTerm& dot : spec.dots) width += dot.head_dim;
   work.scores = work.all;
   const bool masked = !spec.keep.empty() && !spec.keep.is_constant_true() && !reads_missing(spec.keep, tensors);
   if (masked && rows > 0) {
@@ -86,8 +83,32 @@ Work count_work(const AttentionSpec& spec, const DimBindings& dims, std::span<co
     }
     work.scores = kept / static_cast<double>(samples) * static_cast<double>(rows);
   }
+  return work;
+}
+
+}  // namespace
+
+Work count_work(const AttentionSpec& spec, const DimBindings& dims, std::span<const TensorView> tensors) {
+  Work work = count_scores(spec, dims, tensors);
+  int64_t width = spec.value_dim;
+  for (const DotTerm& dot : spec.dots) width += dot.head_dim;
   work.flops = 2 * work.scores * static_cast<double>(width);
   return work;
+}
+
+double count_flops(const Step& step, const DimBindings& dims, std::span<const TensorView> tensors) {
+  if (const auto* attention = std::get_if<AttentionStep>(&step.what))
+    return count_work(attention->spec, dims, tensors).flops;
+  if (const auto* backward = std::get_if<BackwardStep>(&step.what)) {
+    const BackwardSpec& spec = backward->spec;
+    int64_t width = spec.output_gradient ? spec.output_gradient->head_dim : 0;
+    for (const DotTerm& dot : spec.dots) width += dot.head_dim;
+    for (const auto* products : {&spec.rows, &spec.columns})
+      for (const BackwardProduct& product : *products) width += product.width;
+    return 2 * count_scores(spec, dims, tensors).scores * static_cast<double>(width);
+  }
+  const auto& loop = std::get<LoopStep>(step.what);
+  return loop.kind == LoopKind::contract ? 2 * static_cast<double>(product_of(loop.extents, dims)) : 0;
 }
 
 double count_visited(const AttentionSpec& spec, const DimBindings& dims, std::span<const TensorView> tensors,
@@ -139,4 +160,4 @@ Work count_work(const Program& program, const DimBindings& dims, std::span<const
   return sum;
 }
 
-}  // namespace tilewright::bench
+}  // namespace tilewright

@@ -7,7 +7,7 @@
 #include "ir/graph.h"
 #include "ir/tensor_view.h"
 
-namespace tilewright::bench {
+namespace tilewright {
 
 struct IntegerRange {
   int64_t low = 0, high = 7;  ///< inclusive
@@ -18,4 +18,4 @@ struct IntegerRange {
 IntegerRange integer_range(const Graph& graph, ValueId param, const DimBindings& dims);
 void fill_integers(const TensorView& contiguous, const IntegerRange& range, uint64_t seed);
 
-}  // namespace tilewright::bench
+}  // namespace tilewright

@@ -1,0 +1,161 @@
+#include "runtime/tune_graph.h"
+
+#include <algorithm>
+#include <ctime>
+
+#include "codegen/cpu/target_features.h"
+#include "compiler/shape_class.h"
+#include "runtime/stopwatch.h"
+#include "runtime/successive_halving.h"
+#include "runtime/tune_step.h"
+
+namespace tilewright {
+namespace {
+
+std::string today() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  char text[16];
+  std::strftime(text, sizeof text, "%Y-%m-%d", &utc);
+  return text;
+}
+
+/// A step at dims, and what it weighs in the budget.
+struct Task {
+  size_t step, choice;
+  DimBindings dims;
+  double weight;
+};
+
+bool has_choices(const TuneRequest& request, size_t step, size_t choice) {
+  const SearchSubject subject(request.rules->compiled->program.steps[step]);
+  return !schedule_space(request.rules->stats.step_reports[step].schedules[choice], subject.step()).axes.empty();
+}
+
+/// The dims of a decode step beside a prefill: one query. Nothing where q_len is no named dim of its own or keys would
+/// vanish with it.
+std::optional<DimBindings> one_query(const Step& step, const DimBindings& dims) {
+  const auto* attention = std::get_if<AttentionStep>(&step.what);
+  if (!attention) return {};
+  const Dim& q_len = attention->spec.q_len;
+  if (q_len.terms().size() != 1 || q_len.constant() != 0 || q_len.terms().begin()->second != 1) return {};
+  DimBindings one = dims;
+  one[q_len.terms().begin()->first] = 1;
+  if (attention->spec.kv_len.evaluate(one).value_or(0) < 64) return {};
+  return one;
+}
+
+TuningEntry entry_of(const TunedStep& step, const TuneResult& result) {
+  TuningEntry entry{
+      result.device, result.compiler, step.shape_class, {}, step.gflops(step.best()), step.gflops(step.rules()),
+      result.date};
+  for (const ScheduleField& field : schedule_fields())
+    entry.integers.emplace_back(field.name, step.best().schedule.*field.member);
+  return entry;
+}
+
+std::string why_nothing(const TuneRequest& request) {
+  const Program& program = request.rules->compiled->program;
+  if (!program.not_fused.empty()) {
+    const FusionNote& note = program.not_fused.front();
+    return fmt::format("graph @{} has nothing to tune: %{} does not fuse: {}", program.name, note.value, note.reason);
+  }
+  return fmt::format("graph @{} has nothing to tune: no attention and no product is in it", program.name);
+}
+
+}  // namespace
+
+std::string_view to_string(TunedCandidate::Fate fate) {
+  switch (fate) {
+    case TunedCandidate::Fate::failed: return "failed";
+    case TunedCandidate::Fate::wrong: return "wrong";
+    case TunedCandidate::Fate::dropped: return "dropped";
+    case TunedCandidate::Fate::tied: return "tied";
+    case TunedCandidate::Fate::chosen: return "chosen";
+    case TunedCandidate::Fate::pruned: break;
+  }
+  return "pruned";
+}
+
+double TunedCandidate::seconds() const { return (median(warm) + median(cold)) / 2; }
+
+double TunedCandidate::spread() const {
+  if (warm.size() < 2) return 0;
+  std::vector<double> sorted = warm;
+  std::sort(sorted.begin(), sorted.end());
+  const double quartiles = sorted[sorted.size() * 3 / 4] - sorted[sorted.size() / 4];
+  return quartiles / 2 / median(std::move(sorted));
+}
+
+double TunedStep::gflops(const TunedCandidate& candidate) const {
+  const double seconds = candidate.seconds();
+  return seconds > 0 ? flops / seconds * 1e-9 : 0;
+}
+
+Result<Done> check(const TuneOptions& options) {
+  if (!(options.budget_seconds > 0) || options.budget_seconds > 1e6)
+    return invalid("the budget is {} seconds; a search takes more than 0 and at most 1000000", options.budget_seconds);
+  if (options.candidates < 2 || options.candidates > 100'000)
+    return invalid("{} candidates are asked for; a search takes 2 to 100000, the rules' schedule among them",
+                   options.candidates);
+  return Done{};
+}
+
+Result<TuneResult> tune_graph(const TuneRequest& request) {
+  const Stopwatch watch;
+  const Program& program = request.rules->compiled->program;
+  const auto choices = Kernel(request.rules).choices(request.dims);
+  if (!choices) return choices.error();
+
+  TuneResult result{program.name, device_fingerprint(request.target), codegen_version(), today(), {}, {}, 0, {}, {}};
+  const bool fused = request.rules->stats.fused_attentions + request.rules->stats.fused_backwards > 0;
+  std::vector<Task> tasks;
+  std::vector<std::string> classes;
+  const auto add = [&](size_t step, const DimBindings& dims, size_t choice) {
+    if (!has_choices(request, step, choice)) return;
+    const StepReport& report = request.rules->stats.step_reports[step];
+    const SearchSubject subject(program.steps[step]);
+    const CpuSchedule& rules = report.schedules[choice];
+    std::string shape = shape_class(rules, subject.step(), length_bucket(length_at(rules, subject.step(), dims)));
+    if (std::ranges::find(classes, shape) != classes.end()) {
+      result.notes.push_back(fmt::format("%{} is of a class that is tuned already", report.name));
+      return;
+    }
+    classes.push_back(std::move(shape));
+    tasks.push_back({step, choice, dims, guess_flops(program, program.steps[step], dims) + 1});
+  };
+  for (size_t step = 0; step < program.steps.size(); ++step) {
+    // A graph whose attention did not fuse is not what was meant to be tuned.
+    if (!fused && !program.not_fused.empty()) break;
+    add(step, request.dims, (*choices)[step]);
+    if (const auto one = one_query(program.steps[step], request.dims); one && request.options.twins)
+      if (const auto twin = Kernel(request.rules).choices(*one); twin && (*twin)[step] != (*choices)[step])
+        add(step, *one, (*twin)[step]);
+  }
+  if (tasks.empty()) return Diagnostic{ErrorKind::unsupported, why_nothing(request), {}, 0};
+  for (const FusionNote& note : program.not_fused)
+    result.notes.push_back(fmt::format("%{} does not fuse: {}", note.value, note.reason));
+
+  // Nobody gets less than half of an even share: the budget also pays for compiling and checking.
+  double weights = 0;
+  for (const Task& task : tasks) weights += task.weight;
+  std::vector<TuningEntry> entries;
+  for (const Task& task : tasks) {
+    const double share = 0.5 / static_cast<double>(tasks.size()) + 0.5 * task.weight / weights;
+    auto tuned = search_step({request, task.step, task.choice, task.dims, request.options.budget_seconds * share});
+    if (!tuned) return tuned.error();
+    entries.push_back(entry_of(*tuned, result));
+    result.steps.push_back(std::move(*tuned));
+  }
+  if (request.options.save && request.store) {
+    if (auto saved = request.store->add(entries))
+      result.database = request.store->file();
+    else
+      result.not_saved = saved.error().list.front().message;
+  }
+  result.seconds = watch.milliseconds() * 1e-3;
+  return result;
+}
+
+}  // namespace tilewright

@@ -1,0 +1,17 @@
+# cmake -DROOT=… -DOUT=file.cpp -P embed.cmake: the databases of runtime/tuned/ as one C++ source.
+file(GLOB files ${ROOT}/runtime/tuned/*.json)
+list(SORT files)
+set(texts)
+foreach(file ${files})
+  file(READ ${file} text)
+  # Literals of limited length, which the compiler joins.
+  string(LENGTH "${text}" length)
+  string(APPEND texts "    std::string_view(")
+  foreach(at RANGE 0 ${length} 8000)
+    string(SUBSTRING "${text}" ${at} 8000 part)
+    string(APPEND texts "R\"json(${part})json\"")
+  endforeach()
+  string(APPEND texts "),\n")
+endforeach()
+file(WRITE ${OUT}.new "#include \"runtime/tuning_store.h\"\nnamespace tilewright {\nstd::vector<std::string_view> shipped_tunings() {\n  return {\n${texts}  };\n}\n}\n")
+file(COPY_FILE ${OUT}.new ${OUT} ONLY_IF_DIFFERENT)

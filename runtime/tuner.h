@@ -1,0 +1,97 @@
+// What Engine::tune takes and gives.
+//
+// A step's legal schedules are ranked by the cost model; the best few are compiled, each is checked against the oracle
+// on fresh outputs, and successive halving over interleaved warm and cold runs finds the fastest. Whatever is not
+// faster than the rules' schedule by more than the noise loses to it.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "compiler/cost_model.h"
+#include "runtime/engine.h"
+
+namespace tilewright {
+
+/// One schedule that was compiled, or that the model left out.
+struct TunedCandidate {
+  enum class Fate : uint8_t {
+    pruned,   ///< the model ranks others before it; never compiled
+    failed,   ///< it did not compile or run; `why` says so
+    wrong,    ///< its outputs are not the oracle's; `why` says where
+    dropped,  ///< measured and slower than those that went on
+    tied,     ///< within the noise of the rules' schedule, which therefore stays
+    chosen
+  };
+  CpuSchedule schedule;
+  CostEstimate cost;
+  Fate fate = Fate::pruned;
+  std::string why;                 ///< one sentence
+  std::vector<double> warm, cold;  ///< seconds of single runs of the step: caches as the last run left them; flushed
+  double seconds() const;          ///< what decides: the mean of the two medians; 0 when it was not measured
+  double spread() const;           ///< half the distance of the quartiles of the warm runs, relative to their median
+};
+std::string_view to_string(TunedCandidate::Fate fate);
+
+/// One step at one class of shapes.
+struct TunedStep {
+  std::string name;         ///< of the step
+  std::string shape_class;  ///< the key in the database: what shapes the result is for
+  DimBindings dims;         ///< what was asked for
+  DimBindings measured_at;  ///< smaller dims of the same class where the ones asked for run too long
+  int workers = 1;
+  double flops = 0,
+         bytes = 0;  ///< of one run at measured_at: by the rule of docs/performance-log.md; operands and results once
+  double fma_peak_gflops = 0, read_gbs = 0;  ///< limits measured between the candidates, all workers together
+  std::vector<ScheduleAxis> axes;            ///< the legal space, integer by integer
+  int64_t legal = 0;                         ///< schedules in it
+  /// [0] is the rules' schedule; then by the model's rank. Pruned ones are listed up to a few hundred.
+  std::vector<TunedCandidate> candidates;
+  size_t chosen = 0;         ///< into candidates; 0 when the rules' schedule stays
+  double noise = 0;          ///< relative difference under which two schedules are equal here
+  std::string assembly;      ///< of the chosen kernel; empty unless TuneOptions::want_assembly
+  bool out_of_time = false;  ///< the budget ended before the search did
+
+  const TunedCandidate& best() const { return candidates[chosen]; }
+  const TunedCandidate& rules() const { return candidates[0]; }
+  double gflops(const TunedCandidate& candidate) const;  ///< 0 when it was not measured
+};
+
+struct TuneResult {
+  std::string graph;
+  std::string device;    ///< fingerprint: features, caches, cores
+  std::string compiler;  ///< LLVM's version and the code generator's
+  std::string date;      ///< YYYY-MM-DD
+  std::vector<TunedStep> steps;
+  std::vector<std::string> notes;  ///< steps with nothing to choose and other things worth a line
+  double seconds = 0;              ///< the whole search
+  std::string database;            ///< the file that holds the result; empty when none does
+  std::string not_saved;           ///< why the file could not be written, one sentence
+};
+
+/// Where the search stands, after every measurement or so.
+struct TuneProgress {
+  std::string step, stage;                     ///< "compile", "check", "round 2"
+  int candidates = 0, left = 0;                ///< at the start; still in the race
+  double rules_seconds = 0, best_seconds = 0;  ///< 0 when not known yet
+  double seconds_left = 0;                     ///< of the budget
+};
+
+struct TuneOptions {
+  double budget_seconds = 60;  ///< for the whole graph; more than 0
+  int candidates = 32;         ///< compiled per step, the rules' own among them; at least 2
+  bool twins = true;           ///< a step that decodes as well as prefills is tuned for one query, too
+  bool want_assembly = false;
+  bool save = true;  ///< in the user's database, when there is one
+  std::function<void(const TuneProgress&)> progress;
+
+  /// How a candidate is run; empty means kernel.run. For tests, which plant faults here.
+  using Run =
+      std::function<Result<Done>(const Kernel& kernel, const CpuSchedule& schedule, std::span<const TensorView> inputs,
+                                 std::span<const TensorView> outputs, const RunOptions& options)>;
+  Run run;
+};
+
+}  // namespace tilewright

@@ -1,0 +1,135 @@
+#include "runtime/tuning_database.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+namespace tilewright {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kFormat = "tilewright tuning 1";
+constexpr size_t kLongestText = 1024, kMostEntries = 100'000;
+
+std::optional<std::string> text_of(const Json& object, const char* name) {
+  const auto found = object.find(name);
+  if (found == object.end() || !found->is_string()) return {};
+  const auto& text = found->get_ref<const std::string&>();
+  // Printed in reasons and manifests: one line of plain text.
+  const bool plain = std::ranges::all_of(text, [](char c) { return c >= ' ' && c < 127; });
+  if (text.empty() || text.size() > kLongestText || !plain) return {};
+  return text;
+}
+
+std::optional<double> rate_of(const Json& object, const char* name) {
+  const auto found = object.find(name);
+  if (found == object.end() || !found->is_number()) return {};
+  const double value = found->get<double>();
+  if (!std::isfinite(value) || value < 0 || value > 1e9) return {};
+  return value;
+}
+
+std::optional<TuningEntry> parse_entry(const Json& json) {
+  if (!json.is_object()) return {};
+  auto device = text_of(json, "device"), compiler = text_of(json, "compiler"), shape = text_of(json, "class"),
+       date = text_of(json, "date");
+  const auto gflops = rate_of(json, "gflops"), rules = rate_of(json, "rules_gflops");
+  const auto schedule = json.find("schedule");
+  if (!device || !compiler || !shape || !date || !gflops || !rules || schedule == json.end() || !schedule->is_object())
+    return {};
+  TuningEntry entry{std::move(*device), std::move(*compiler), std::move(*shape), {}, *gflops, *rules, std::move(*date)};
+  for (const auto& [name, value] : schedule->items()) {
+    const bool known = std::ranges::any_of(schedule_fields(), [&](const ScheduleField& f) { return f.name == name; });
+    if (!known || !value.is_number_integer()) return {};
+    entry.integers.emplace_back(name, value.get<int64_t>());
+  }
+  return entry;
+}
+
+}  // namespace
+
+std::string device_family(const CpuTarget& target) {
+  std::string text(to_string(target.isa));
+  if (target.avx512_bf16) text += " bf16";
+  if (target.avx512_fp16) text += " fp16";
+  return text + fmt::format(" l1 {} l2 {}", target.l1_bytes, target.l2_bytes);
+}
+
+std::string device_fingerprint(const CpuTarget& target) {
+  return fmt::format("{} l3 {} cores {}", device_family(target), target.l3_bytes, target.cores);
+}
+
+Result<CpuSchedule> tuned_schedule(const TuningEntry& entry, const CpuSchedule& rules, const ScheduledStep& step,
+                                   const CpuTarget& target) {
+  CpuSchedule s = rules;
+  for (const auto& [name, value] : entry.integers) {
+    const auto fields = schedule_fields();
+    const auto field =
+        std::ranges::find_if(fields, [&, &wanted = name](const ScheduleField& f) { return f.name == wanted; });
+    if (field == fields.end()) return invalid("no schedule has an integer {}", name);
+    s.*field->member = value;
+  }
+  if (auto ok = validate(s, step, target); !ok) return ok.error();
+  s.reasons = {fmt::format("from the tuning database: measured {:.4g} GFLOP/s against {:.4g} of the rules on {}",
+                           entry.gflops, entry.rules_gflops, entry.date)};
+  return s;
+}
+
+Result<TuningDatabase> TuningDatabase::parse(std::string_view text, int64_t& left_out) {
+  left_out = 0;
+  if (static_cast<int64_t>(text.size()) > kLargestFile)
+    return invalid("it has {} bytes; at most {} are read", text.size(), kLargestFile);
+  const Json json = Json::parse(text, nullptr, false);
+  if (json.is_discarded()) return invalid("it is no JSON");
+  const auto format = json.find("format"), entries = json.find("entries");
+  if (!json.is_object() || format == json.end() || !format->is_string() || entries == json.end() ||
+      !entries->is_array())
+    return invalid("it is no tuning database");
+  if (format->get_ref<const std::string&>() != kFormat)
+    return invalid("its format is not '{}', which this build reads", kFormat);
+  if (entries->size() > kMostEntries)
+    return invalid("it has {} entries; at most {} are read", entries->size(), kMostEntries);
+  TuningDatabase database;
+  for (const Json& one : *entries) {
+    if (auto entry = parse_entry(one))
+      database.put(std::move(*entry));
+    else
+      ++left_out;
+  }
+  return database;
+}
+
+std::string TuningDatabase::text() const {
+  Json json = {{"format", kFormat}, {"entries", Json::array()}};
+  for (const auto& [key, entry] : entries_) {
+    Json schedule = Json::object();
+    for (const auto& [name, value] : entry.integers) schedule[name] = value;
+    json["entries"].push_back({{"device", entry.device},
+                               {"compiler", entry.compiler},
+                               {"class", entry.shape_class},
+                               {"schedule", std::move(schedule)},
+                               {"gflops", entry.gflops},
+                               {"rules_gflops", entry.rules_gflops},
+                               {"date", entry.date}});
+  }
+  return json.dump(1) + "\n";
+}
+
+void TuningDatabase::put(TuningEntry entry) {
+  Key key{entry.device, entry.shape_class};
+  entries_[std::move(key)] = std::move(entry);
+}
+
+void TuningDatabase::merge(const TuningDatabase& other) {
+  for (const auto& [key, entry] : other.entries_) put(entry);
+}
+
+const TuningEntry* TuningDatabase::find(const std::string& device, const std::string& compiler,
+                                        const std::string& shape_class) const {
+  const auto found = entries_.find({device, shape_class});
+  if (found == entries_.end() || (!compiler.empty() && found->second.compiler != compiler)) return nullptr;
+  return &found->second;
+}
+
+}  // namespace tilewright

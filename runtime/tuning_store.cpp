@@ -1,0 +1,177 @@
+#include "runtime/tuning_store.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <system_error>
+
+#include "codegen/cpu/target_features.h"
+#include "compiler/shape_class.h"
+#include "runtime/cache_file.h"
+#include "runtime/options.h"
+
+namespace tilewright {
+namespace {
+
+/// What the file holds; nothing, with a line for people, when it is not there or cannot be used.
+Result<TuningDatabase> read_database(const std::string& file) {
+  const auto bytes = read_whole(file);
+  if (!bytes) return bytes.error();
+  int64_t left_out = 0;
+  auto database = TuningDatabase::parse(bytes->bytes, left_out);
+  if (database && left_out > 0)
+    say_verbose(fmt::format("{}: {} entries are not used, they are malformed", file, left_out));
+  return database;
+}
+
+/// Writers of one folder, one at a time, over threads and processes.
+class FolderLock {
+ public:
+  explicit FolderLock(const std::string& folder)
+      : descriptor_(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+    if (descriptor_ >= 0) flock(descriptor_, LOCK_EX);
+  }
+  ~FolderLock() {
+    if (descriptor_ >= 0) close(descriptor_);
+  }
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int descriptor_;
+};
+
+std::string folder_of(const std::string& file) {
+  const std::string folder = std::filesystem::path(file).parent_path().string();
+  return folder.empty() ? "." : folder;
+}
+
+Diagnostic not_overwritten(const std::string& file, const Diagnostics& why) {
+  return {ErrorKind::io, fmt::format("{} is not overwritten: {}", file, why.list.front().message), {}, 0};
+}
+
+bool exists(const std::string& file) { return access(file.c_str(), F_OK) == 0; }
+
+/// `use_when` and length <= bound.
+Expr within(const Expr& use_when, const Expr& length, int64_t bound) {
+  Expr expr;
+  const ExprId a = expr.import(use_when), b = expr.import(length);
+  const ExprId fits = expr.op(Op::le, DType::boolean, {b, expr.constant_int(bound, DType::i64)});
+  expr.set_root(use_when.is_constant_true() ? fits : expr.op(Op::logical_and, DType::boolean, {a, fits}));
+  return expr.pruned();
+}
+
+TuningDatabase parse_shipped() {
+  TuningDatabase all;
+  for (const std::string_view text : shipped_tunings()) {
+    int64_t left_out = 0;
+    auto one = TuningDatabase::parse(text, left_out);
+    TW_CHECK(one.ok() && left_out == 0);
+    all.merge(*one);
+  }
+  return all;
+}
+
+}  // namespace
+
+std::string tuning_file_in(const std::string& cache_folder) {
+  return cache_folder.empty() ? std::string() : cache_folder + "/tuning.json";
+}
+
+TuningStore::TuningStore(std::string file, bool owned)
+    : file_(std::move(file)), owned_(owned), shipped_(std::make_shared<const TuningDatabase>(parse_shipped())) {
+  TuningDatabase own;
+  if (!file_.empty() && exists(file_)) {
+    if (auto read = read_database(file_))
+      own = std::move(*read);
+    else
+      say_verbose(fmt::format("{} is not used: {}", file_, read.error().list.front().message));
+  }
+  user_ = std::make_shared<const TuningDatabase>(std::move(own));
+}
+
+TuningStore::Snapshot TuningStore::user() const {
+  const std::lock_guard lock(mutex_);
+  return user_;
+}
+
+std::optional<CpuSchedule> TuningStore::look_up(const CpuSchedule& rules, const ScheduledStep& step,
+                                                const CpuTarget& target, size_t bucket) const {
+  const std::string shape = shape_class(rules, step, bucket);
+  const Snapshot own = user();
+  const TuningEntry* entry = own->find(device_fingerprint(target), codegen_version(), shape);
+  if (!entry) entry = shipped_->find(device_family(target), {}, shape);
+  if (!entry) return {};
+  auto schedule = tuned_schedule(*entry, rules, step, target);
+  if (schedule) return std::move(*schedule);
+  say_verbose(fmt::format("a tuned schedule of '{}' is not used: {}", shape, schedule.error().list.front().message));
+  return {};
+}
+
+void TuningStore::apply(CpuPlan& plan, const ScheduledStep& step, const CpuTarget& target) const {
+  if (user()->size() + shipped_->size() == 0) return;
+  std::vector<CpuPlan::Choice> choices;
+  for (CpuPlan::Choice& choice : plan.choices) {
+    const CpuSchedule rules = choice.schedule;
+    const Expr length = class_length(rules, step);
+    if (const auto known = constant_length(length)) {
+      if (auto tuned = look_up(rules, step, target, length_bucket(*known))) choice.schedule = std::move(*tuned);
+      choices.push_back(std::move(choice));
+      continue;
+    }
+    // One choice per run of buckets that agree; the last one takes whatever is longer.
+    std::vector<CpuSchedule> by_bucket;
+    for (size_t bucket = 0; bucket < kBuckets; ++bucket)
+      by_bucket.push_back(look_up(rules, step, target, bucket).value_or(rules));
+    for (size_t bucket = 0; bucket < kBuckets; ++bucket) {
+      const bool last = bucket + 1 == kBuckets;
+      if (!last && same_choice(by_bucket[bucket], by_bucket[bucket + 1])) continue;
+      choices.push_back({std::move(by_bucket[bucket]),
+                         last ? choice.use_when : within(choice.use_when, length, kLengthBuckets[bucket])});
+    }
+  }
+  plan.choices = std::move(choices);
+}
+
+Result<Done> TuningStore::check_writable() const {
+  if (file_.empty()) return Done{};
+  if (!owned_ && exists(file_))
+    if (const auto now = read_database(file_); !now) return not_overwritten(file_, now.error());
+  const std::string folder = folder_of(file_);
+  if (access(folder.c_str(), W_OK | X_OK) != 0)
+    return Diagnostic{
+        ErrorKind::io,
+        fmt::format("the tuning database {} cannot be written: {}", file_, std::generic_category().message(errno)),
+        {},
+        0};
+  return Done{};
+}
+
+Result<Done> TuningStore::add(const std::vector<TuningEntry>& entries) {
+  TuningDatabase merged;
+  {
+    const std::lock_guard lock(mutex_);
+    merged = *user_;
+    for (const TuningEntry& entry : entries) merged.put(entry);
+    user_ = std::make_shared<const TuningDatabase>(merged);
+    generation_.fetch_add(1, std::memory_order_release);
+  }
+  if (file_.empty()) return Done{};
+
+  const FolderLock lock(folder_of(file_));
+  if (exists(file_)) {
+    auto now = read_database(file_);
+    if (!now && !owned_) return not_overwritten(file_, now.error());
+    if (now) {
+      for (const TuningEntry& entry : entries) now->put(entry);
+      merged = std::move(*now);
+    }
+  }
+  return replace_file(file_, merged.text());
+}
+
+}  // namespace tilewright

@@ -1,0 +1,54 @@
+// TuningStore: the tuning databases that an engine consults: the user's own file, then what is shipped for the device
+// family, then the planner's rules. Thread-safe; readers work on a snapshot that writers replace.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "runtime/tuning_database.h"
+
+namespace tilewright {
+
+class TuningStore {
+ public:
+  /// Reads `file` when it is there; "" = nothing but what is shipped. A file that cannot be used is as good as none;
+  /// a line under TILEWRIGHT_VERBOSE says why. An `owned` file lies in our own cache folder and may be replaced
+  /// whatever it holds; any other is only written when it is new or a tuning database.
+  TuningStore(std::string file, bool owned);
+
+  /// Puts measured schedules into the plan where they are legal. Where the class' length is not known yet and buckets
+  /// have schedules of their own, a choice becomes several, one for each bucket.
+  void apply(CpuPlan& plan, const ScheduledStep& step, const CpuTarget& target) const;
+
+  /// Whether `add` is likely to reach the file, if there is one. Errors: one sentence.
+  Result<Done> check_writable() const;
+  /// Adds to the snapshot and, when there is a file, to what it holds by then: another process may have written since.
+  /// Errors: the file cannot be written; the snapshot has the entries all the same.
+  Result<Done> add(const std::vector<TuningEntry>& entries);
+
+  /// Changes whenever `apply` may answer differently.
+  uint64_t generation() const { return generation_.load(std::memory_order_acquire); }
+  const std::string& file() const { return file_; }
+
+ private:
+  using Snapshot = std::shared_ptr<const TuningDatabase>;
+  Snapshot user() const;
+  std::optional<CpuSchedule> look_up(const CpuSchedule& rules, const ScheduledStep& step, const CpuTarget& target,
+                                     size_t bucket) const;
+
+  std::string file_;
+  bool owned_;
+  std::shared_ptr<const TuningDatabase> shipped_;
+  mutable std::mutex mutex_;
+  Snapshot user_;
+  std::atomic<uint64_t> generation_{0};
+};
+
+/// "tuning.json" in the folder; "" for "".
+std::string tuning_file_in(const std::string& cache_folder);
+/// The JSON texts of runtime/tuned/, built in.
+std::vector<std::string_view> shipped_tunings();
+
+}  // namespace tilewright
