@@ -67,6 +67,10 @@ std::string amx_prefill_is_slower(const TileProgram& program, const CpuTarget& t
   return {};
 }
 
+int64_t amx_block_unit(int64_t value_dim) {
+  return std::lcm<int64_t>(32, round_up(std::max<int64_t>(value_dim, 1), 32) / 16);
+}
+
 CpuSchedule schedule_amx_prefill(const TileProgram& program, const CpuTarget& target) {
   const AttentionSpec& spec = program.spec;
   const DotTerm& dot = spec.dots[0];
@@ -89,9 +93,7 @@ CpuSchedule schedule_amx_prefill(const TileProgram& program, const CpuTarget& ta
 
   const Block* block = std::find_if(std::begin(kBlocks), std::end(kBlocks) - 1,
                                     [&](const Block& b) { return std::max(dqk, dv) <= b.head_dim; });
-  // Columns of O are finished in turns beside equal shares of the keys.
-  const int64_t unit_kv = std::lcm<int64_t>(32, dv / 16);
-  s.block_kv = round_up(block->block_kv, unit_kv);
+  s.block_kv = round_up(block->block_kv, amx_block_unit(dv));
   s.block_q = block->block_q;
   const int64_t qk_bytes = 2 * parts(s.products) * dqk, v_bytes = 2 * parts(s.value_products) * dv;
   const auto working_set = [&] { return s.block_q * (qk_bytes + 4 * dv) + s.block_kv * (qk_bytes + v_bytes); };

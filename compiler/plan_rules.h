@@ -23,6 +23,9 @@ std::string refuse_decode(const TileProgram& program, const CpuTarget& target);
 std::string refuse_fast(const TileProgram& program, const CpuTarget& target);
 
 CpuSchedule schedule_prefill(const TileProgram& program, const CpuTarget& target);
+/// Keys that block_kv of amx_prefill is a multiple of: pairs of tiles, and as many steps as the output columns have
+/// turns, which are finished in equal shares beside them.
+int64_t amx_block_unit(int64_t value_dim);
 CpuSchedule schedule_amx_prefill(const TileProgram& program, const CpuTarget& target);
 CpuSchedule schedule_decode(const TileProgram& program, const CpuTarget& target);
 

@@ -57,6 +57,10 @@ class Bounds {
     in_range("mr", s_.mr, 1, 32);
     in_range("nv", s_.nv, 1, 32);
     in_range("k_unroll", s_.k_unroll, 1, 8);
+    if (s_.kernel != CpuTemplate::amx_prefill) {
+      in_range("products", s_.products, 1, 1);
+      in_range("value_products", s_.value_products, 1, 1);
+    }
   }
 
   void registers() {
@@ -101,7 +105,13 @@ class Bounds {
     in_range("block_q", s_.block_q, 1);
     in_range("block_kv", s_.block_kv, 1);
     multiple("block_q", s_.block_q, 32, "rows of two tiles");
-    multiple("block_kv", s_.block_kv, 32, "keys of two tiles");
+    if (const auto* program = std::get_if<const TileProgram*>(&step_)) {
+      multiple("block_kv", s_.block_kv, amx_block_unit((*program)->spec.value_dim), "keys of pairs of tiles");
+      // Accuracy is the precision policy's to choose, not a schedule's.
+      const CpuSchedule rules = schedule_amx_prefill(**program, target_);
+      in_range("products", s_.products, rules.products, rules.products);
+      in_range("value_products", s_.value_products, rules.value_products, rules.value_products);
+    }
     attention_l2();
   }
 
