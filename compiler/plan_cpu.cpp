@@ -30,6 +30,18 @@ CpuSchedule schedule_generic(const TileProgram& program, const CpuTarget& target
   return s;
 }
 
+/// Whether it joined the choices; on machines with tiles, why not.
+bool take_amx_prefill(CpuPlan& plan, const TileProgram& program, const CpuTarget& target) {
+  if (!target.has_tiles()) return false;
+  std::string why_not = refuse_amx_prefill(program, target);
+  if (why_not.empty()) why_not = amx_prefill_is_slower(program, target);
+  if (why_not.empty())
+    plan.choices.push_back({schedule_amx_prefill(program, target), always()});
+  else
+    plan.refused.push_back({CpuTemplate::amx_prefill, why_not});
+  return why_not.empty();
+}
+
 }  // namespace
 
 Expr always() {
@@ -92,6 +104,8 @@ CpuPlan plan_cpu(const TileProgram& program, const CpuTarget& target, const Plan
       no_prefill =
           fmt::format("{} query rows share one KV head, which decode takes", to_string(spec.q_len * spec.head_group));
     plan.refused.push_back({CpuTemplate::prefill, no_prefill});
+  } else if (take_amx_prefill(plan, program, target)) {
+    plan.refused.push_back({CpuTemplate::prefill, "tiles take it"});
   } else if (no_prefill.empty()) {
     plan.choices.push_back({schedule_prefill(program, target), always()});
   } else {

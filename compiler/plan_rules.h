@@ -15,11 +15,15 @@ Expr always();
 
 /// One sentence why the template does not take the program; empty when it does.
 std::string refuse_prefill(const TileProgram& program, const CpuTarget& target);
+std::string refuse_amx_prefill(const TileProgram& program, const CpuTarget& target);
+/// One sentence why another template is to run although this one could; empty when not.
+std::string amx_prefill_is_slower(const TileProgram& program, const CpuTarget& target);
 std::string refuse_decode(const TileProgram& program, const CpuTarget& target);
 /// What every fast template needs; empty when it is there.
 std::string refuse_fast(const TileProgram& program, const CpuTarget& target);
 
 CpuSchedule schedule_prefill(const TileProgram& program, const CpuTarget& target);
+CpuSchedule schedule_amx_prefill(const TileProgram& program, const CpuTarget& target);
 CpuSchedule schedule_decode(const TileProgram& program, const CpuTarget& target);
 
 /// Chooses mr and nv for outputs of `width` columns (lanes are set), and says why.

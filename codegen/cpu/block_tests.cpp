@@ -67,6 +67,34 @@ Value* BlockTests::test(Which which, const RowBlock& rows, const Keys& keys) {
   return tests_[which]->emit();
 }
 
+BlockTests::Keys BlockTests::shown(const RowBlock& rows, Value* kv, Value* end, int64_t panel, Value* full) {
+  const Keys own = keys(rows);
+  // What lies before own.begin in its panel is hidden by the mask itself.
+  Value* before = b_.max(b_.sub(own.begin, kv), b_.i64(0));
+  Value* skipped = panel & (panel - 1) ? b_.mul(b_.ir.CreateUDiv(before, b_.i64(panel)), b_.i64(panel))
+                                       : b_.ir.CreateAnd(before, b_.i64(-panel));
+  Value *first = b_.add(kv, skipped), *last = b_.min(own.end, end);
+  if (!skip_scans() || !full) return {first, last};
+  // From the first to the last panel that is not skipped; an empty range stays empty.
+  const Values trimmed = b_.branch(
+      full, [&] { return Values{first, last}; },
+      [&] {
+        return b_.loop(first, last, panel, {last, b_.min(first, last)}, [&](Value* at, const Values& range) {
+          Value* next = b_.min(b_.add(at, b_.i64(panel)), last);
+          Value* hidden = skip(rows, {at, next});
+          return Values{b_.ir.CreateSelect(hidden, range[0], b_.min(range[0], at)),
+                        b_.ir.CreateSelect(hidden, range[1], next)};
+        });
+      });
+  return {trimmed[0], trimmed[1]};
+}
+
+Value* BlockTests::all_kept(const RowBlock& rows, const Keys& keys, Value* full) {
+  if (space_.keep.is_constant_true()) return b_.ir.getTrue();
+  const auto own = [&] { return Values{this->full(rows, keys)}; };
+  return full ? b_.branch(full, [&] { return Values{full}; }, own)[0] : own()[0];
+}
+
 /// i1 test(args, b, h, q_lo, q_hi, kv_lo, kv_hi)
 void BlockTests::emit_function(Which which, const Expr& test) {
   if (space_.keep.is_constant_true() || !reads_tables(test)) return;

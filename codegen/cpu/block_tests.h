@@ -25,6 +25,12 @@ class BlockTests {
   /// i1 of rows and keys [begin, end), which are not empty.
   llvm::Value* skip(const RowBlock& rows, const Keys& keys) { return test(kSkip, rows, keys); }
   llvm::Value* full(const RowBlock& rows, const Keys& keys) { return test(kFull, rows, keys); }
+  // Of rows within a larger block of rows and keys [kv, end), for which `full` was asked where that scans (else null).
+  /// The keys that the rows may keep: from whole panels of `panel` keys after kv on; none when begin >= end.
+  Keys shown(const RowBlock& rows, llvm::Value* kv, llvm::Value* end, int64_t panel, llvm::Value* full);
+  /// i1: every row keeps all of `keys`, which are not empty.
+  llvm::Value* all_kept(const RowBlock& rows, const Keys& keys, llvm::Value* full);
+
   /// A test that reads tables is a function that scans them: ask it rarely.
   bool skip_scans() const { return functions_[kSkip]; }
   bool full_scans() const { return functions_[kFull]; }

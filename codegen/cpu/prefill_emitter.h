@@ -31,12 +31,6 @@ class PrefillEmitter {
   /// where that leaves them open.
   void strip(const Item& item, llvm::Value* row, llvm::Value* rows, llvm::Value* kv, llvm::Value* end,
              llvm::Value* block, llvm::Value* full);
-  /// State of one row; factor is what O is still to be multiplied by, once a sink joined.
-  struct Normalised {
-    llvm::Value *max, *sum, *factor;
-  };
-  Normalised sums(llvm::Value* row);
-  void add_sink(Normalised& n, llvm::Value* sink);
   void finish(ArgsReader& args, const Item& item);
 
   LlvmBuilder& b_;

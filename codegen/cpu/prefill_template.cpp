@@ -140,32 +140,10 @@ void PrefillEmitter::strip(const Item& item, Value* row, Value* rows, Value* kv,
   const PrefillLayout& l = layout_;
   Value* q = b_.add(item.q_begin, row);
   const RowBlock own_rows{item.b, item.h, q, b_.add(q, rows)};
-  const BlockTests::Keys own = tests_.keys(own_rows);
-  // The first column starts a panel; what lies before own.begin in it is left to the partial pass.
-  Value* skipped = b_.ir.CreateAnd(b_.max(b_.sub(own.begin, kv), b_.i64(0)), b_.i64(-l.panel));
-  if (l.panel & (l.panel - 1))
-    skipped = b_.mul(b_.ir.CreateUDiv(b_.max(b_.sub(own.begin, kv), b_.i64(0)), b_.i64(l.panel)), b_.i64(l.panel));
-  Value* first = b_.add(kv, skipped);
-  Value* last = b_.min(own.end, end);
-  auto unless_full = [&](Values otherwise, const std::function<Values()>& test) {
-    return b_.branch(full, [&] { return otherwise; }, test);
-  };
-  if (tests_.skip_scans() && full) {
-    // From the first to the last panel that is not skipped; an empty range stays empty.
-    const Values shown = unless_full({first, last}, [&] {
-      return b_.loop(first, last, l.panel, {last, b_.min(first, last)}, [&](Value* panel, const Values& range) {
-        Value* next = b_.min(b_.add(panel, b_.i64(l.panel)), last);
-        Value* hidden = tests_.skip(own_rows, {panel, next});
-        return Values{b_.ir.CreateSelect(hidden, range[0], b_.min(range[0], panel)),
-                      b_.ir.CreateSelect(hidden, range[1], next)};
-      });
-    });
-    first = shown[0];
-    last = shown[1];
-    skipped = b_.sub(first, kv);
-  }
+  const auto [first, last] = tests_.shown(own_rows, kv, end, l.panel, full);
+  Value* skipped = b_.sub(first, kv);
   Value* visited = b_.ir.CreateICmpSLT(first, last);
-  b_.when(visited, [&] {
+  b_.when(visited, [&, first = first, last = last] {
     auto row_pointer = [&](int64_t region, int64_t per_row) {
       return at(scratch(region), b_.mul(row, b_.i64(per_row)));
     };
@@ -182,9 +160,7 @@ void PrefillEmitter::strip(const Item& item, Value* row, Value* rows, Value* kv,
     Value* whole = b_.ir.getFalse();
     if (!rows_.plain()) {
       whole = b_.ir.CreateICmpEQ(b_.ir.CreateAnd(columns, b_.i64(step - 1)), b_.i64(0));
-      auto own_test = [&] { return tests_.full(own_rows, {first, last}); };
-      if (!spec_.keep.is_constant_true())
-        whole = b_.ir.CreateAnd(whole, full ? unless_full({full}, [&] { return Values{own_test()}; })[0] : own_test());
+      whole = b_.ir.CreateAnd(whole, tests_.all_kept(own_rows, {first, last}, full));
     }
     const StripState state{item.b,
                            item.h,

@@ -36,7 +36,11 @@ void RowCopy::declare(DType from) {
 }
 
 void RowCopy::call(DType from, Value* dst, Value* src, Value* stride, Value* count, int64_t padded, double scale) {
-  b_.ir.CreateCall(functions_.at(from), {dst, src, stride, count, b_.i64(padded), b_.constant(to_, scale)});
+  call(from, dst, src, stride, count, padded, b_.constant(to_, scale));
+}
+
+void RowCopy::call(DType from, Value* dst, Value* src, Value* stride, Value* count, int64_t padded, Value* scale) {
+  b_.ir.CreateCall(functions_.at(from), {dst, src, stride, count, b_.i64(padded), scale});
 }
 
 /// Vector j collects the pieces of rows j, j + e, j + 2e, … so that a transpose within 16-byte pieces leaves the rows

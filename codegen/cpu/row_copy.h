@@ -17,6 +17,8 @@ class RowCopy {
   void declare(DType from);
   void call(DType from, llvm::Value* dst, llvm::Value* src, llvm::Value* stride, llvm::Value* count, int64_t padded,
             double scale = 1);
+  void call(DType from, llvm::Value* dst, llvm::Value* src, llvm::Value* stride, llvm::Value* count, int64_t padded,
+            llvm::Value* scale);
 
  private:
   LlvmBuilder& b_;

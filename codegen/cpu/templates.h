@@ -9,6 +9,8 @@ CpuKernelSource generate_generic(const TileProgram& program, const CpuSchedule& 
                                  const std::string& prefix);
 CpuKernelSource generate_prefill(const TileProgram& program, const CpuSchedule& schedule, const CpuTarget& target,
                                  const std::string& prefix);
+CpuKernelSource generate_amx_prefill(const TileProgram& program, const CpuSchedule& schedule, const CpuTarget& target,
+                                     const std::string& prefix);
 CpuKernelSource generate_decode(const TileProgram& program, const CpuSchedule& schedule, const CpuTarget& target,
                                 const std::string& prefix);
 CpuKernelSource generate_fast_backward(const BackwardSpec& spec, const CpuSchedule& schedule, const CpuTarget& target,

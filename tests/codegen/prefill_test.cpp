@@ -16,20 +16,40 @@ CpuSchedule small_schedule(const TileProgram& program, const CpuTarget& target) 
   return schedule;
 }
 
+/// The same on tiles.
+CpuSchedule small_tiles(const TileProgram& program, const CpuTarget& target) {
+  CpuSchedule schedule = schedule_amx_prefill(program, target);
+  schedule.block_q = 64;
+  schedule.block_kv = 32;
+  return schedule;
+}
+
+/// What rule 19 lets weights be rounded to.
+DType weight_type(const CaseOptions& options, const CpuSchedule& schedule) {
+  return schedule.kernel == CpuTemplate::amx_prefill && schedule.value_products == 1 ? options.dtype : DType::f64;
+}
+
 /// Packed and on-the-fly runs take turns where `both` is not asked for.
 void check(const CaseOptions& options, bool both = false) {
   static int turn = 0;
   ++turn;
+  std::mt19937_64 random(1);
+  const TileProgram program = build_tile_program(make_case(options, random).spec);
+  std::vector<std::pair<CpuTarget, CpuSchedule>> ways;
   for (const CpuTarget& target : runnable_targets()) {
+    ASSERT_EQ(refuse_prefill(program, target), "");
+    ways.emplace_back(target, small_schedule(program, target));
+  }
+  for (const CpuTarget& target : tile_targets())
+    if (refuse_amx_prefill(program, target).empty()) ways.emplace_back(target, small_tiles(program, target));
+  for (const auto& [target, schedule] : ways) {
     for (bool packed : {true, false}) {
       if (!both && packed == (turn % 2 == 0)) continue;
-      SCOPED_TRACE(options.text() + " " + std::string(to_string(target.isa)) + (packed ? "" : " packed on the fly"));
-      std::mt19937_64 random(1);
-      const AttentionCase test = make_case(options, random);
-      const TileProgram program = build_tile_program(test.spec);
-      ASSERT_EQ(refuse_prefill(program, target), "");
-      run_case(test, small_schedule(program, target), target, packed);
-      check_case(test);
+      SCOPED_TRACE(options.text() + " " + print(schedule) + (packed ? "" : " packed on the fly"));
+      std::mt19937_64 same(1);
+      const AttentionCase test = make_case(options, same);
+      run_case(test, schedule, target, packed);
+      check_case(test, weight_type(options, schedule));
       if (::testing::Test::HasFailure()) return;
     }
   }
@@ -143,23 +163,32 @@ TEST(Prefill, WithoutSoftmax) {
   }
 }
 
+/// The same outputs however K and V are packed and items are shared.
+void expect_same_bits(const CaseOptions& options, const CpuTarget& target,
+                      CpuSchedule (*schedule)(const TileProgram&, const CpuTarget&)) {
+  std::vector<double> first;
+  for (bool packed : {true, false})
+    for (int64_t pieces : {1, 5}) {
+      std::mt19937_64 random(3);
+      const AttentionCase test = make_case(options, random);
+      run_case(test, schedule(build_tile_program(test.spec), target), target, packed, pieces);
+      const std::vector<double> values = output_values(test);
+      if (first.empty()) first = values;
+      EXPECT_EQ(values, first);
+    }
+}
+
 TEST(Prefill, SameBitsPackedAndOnTheFly) {
-  for (const CpuTarget& target : runnable_targets()) {
-    std::vector<double> first;
-    for (bool packed : {true, false})
-      for (int64_t pieces : {1, 5}) {
-        std::mt19937_64 random(3);
-        CaseOptions options;
-        options.sq = 100;
-        options.sk = 300;
-        options.mask = Mask::causal;
-        const AttentionCase test = make_case(options, random);
-        run_case(test, small_schedule(build_tile_program(test.spec), target), target, packed, pieces);
-        const std::vector<double> values = output_values(test);
-        if (first.empty()) first = values;
-        EXPECT_EQ(values, first);
-      }
-  }
+  CaseOptions options;
+  options.sq = 100;
+  options.sk = 300;
+  options.mask = Mask::causal;
+  for (const CpuTarget& target : runnable_targets()) expect_same_bits(options, target, small_schedule);
+  for (const CpuTarget& target : tile_targets())
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      options.dtype = dtype;
+      expect_same_bits(options, target, small_tiles);
+    }
 }
 
 }  // namespace

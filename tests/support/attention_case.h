@@ -61,7 +61,8 @@ AttentionCase make_case(const CaseOptions& options, std::mt19937_64& random);
 int64_t run_case(const AttentionCase& test, const CpuSchedule& schedule, const CpuTarget& target, bool packed = true,
                  int64_t pieces = 3);
 
-/// Compares all outputs with a plain f64 evaluation of the spec and checks that nothing else was written.
-void check_case(const AttentionCase& test);
+/// Compares all outputs with a plain f64 evaluation of the spec and checks that nothing else was written. Kernels may
+/// round weights to `weights` (rule 19 allows the type of the inputs).
+void check_case(const AttentionCase& test, DType weights = DType::f64);
 
 }  // namespace tilewright::testing

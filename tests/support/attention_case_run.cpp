@@ -71,7 +71,7 @@ int64_t run_case(const AttentionCase& test, const CpuSchedule& schedule, const C
   return run_spec_kernel(kernel, args_layout(test.spec), test.dims, test.tensors, {packed, pieces});
 }
 
-void check_case(const AttentionCase& test) {
+void check_case(const AttentionCase& test, DType weights) {
   const AttentionSpec& spec = test.spec;
   const std::vector<TensorView> views = views_of(test.tensors);
   const auto extent = [&](const Dim& dim) { return *dim.evaluate(test.dims); };
@@ -133,7 +133,8 @@ void check_case(const AttentionCase& test) {
           scores[i] *= static_cast<double>(evaluate(*spec.weight_factor, test.dims, views, axes, 0));
         }
         kv = 0;
-        const double tolerance = exactness * largest_v * (arithmetic * (1 + largest_score / 8) + 4 * epsilon(out));
+        const double tolerance =
+            exactness * largest_v * (arithmetic * (1 + largest_score / 8) + 4 * epsilon(out) + epsilon(weights) / 2);
         const std::string where = fmt::format("b {} h {} q {}", b, h, q);
         for (d = 0; d < spec.value_dim; ++d) {
           double o = 0;

@@ -60,6 +60,13 @@ std::vector<CpuTarget> runnable_targets() {
   return targets;
 }
 
+std::vector<CpuTarget> tile_targets() {
+  std::vector<CpuTarget> targets;
+  for (const CpuIsa isa : {CpuIsa::amx_emulated, CpuIsa::amx})
+    if (const auto target = target_at(isa)) targets.push_back(*target);
+  return targets;
+}
+
 std::shared_ptr<const JitCode> link_module(CpuModule module, const CpuTarget& target, int64_t* ir_instructions) {
   const auto object = compile_module(std::move(module), target, {.verify = true});
   if (!object) {

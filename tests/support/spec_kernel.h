@@ -12,8 +12,10 @@
 
 namespace tilewright::testing {
 
-/// Every ISA level this machine runs.
+/// Every ISA level this machine runs, but for emulations.
 std::vector<CpuTarget> runnable_targets();
+/// Those with AMX tiles: emulated where there is AVX-512, native where the CPU has them.
+std::vector<CpuTarget> tile_targets();
 
 /// Verified, compiled and linked; null after a gtest failure.
 std::shared_ptr<const JitCode> link_module(CpuModule module, const CpuTarget& target,

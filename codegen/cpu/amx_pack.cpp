@@ -1,0 +1,151 @@
+#include "codegen/cpu/amx_pack.h"
+
+#include "codegen/cpu/row_copy.h"
+#include "codegen/cpu/split_terms.h"
+
+namespace tilewright::cpu {
+using llvm::Type;
+using llvm::Value;
+
+namespace {
+
+constexpr int64_t kLanes = 16, kTileBytes = 1024;
+
+Value* words(LlvmBuilder& b, uint32_t value) { return b.splat(b.ir.getInt32(value), kLanes); }
+Value* bits(LlvmBuilder& b, Value* reals) { return b.ir.CreateBitCast(reals, b.vector_type(DType::i32, kLanes)); }
+Value* reals(LlvmBuilder& b, Value* bits) { return b.ir.CreateBitCast(bits, b.vector_type(DType::f32, kLanes)); }
+Value* tile(LlvmBuilder& b, Value* base, Value* number) {
+  return b.byte_pointer(base, b.mul(number, b.i64(kTileBytes)));
+}
+
+}  // namespace
+
+Value* peel_bf16(LlvmBuilder& b, Value*& rest) {
+  Value* high = b.ir.CreateAnd(b.ir.CreateAdd(bits(b, rest), words(b, 0x8000)), words(b, 0xffff0000));
+  rest = b.ir.CreateFSub(rest, reals(b, high));
+  return high;
+}
+
+Value* round_bf16(LlvmBuilder& b, Value* lanes, bool keep_nan) {
+  Value* word = bits(b, lanes);
+  Value* rounded = b.ir.CreateAdd(word, words(b, 0x8000));
+  if (!keep_nan) return rounded;
+  return b.ir.CreateSelect(b.ir.CreateFCmpUNO(lanes, lanes), b.ir.CreateOr(word, words(b, 0x00400000)), rounded);
+}
+
+Value* pair_bf16(LlvmBuilder& b, Value* even, Value* odd) {
+  Type* halves = llvm::FixedVectorType::get(b.ir.getInt16Ty(), 2 * kLanes);
+  Value* low = b.ir.CreateBitCast(b.ir.CreateLShr(even, words(b, 16)), halves);
+  std::vector<int> blend;
+  for (int i = 0; i < 2 * kLanes; ++i) blend.push_back(i % 2 == 0 ? i : i + 2 * static_cast<int>(kLanes));
+  return b.ir.CreateShuffleVector(low, b.ir.CreateBitCast(odd, halves), blend);
+}
+
+void TilePacker::declare(const Shape& shape) {
+  if (functions_.contains(shape)) return;
+  Type* p = b_.pointer_type();
+  const char* form = shape.form == Form::a ? "a" : shape.form == Form::b ? "b" : "a_transposed";
+  functions_[shape] = b_.begin_internal(std::string("pack_tiles_") + form, b_.i64_type(), {p, p, p});
+  if (shape.form == Form::a_transposed)
+    emit_columns(shape);
+  else
+    emit_rows(shape);
+}
+
+Value* TilePacker::call(const Shape& shape, Value* stage, Value* temporary, Value* dst) {
+  return b_.ir.CreateCall(functions_.at(shape), {stage, temporary, dst});
+}
+
+/// Lanes that may not be split, joined with those before; none are zero, and a subnormal counts as one.
+Value* TilePacker::out_of_range(Value* lanes, Value* before) {
+  auto& ir = b_.ir;
+  Value* magnitude = ir.CreateAnd(bits(b_, lanes), words(b_, 0x7fffffff));
+  Value* far =
+      ir.CreateICmpUGE(ir.CreateSub(magnitude, words(b_, kSmallestSplit)), words(b_, kSplitEnd - kSmallestSplit));
+  Value* zero = ir.CreateICmpULT(magnitude, words(b_, 0x00800000));
+  return ir.CreateOr(before, ir.CreateAnd(far, ir.CreateNot(zero)));
+}
+
+/// 16 × 16 words.
+void TilePacker::transpose(Value* from, Value* to) {
+  const int64_t step = transpose_step(DType::f32);
+  b_.loop_nonempty(b_.i64(0), b_.i64(kLanes), step, {}, [&](Value* column, const Values&) {
+    transpose_to_panel(b_, DType::f32, kLanes, b_.element_pointer(DType::f32, from, column), kLanes,
+                       b_.element_pointer(DType::f32, to, b_.mul(column, b_.i64(kLanes))), kLanes);
+    return Values{};
+  });
+}
+
+/// i64 pack(stage, temporary, dst): forms a and b.
+void TilePacker::emit_rows(const Shape& shape) {
+  Value *stage = b_.argument(0), *temporary = b_.argument(1), *dst = b_.argument(2);
+  const int64_t blocks = shape.columns / 32;
+  Value* none = llvm::Constant::getNullValue(llvm::FixedVectorType::get(b_.ir.getInt1Ty(), kLanes));
+  std::vector<int> upper;
+  for (int i = 0; i < 2 * kLanes; ++i) upper.push_back(2 * i + 1);
+  Type* halves = llvm::FixedVectorType::get(b_.ir.getInt16Ty(), 2 * kLanes);
+  const Values bad = b_.loop_nonempty(b_.i64(0), b_.i64(blocks), 1, {none}, [&](Value* block, const Values& outer) {
+    Values flagged = outer;
+    // Part by part over the rows, since form b transposes whole tiles; what a part leaves stays in the stage.
+    for (int64_t part = 0; part < shape.parts; ++part) {
+      Value* to = tile(b_, dst, b_.add(block, b_.i64(part * blocks)));
+      Value* plain = shape.form == Form::a ? to : temporary;
+      flagged = b_.loop_nonempty(b_.i64(0), b_.i64(kLanes), 1, flagged, [&](Value* row, const Values& before) {
+        Values next = before;
+        Value* at = b_.element_pointer(DType::f32, stage,
+                                       b_.add(b_.mul(row, b_.i64(shape.stride)), b_.mul(block, b_.i64(2 * kLanes))));
+        Value* halves_of[2];
+        for (int64_t half = 0; half < 2; ++half) {
+          Value* slot = b_.element_pointer(DType::f32, at, b_.i64(half * kLanes));
+          Value* rest = b_.load_vector(DType::f32, slot, kLanes);
+          if (shape.checked && part == 0) next[0] = out_of_range(rest, next[0]);
+          const bool last = part + 1 == shape.parts;
+          Value* high = last ? round_bf16(b_, rest, true) : peel_bf16(b_, rest);
+          if (!last) b_.store_vector(DType::f32, rest, slot);
+          halves_of[half] = b_.ir.CreateBitCast(high, halves);
+        }
+        Value* line = b_.ir.CreateShuffleVector(halves_of[0], halves_of[1], upper);
+        b_.store_vector(DType::i32, b_.ir.CreateBitCast(line, b_.vector_type(DType::i32, kLanes)),
+                        b_.element_pointer(DType::i32, plain, b_.mul(row, b_.i64(kLanes))));
+        return next;
+      });
+      if (shape.form == Form::b) transpose(temporary, to);
+    }
+    return flagged;
+  });
+  b_.ir.CreateRet(b_.ir.CreateZExt(b_.ir.CreateOrReduce(bad[0]), b_.i64_type()));
+}
+
+/// i64 pack(stage, temporary, dst): form a_transposed. A word of the temporary is a pair of rows of one column.
+void TilePacker::emit_columns(const Shape& shape) {
+  Value *stage = b_.argument(0), *temporary = b_.argument(1), *dst = b_.argument(2);
+  Value* none = llvm::Constant::getNullValue(llvm::FixedVectorType::get(b_.ir.getInt1Ty(), kLanes));
+  const Values bad =
+      b_.loop_nonempty(b_.i64(0), b_.i64(shape.columns / kLanes), 1, {none}, [&](Value* block, const Values& outer) {
+        Values flagged = outer;
+        for (int64_t part = 0; part < shape.parts; ++part) {
+          flagged = b_.loop_nonempty(b_.i64(0), b_.i64(kLanes), 1, flagged, [&](Value* pair, const Values& before) {
+            Values next = before;
+            Value* high[2];
+            for (int64_t odd = 0; odd < 2; ++odd) {
+              Value* row = b_.add(b_.mul(pair, b_.i64(2)), b_.i64(odd));
+              Value* slot = b_.element_pointer(
+                  DType::f32, stage, b_.add(b_.mul(row, b_.i64(shape.stride)), b_.mul(block, b_.i64(kLanes))));
+              Value* rest = b_.load_vector(DType::f32, slot, kLanes);
+              if (shape.checked && part == 0) next[0] = out_of_range(rest, next[0]);
+              const bool last = part + 1 == shape.parts;
+              high[odd] = last ? round_bf16(b_, rest, true) : peel_bf16(b_, rest);
+              if (!last) b_.store_vector(DType::f32, rest, slot);
+            }
+            Value* word = b_.ir.CreateBitCast(pair_bf16(b_, high[0], high[1]), b_.vector_type(DType::i32, kLanes));
+            b_.store_vector(DType::i32, word, b_.element_pointer(DType::i32, temporary, b_.mul(pair, b_.i64(kLanes))));
+            return next;
+          });
+          transpose(temporary, tile(b_, dst, b_.add(b_.mul(block, b_.i64(shape.parts)), b_.i64(part))));
+        }
+        return flagged;
+      });
+  b_.ir.CreateRet(b_.ir.CreateZExt(b_.ir.CreateOrReduce(bad[0]), b_.i64_type()));
+}
+
+}  // namespace tilewright::cpu

@@ -1,0 +1,55 @@
+// Operands as tiles: rows of f32 in a stage become bf16 parts (split_terms.h) in the order that AmxTiles::dp_bf16
+// reads.
+//
+//   as A      16 rows × 32 columns as they are                                    [part][column / 32] tiles
+//   as B      the same transposed by pairs: row r = columns 2r, 2r + 1            [part][column / 32] tiles
+//   as Aᵀ     32 rows × 16 columns transposed: row r = column r of 32 rows        [column / 16][part] tiles
+//
+// Parts of values that are bf16 already are the values.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "codegen/cpu/llvm_builder.h"
+
+namespace tilewright::cpu {
+
+/// The leading bf16 of f32 lanes as the upper halves of 32-bit lanes, whose lower halves are zero; `rest` becomes what
+/// is left. Halves round away from zero; lanes in range only (split_terms.h).
+llvm::Value* peel_bf16(LlvmBuilder& b, llvm::Value*& rest);
+/// The nearest bf16 in upper halves, lower halves undefined. A NaN whose payload reaches into the lowest bits may wrap
+/// to a zero unless `keep_nan`.
+llvm::Value* round_bf16(LlvmBuilder& b, llvm::Value* lanes, bool keep_nan);
+/// Upper halves of `even` and `odd` as pairs, even below.
+llvm::Value* pair_bf16(LlvmBuilder& b, llvm::Value* even, llvm::Value* odd);
+
+class TilePacker {
+ public:
+  explicit TilePacker(LlvmBuilder& builder) : b_(builder) {}
+
+  enum class Form : uint8_t { a, b, a_transposed };
+  struct Shape {
+    Form form;
+    int64_t columns;  ///< multiple of 32
+    int64_t stride;   ///< elements between rows of the stage
+    int64_t parts;
+    bool checked = false;  ///< are all elements in the range that may be split?
+    friend auto operator<=>(const Shape&, const Shape&) = default;
+  };
+  /// Emits the internal function; call with no function under construction.
+  void declare(const Shape& shape);
+  /// `temporary` is one tile of scratch. Returns i64, not 0 when an element is out of range (always 0 unless checked).
+  llvm::Value* call(const Shape& shape, llvm::Value* stage, llvm::Value* temporary, llvm::Value* dst);
+
+ private:
+  void emit_rows(const Shape& shape);
+  void emit_columns(const Shape& shape);
+  llvm::Value* out_of_range(llvm::Value* lanes, llvm::Value* before);
+  void transpose(llvm::Value* from, llvm::Value* to);
+
+  LlvmBuilder& b_;
+  std::map<Shape, llvm::Function*> functions_;
+};
+
+}  // namespace tilewright::cpu

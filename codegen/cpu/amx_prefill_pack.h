@@ -1,0 +1,43 @@
+// Operand movement of the AMX prefill template: rows of Q, K and V, stored or computed, staged in f32, zero padded and
+// with hidden keys zero (inf · 0 is NaN in tiles, too), then packed as tiles (amx_pack.h).
+#pragma once
+
+#include "codegen/cpu/access.h"
+#include "codegen/cpu/amx_pack.h"
+#include "codegen/cpu/amx_prefill_layout.h"
+#include "codegen/cpu/row_copy.h"
+#include "codegen/cpu/row_emitter.h"
+
+namespace tilewright::cpu {
+
+class AmxPrefillPacker {
+ public:
+  /// Emits the internal functions it needs; call with no function under construction.
+  AmxPrefillPacker(LlvmBuilder& builder, const AttentionSpec& spec, const ArgsLayout& args,
+                   const AmxPrefillLayout& layout);
+
+  /// Rows [begin, begin + count) of (b, h), times `scale` where the layout scales queries, as whole units of tiles to
+  /// scratch; sets the flag of the item.
+  void pack_queries(const RowAccess& query, llvm::Value* b, llvm::Value* h, llvm::Value* begin, llvm::Value* count,
+                    double scale, llvm::Value* scratch);
+  /// Keys [first, first + count) of (b, kv head) to dst, a packed block; the rest of the block is zero.
+  void pack_block(const RowAccess& key, const RowAccess& value, llvm::Value* first, llvm::Value* count, llvm::Value* b,
+                  llvm::Value* h, llvm::Value* scratch, llvm::Value* dst);
+
+ private:
+  void emit_pack_queries();
+  void emit_pack_block();
+
+  LlvmBuilder& b_;
+  const AttentionSpec& spec_;
+  const ArgsLayout& args_;
+  const AmxPrefillLayout& layout_;
+  DType query_type_, key_type_, value_type_;
+  RowCopy copy_;
+  DotRows computed_;
+  TilePacker tiles_;
+  TilePacker::Shape queries_, keys_, values_;
+  llvm::Function *pack_queries_ = nullptr, *pack_block_ = nullptr;
+};
+
+}  // namespace tilewright::cpu

@@ -1,0 +1,268 @@
+#include "codegen/cpu/amx_prefill_step.h"
+
+#include "codegen/cpu/amx_pack.h"
+#include "codegen/cpu/vector_math.h"
+
+namespace tilewright::cpu {
+using llvm::Value;
+
+namespace {
+using Layout = AmxPrefillLayout;
+using State = AmxPipelineState;
+using Field = AmxUnitFields;
+constexpr int64_t kLanes = Layout::kGroup, kTile = Layout::kTile;
+}  // namespace
+
+AmxPrefillStep::AmxPrefillStep(LlvmBuilder& builder, AmxTiles& tiles, AmxScorePass& scores, const AttentionSpec& spec,
+                               const AmxPrefillLayout& layout)
+    : b_(builder), tiles_(tiles), scores_(scores), spec_(spec), layout_(layout) {
+  llvm::Type *p = b_.pointer_type(), *i = b_.i64_type();
+  function_ = b_.begin_internal("step", b_.ir.getVoidTy(), {p, i, i, p});
+  emit();
+  b_.ret();
+  weight_.reset();
+}
+
+void AmxPrefillStep::call(Value* b, Value* h, Value* scratch) {
+  b_.ir.CreateCall(function_, {b_.argument(0), b, h, scratch});
+}
+
+Value* AmxPrefillStep::state_word(int64_t word) { return place(layout_.state_at + 8 * word); }
+
+AmxPrefillStep::Unit AmxPrefillStep::read_unit(int64_t which) {
+  const auto word = [&](int64_t field) { return b_.load(DType::i64, state_word(which + field)); };
+  const auto pointer = [&](int64_t field) { return b_.ir.CreateIntToPtr(word(field), b_.pointer_type()); };
+  return {word(Field::row),       word(Field::q),         word(Field::rows),      word(Field::kv),
+          word(Field::columns),   word(Field::whole),     word(Field::steps),     pointer(Field::keys),
+          pointer(Field::values), pointer(Field::scores), pointer(Field::weights)};
+}
+
+/// Where the unit of `row` lies in a region of `unit_bytes` per unit.
+Value* AmxPrefillStep::per_row(int64_t at, Value* row, int64_t unit_bytes) {
+  return b_.byte_pointer(place(at), b_.mul(row, b_.i64(unit_bytes / Layout::kUnit)));
+}
+
+void AmxPrefillStep::emit() {
+  const Layout& l = layout_;
+  tiles_.enter(place(l.file_at));
+  const Unit next = read_unit(State::next), current = read_unit(State::current), previous = read_unit(State::previous);
+  const bool softmax_on = spec_.normaliser == Normaliser::softmax;
+  if (spec_.weight_factor) {
+    ArgsReader args(b_, args_layout(spec_));
+    weight_.emplace(b_, args, spec_.tensors, *spec_.weight_factor, kLanes, Axis::q);
+    weight_->set_axis(Axis::b, b_.argument(1));
+    weight_->set_axis(Axis::h, b_.argument(2));
+    weight_->hoist();
+  }
+  Value* has_current = b_.ir.CreateICmpSGT(current.steps, b_.i64(0));
+  Value* has_previous = b_.ir.CreateICmpSGT(previous.steps, b_.i64(0));
+  Value* max = per_row(l.max_at, current.row, Layout::kUnit * 4);
+  Value* sum = per_row(l.sum_at, current.row, Layout::kUnit * 4);
+  Value* changed = b_.branch(
+      has_current,
+      [&] {
+        return Values{scores_.call({b_.argument(1), b_.argument(2), current.q, current.rows, current.kv,
+                                    current.columns, current.whole, current.scores, max, sum, place(l.factor_at)})};
+      },
+      [&] { return Values{b_.i64(0)}; })[0];
+  for (int64_t group = 0; group < 2; ++group) references_[group] = reference(current, group);
+
+  // Scores of the next unit, 32 keys a turn, beside the weights of the first group.
+  const Values zeros(2, b_.constant(DType::f32, 0, kLanes));
+  Value* queries = per_row(l.queries_at, next.row, l.unit_queries());
+  constexpr int64_t kPairs = Layout::kStep / 2;
+  Values sums = b_.loop(b_.i64(0), b_.max(next.steps, current.steps), 1, zeros, [&](Value* step, const Values& before) {
+    Values carried = before;
+    Value* scores_here = b_.ir.CreateICmpSLT(step, next.steps);
+    Value* weights_here = b_.ir.CreateICmpSLT(step, current.steps);
+    Value* keys = b_.byte_pointer(next.keys, b_.mul(step, b_.i64(l.key_step_bytes())));
+    const int64_t turns = l.key_steps();
+    for (int64_t d = 0; d < turns; ++d) {
+      b_.when(scores_here, [&] {
+        const Operands at{b_.byte_pointer(keys, b_.i64(d * kTile)),
+                          b_.byte_pointer(queries, b_.i64(d * kTile)),
+                          l.key_step_bytes() / 2,
+                          l.unit_queries() / 2,
+                          turns * kTile,
+                          turns * kTile};
+        products(at, l.products, d == 0, nullptr, 0);
+        if (d + 1 == turns) defer(b_.byte_pointer(next.scores, b_.mul(step, b_.i64(2 * kTile))), l.score_group());
+      });
+      const int64_t from = kPairs * d / turns, to = kPairs * (d + 1) / turns;
+      Value* first = b_.add(b_.mul(step, b_.i64(kPairs)), b_.i64(from));
+      carried = b_.branch(
+          weights_here, [&] { return softmax(current, 0, first, to - from, carried); }, [&] { return carried; });
+    }
+    return carried;
+  });
+  if (softmax_on) b_.when(has_current, [&] { add_sums(current, 0, sums); });
+
+  // Outputs of the previous unit, 32 columns a turn, beside the weights of the second group.
+  Value* outputs = per_row(l.outputs_at, previous.row, l.unit_outputs());
+  const int64_t pairs = l.block_kv / 2 / l.value_steps();
+  Value* pairs_end = b_.mul(current.steps, b_.i64(kPairs));
+  sums = b_.loop_nonempty(b_.i64(0), b_.i64(l.value_steps()), 1, zeros, [&](Value* turn, const Values& before) {
+    Values carried = before;
+    Value* first = b_.mul(turn, b_.i64(pairs));
+    Value* weights_here = b_.ir.CreateICmpSLT(first, pairs_end);
+    Value* sum_tiles = b_.byte_pointer(outputs, b_.mul(turn, b_.i64(2 * kTile)));
+    Value* values = b_.byte_pointer(previous.values, b_.mul(turn, b_.i64(2 * l.value_parts * kTile)));
+    const int64_t steps = l.kv_steps();
+    for (int64_t step = 0; step < steps; ++step) {
+      b_.when(b_.ir.CreateICmpSLT(b_.i64(step), previous.steps), [&] {
+        const Operands at{b_.byte_pointer(values, b_.i64(step * l.value_step_bytes())),
+                          b_.byte_pointer(previous.weights, b_.i64(step * kTile)),
+                          l.value_parts * kTile,
+                          l.weight_group(),
+                          kTile,
+                          steps * kTile};
+        products(at, l.value_products, step == 0, sum_tiles, l.output_group());
+      });
+      const int64_t from = pairs * step / steps, to = pairs * (step + 1) / steps;
+      carried = b_.branch(
+          weights_here, [&] { return softmax(current, 1, b_.add(first, b_.i64(from)), to - from, carried); },
+          [&] { return carried; });
+    }
+    b_.when(has_previous, [&] { defer(sum_tiles, l.output_group()); });
+    return carried;
+  });
+  if (softmax_on) b_.when(has_current, [&] { add_sums(current, 1, sums); });
+
+  // The next step reads the next unit's scores; a product of outputs has had the last of them stored.
+  b_.when(b_.ir.CreateNot(has_previous), [&] { flush(); });
+  b_.when(b_.ir.CreateICmpNE(changed, b_.i64(0)), [&] {
+    flush();
+    rescale(current);
+  });
+}
+
+void AmxPrefillStep::products(const Operands& at, int64_t count, bool first, Value* start, int64_t start_distance) {
+  Value* line = b_.i64(64);
+  const std::span<const SplitTerm> terms = split_terms(count);
+  Value *pending = nullptr, *distance = nullptr;
+  if (first) {
+    pending = b_.ir.CreateIntToPtr(b_.load(DType::i64, state_word(State::pending)), b_.pointer_type());
+    distance = b_.load(DType::i64, state_word(State::distance));
+  }
+  // Tile 2a + b of the sums; its place is `a` KB and `b` groups on.
+  const auto begin_sums = [&](int tile) {
+    const int64_t row = tile / 2 * kTile, group = tile % 2;
+    Value* to = b_.byte_pointer(pending, b_.i64(row));
+    tiles_.store(tile, group ? b_.byte_pointer(to, distance) : to, line);
+    if (start)
+      tiles_.load(tile, b_.byte_pointer(start, b_.i64(row + group * start_distance)), line);
+    else
+      tiles_.zero(tile);
+  };
+  for (size_t t = 0; t < terms.size(); ++t) {
+    const bool load_a = t == 0 || terms[t].a != terms[t - 1].a, load_b = t == 0 || terms[t].b != terms[t - 1].b;
+    const auto load = [&](int tile, Value* base, int64_t offset) {
+      tiles_.load(tile, b_.byte_pointer(base, b_.i64(offset)), line);
+    };
+    const int64_t a = terms[t].a * at.a_part, b = terms[t].b * at.b_part;
+    const bool starts = first && t == 0;
+    if (load_a) load(4, at.a, a);
+    if (load_b) load(6, at.b, b);
+    if (starts) begin_sums(0);
+    tiles_.dp_bf16(0, 4, 6);
+    if (load_b) load(7, at.b, b + at.b_next);
+    if (starts) begin_sums(1);
+    tiles_.dp_bf16(1, 4, 7);
+    if (load_a) load(5, at.a, a + at.a_next);
+    if (starts) begin_sums(2);
+    tiles_.dp_bf16(2, 5, 6);
+    if (starts) begin_sums(3);
+    tiles_.dp_bf16(3, 5, 7);
+  }
+}
+
+void AmxPrefillStep::defer(Value* base, int64_t distance) {
+  b_.store(DType::i64, b_.ir.CreatePtrToInt(base, b_.i64_type()), state_word(State::pending));
+  b_.store(DType::i64, b_.i64(distance), state_word(State::distance));
+}
+
+void AmxPrefillStep::flush() {
+  Value* pending = b_.ir.CreateIntToPtr(b_.load(DType::i64, state_word(State::pending)), b_.pointer_type());
+  Value* distance = b_.load(DType::i64, state_word(State::distance));
+  for (int tile = 0; tile < 4; ++tile) {
+    Value* to = b_.byte_pointer(pending, b_.i64(tile / 2 * kTile));
+    tiles_.store(tile, tile % 2 ? b_.byte_pointer(to, distance) : to, b_.i64(64));
+  }
+  defer(place(layout_.dummy_at), 2 * kTile);
+}
+
+/// What a group's scores are taken against; 0 for queries that keep nothing so far.
+Value* AmxPrefillStep::reference(const Unit& unit, int64_t group) {
+  Value* max = b_.load_vector(
+      DType::f32, b_.byte_pointer(per_row(layout_.max_at, unit.row, Layout::kUnit * 4), b_.i64(group * kLanes * 4)),
+      kLanes);
+  Value* empty = b_.ir.CreateFCmpOEQ(max, b_.constant(DType::f32, kMinusInfinity, kLanes));
+  return b_.ir.CreateSelect(empty, b_.constant(DType::f32, 0, kLanes), max);
+}
+
+/// Scores of `pairs` pairs of keys become weights, split and paired as tiles of P; the sums of even and of odd keys.
+Values AmxPrefillStep::softmax(const Unit& unit, int64_t group, Value* first_pair, int64_t pairs, const Values& sums) {
+  auto& ir = b_.ir;
+  const Layout& l = layout_;
+  const bool normalised = spec_.normaliser == Normaliser::softmax;
+  Values next = sums;
+  Value* from = b_.byte_pointer(b_.byte_pointer(unit.scores, b_.i64(group * l.score_group())),
+                                b_.mul(first_pair, b_.i64(2 * kLanes * 4)));
+  Value* to =
+      b_.byte_pointer(b_.byte_pointer(unit.weights, b_.i64(group * l.weight_group())), b_.mul(first_pair, b_.i64(64)));
+  const double scale = scores_.plain_scale();
+  Value* exists = weight_ ? b_.lane_mask(b_.sub(unit.rows, b_.i64(group * kLanes)), kLanes) : nullptr;
+  for (int64_t pair = 0; pair < pairs; ++pair) {
+    Value* weights[2];
+    for (int64_t odd = 0; odd < 2; ++odd) {
+      Value* s = b_.load_vector(DType::f32, b_.byte_pointer(from, b_.i64((2 * pair + odd) * kLanes * 4)), kLanes);
+      Value*& w = weights[odd];
+      if (normalised) {
+        w = scale == 1 ? ir.CreateFSub(s, references_[group])
+                       : b_.fma(s, b_.constant(DType::f32, scale, kLanes), ir.CreateFNeg(references_[group]));
+        w = math::exp2(b_, w);
+        next[static_cast<size_t>(odd)] = ir.CreateFAdd(next[static_cast<size_t>(odd)], w);
+      } else {
+        w = scale == 1 ? s : ir.CreateFMul(s, b_.constant(DType::f32, scale, kLanes));
+      }
+      if (weight_) {
+        weight_->set_axis(Axis::kv, b_.add(b_.add(unit.kv, b_.mul(first_pair, b_.i64(2))), b_.i64(2 * pair + odd)));
+        Value* factor = weight_->emit(b_.add(unit.q, b_.i64(group * kLanes)), nullptr, exists);
+        w = ir.CreateFMul(w, b_.splat(factor, kLanes));
+      }
+    }
+    for (int64_t part = 0; part < l.value_parts; ++part) {
+      Value* high[2];
+      for (int64_t odd = 0; odd < 2; ++odd)
+        high[odd] = part + 1 < l.value_parts ? peel_bf16(b_, weights[odd])
+                                             : round_bf16(b_, weights[odd], /*keep_nan=*/!normalised);
+      Value* word = pair_bf16(b_, high[0], high[1]);
+      llvm::Type* words = b_.vector_type(DType::i32, kLanes);
+      b_.store_vector(DType::i32, ir.CreateBitCast(word, words),
+                      b_.byte_pointer(to, b_.i64(pair * 64 + part * l.kv_steps() * kTile)));
+    }
+  }
+  return next;
+}
+
+void AmxPrefillStep::add_sums(const Unit& unit, int64_t group, const Values& sums) {
+  Value* slot = b_.byte_pointer(per_row(layout_.sum_at, unit.row, Layout::kUnit * 4), b_.i64(group * kLanes * 4));
+  Value* sum = b_.ir.CreateFAdd(b_.load_vector(DType::f32, slot, kLanes), b_.ir.CreateFAdd(sums[0], sums[1]));
+  b_.store_vector(DType::f32, sum, slot);
+}
+
+/// Outputs follow their references.
+void AmxPrefillStep::rescale(const Unit& unit) {
+  Value* outputs = per_row(layout_.outputs_at, unit.row, layout_.unit_outputs());
+  for (int64_t group = 0; group < 2; ++group) {
+    Value* factor = b_.load_vector(DType::f32, place(layout_.factor_at + group * kLanes * 4), kLanes);
+    b_.loop_nonempty(b_.i64(0), b_.i64(layout_.padded_value_dim), 1, {}, [&](Value* column, const Values&) {
+      Value* slot =
+          b_.byte_pointer(outputs, b_.add(b_.i64(group * layout_.output_group()), b_.mul(column, b_.i64(kLanes * 4))));
+      b_.store_vector(DType::f32, b_.ir.CreateFMul(b_.load_vector(DType::f32, slot, kLanes), factor), slot);
+      return Values{};
+    });
+  }
+}
+
+}  // namespace tilewright::cpu

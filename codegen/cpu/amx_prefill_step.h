@@ -1,0 +1,69 @@
+// One step of the AMX prefill pipeline. A unit is 32 query rows against one block of keys; while the scores of the
+// current one become weights, tiles make the scores of the next and add the outputs of the previous one:
+//
+//    step t    vectors   softmax(t)   ||  tiles   Sᵀ(t+1) = K·Qᵀ,  Oᵀ(t-1) += Vᵀ·Pᵀ
+//
+//    tiles 0 1 = sums, 2×2 of 16×16: rows 16 keys (16 columns of V), columns 16 queries
+//          2 3
+//    tiles 4 5 = two tiles of K (Vᵀ), 6 7 = two of Qᵀ (Pᵀ): 4 loads for 4 products, fewer for split operands, whose
+//                terms share tiles (split_terms.h)
+//
+// Both kinds of work are emitted in small slices in turn, 64 · products cycles of tiles against a few keys of softmax:
+// the core's window is long enough to run them side by side, LLVM is not asked to. A tile of sums is stored only just
+// before its register is needed again, by the next 2×2 of whatever product, so that no load waits for a store.
+//
+// Registers: a slice of softmax holds two vectors of scores, the sums of weights (two), the references, and the
+// constants of exp2: some 16 of 32; tiles take none.
+#pragma once
+
+#include "codegen/cpu/amx_prefill_scores.h"
+#include "codegen/cpu/amx_tiles.h"
+#include "codegen/cpu/split_terms.h"
+
+namespace tilewright::cpu {
+
+class AmxPrefillStep {
+ public:
+  /// Emits the internal function step(args, b, h, scratch), which works on the units in scratch (AmxPipelineState).
+  AmxPrefillStep(LlvmBuilder& builder, AmxTiles& tiles, AmxScorePass& scores, const AttentionSpec& spec,
+                 const AmxPrefillLayout& layout);
+  void call(llvm::Value* b, llvm::Value* h, llvm::Value* scratch);
+
+ private:
+  /// A unit's fields, read from scratch.
+  struct Unit {
+    llvm::Value *row, *q, *rows, *kv, *columns, *whole, *steps, *keys, *values, *scores, *weights;
+  };
+  Unit read_unit(int64_t which);
+  llvm::Value* state_word(int64_t word);
+  llvm::Value* place(int64_t at) { return b_.byte_pointer(b_.argument(3), b_.i64(at)); }
+  llvm::Value* per_row(int64_t at, llvm::Value* row, int64_t unit_bytes);
+
+  void emit();
+  /// Where the operands of a 2×2 of products lie for one 32 of the summed dimension.
+  struct Operands {
+    llvm::Value *a, *b;      ///< tile (part 0) of the first row of A tiles, column of B tiles
+    int64_t a_next, b_next;  ///< bytes to the second
+    int64_t a_part, b_part;  ///< bytes between parts
+  };
+  /// Products of one 32 of the summed dimension; the first of a 2×2 stores what its tiles held before and starts them
+  /// at zero, or at `start`, whose groups are `start_distance` bytes apart.
+  void products(const Operands& at, int64_t count, bool first, llvm::Value* start, int64_t start_distance);
+  void defer(llvm::Value* base, int64_t distance);
+  void flush();
+  Values softmax(const Unit& unit, int64_t group, llvm::Value* first_pair, int64_t pairs, const Values& sums);
+  void rescale(const Unit& unit);
+  llvm::Value* reference(const Unit& unit, int64_t group);
+  void add_sums(const Unit& unit, int64_t group, const Values& sums);
+
+  LlvmBuilder& b_;
+  AmxTiles& tiles_;
+  AmxScorePass& scores_;
+  const AttentionSpec& spec_;
+  const AmxPrefillLayout& layout_;
+  llvm::Function* function_ = nullptr;
+  llvm::Value* references_[2] = {};
+  std::optional<ExprEmitter> weight_;
+};
+
+}  // namespace tilewright::cpu

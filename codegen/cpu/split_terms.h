@@ -1,0 +1,38 @@
+// Products of f32 operands as sums of products of bf16 parts. x = x0 + x1 + x2, each part the nearest bf16 of what the
+// ones before it left, so that three parts hold all 24 bits of a float in the range below and two hold 16.
+//
+//   products  parts  terms                                         left out, relative to Σ |a·b|
+//   1         1      a0b0                                          2^-8  (operands rounded; nothing when they are bf16)
+//   3         2      a1b0 + a0b0 + a0b1                            2^-16 · 1.6
+//   6         3      a2b0 + a1b0 + a0b0 + a0b2 + a0b1 + a1b1       2^-24 · 1.6
+//
+// Small terms come first within a piece of the sum, and neighbours share an operand, so that a tile of either is loaded
+// again only when it changes: 8 loads for 12 products of 2×2 tiles, 14 for 24.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace tilewright::cpu {
+
+struct SplitTerm {
+  int a, b;
+};
+
+inline std::span<const SplitTerm> split_terms(int64_t products) {
+  static constexpr SplitTerm kOne[] = {{0, 0}};
+  static constexpr SplitTerm kThree[] = {{1, 0}, {0, 0}, {0, 1}};
+  static constexpr SplitTerm kSix[] = {{2, 0}, {1, 0}, {0, 0}, {0, 2}, {0, 1}, {1, 1}};
+  if (products == 1) return kOne;
+  if (products == 3) return kThree;
+  return kSix;
+}
+
+inline int64_t split_parts(int64_t products) { return products == 1 ? 1 : products == 3 ? 2 : 3; }
+
+// What may be split: zero, or a magnitude in [2^-103, 2^58). Below, the last part would be subnormal, which tiles
+// flush; above, a sum of up to 2^9 products of parts could overflow where that of the whole operands does not.
+// Infinities and NaN are outside.
+inline constexpr uint32_t kSmallestSplit = uint32_t{127 - 103} << 23, kSplitEnd = uint32_t{127 + 58} << 23;
+
+}  // namespace tilewright::cpu

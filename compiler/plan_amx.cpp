@@ -1,0 +1,111 @@
+// When the AMX prefill template runs, and its tile sizes and products.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "compiler/plan_rules.h"
+
+namespace tilewright {
+namespace {
+
+struct Block {
+  int64_t head_dim;  ///< up to this, the larger of Dqk and Dv
+  int64_t block_q, block_kv;
+};
+// From the prototypes on 48 KB L1 and 2 MB L2 (docs/performance-log.md): block_kv with S and P of two units in L1 or
+// close to it; block_q so large that a block of K and V, which comes from L3 once per item, is used often enough.
+constexpr Block kBlocks[] = {{64, 256, 64}, {128, 512, 128}, {256, 256, 64}, {512, 128, 32}};
+
+/// Of one product: 1 where both operands are bf16; 3 where two parts hold what f16 holds, and for rows that a graph of
+/// bf16 computes; 6 for f32.
+int64_t products_for(DType a, DType b, bool narrow_graph) {
+  if (a == DType::bf16 && b == DType::bf16) return 1;
+  return (a == DType::f32 || b == DType::f32) && !narrow_graph ? 6 : 3;
+}
+
+int64_t parts(int64_t products) { return products == 1 ? 1 : products == 3 ? 2 : 3; }
+
+/// A constant, or one of two: dropout's factor.
+bool is_bounded(const Expr& factor) {
+  const auto small = [&](const ExprNode& node) {
+    return node.kind == ExprKind::constant && std::abs(node.literal.real) <= 1 << 20;
+  };
+  const ExprNode& root = factor.root_node();
+  const bool select = root.kind == ExprKind::op && root.op == Op::select;
+  return small(root) || (select && small(factor[root.args[1]]) && small(factor[root.args[2]]));
+}
+
+std::string words(int64_t products, std::string_view what) {
+  switch (products) {
+    case 1: return fmt::format("{}: one product of bf16 operands", what);
+    case 3: return fmt::format("{}: three products of operands in two bf16 parts", what);
+    default: return fmt::format("{}: six products of operands in three bf16 parts", what);
+  }
+}
+
+}  // namespace
+
+std::string refuse_amx_prefill(const TileProgram& program, const CpuTarget& target) {
+  const AttentionSpec& spec = program.spec;
+  if (!target.has_tiles()) return "the target has no AMX tiles";
+  if (std::string reason = refuse_fast(program, target); !reason.empty()) return reason;
+  if (spec.accumulate != DType::f32) return "tiles add in f32, and this accumulates in f64";
+  const CpuSchedule s = schedule_amx_prefill(program, target);
+  const bool split = s.products > 1 || s.value_products > 1;
+  if (split && spec.normaliser == Normaliser::none)
+    return "weights without softmax have any magnitude, and only those in a range may be split into bf16 parts";
+  if (split && spec.weight_factor && !is_bounded(*spec.weight_factor))
+    return "weights times a factor have any magnitude, and only those in a range may be split into bf16 parts";
+  return {};
+}
+
+std::string amx_prefill_is_slower(const TileProgram& program, const CpuTarget& target) {
+  const AttentionSpec& spec = program.spec;
+  const int64_t dqk = spec.dots[0].head_dim, dv = spec.value_dim;
+  const int64_t padded = round_up(dqk, 32) + round_up(dv, 32);
+  if (schedule_amx_prefill(program, target).products == 6 && 5 * (dqk + dv) < 3 * padded)
+    return fmt::format("six products of head dims {} and {} padded to {} are slower than FMA", dqk, dv, padded);
+  return {};
+}
+
+CpuSchedule schedule_amx_prefill(const TileProgram& program, const CpuTarget& target) {
+  const AttentionSpec& spec = program.spec;
+  const DotTerm& dot = spec.dots[0];
+  const int64_t dqk = round_up(std::max<int64_t>(dot.head_dim, 1), 32);
+  const int64_t dv = round_up(std::max<int64_t>(spec.value_dim, 1), 32);
+  const DType query = operand_dtype(spec, dot.query, dot.query_row), key = operand_dtype(spec, dot.key, dot.key_row);
+  const DType value = operand_dtype(spec, spec.value);
+  const bool narrow_graph = value == DType::bf16;
+
+  CpuSchedule s;
+  s.kernel = CpuTemplate::amx_prefill;
+  s.isa = target.isa;
+  s.lanes = 16;
+  s.strip_rows = 32;
+  s.mr = 32;
+  s.nv = 2;
+  s.products = products_for(query, key, narrow_graph);
+  s.value_products = products_for(value, value, narrow_graph);
+  s.rescale_log2 = 8;
+  s.reasons.push_back(words(s.products, "scores"));
+  s.reasons.push_back(words(s.value_products, "outputs"));
+
+  const Block* block = std::find_if(std::begin(kBlocks), std::end(kBlocks) - 1,
+                                    [&](const Block& b) { return std::max(dqk, dv) <= b.head_dim; });
+  // Columns of O are finished in turns beside equal shares of the keys.
+  const int64_t unit_kv = std::lcm<int64_t>(32, dv / 16);
+  s.block_kv = round_up(block->block_kv, unit_kv);
+  s.block_q = block->block_q;
+  const int64_t qk_bytes = 2 * parts(s.products) * dqk, v_bytes = 2 * parts(s.value_products) * dv;
+  const auto working_set = [&] { return s.block_q * (qk_bytes + 4 * dv) + s.block_kv * (qk_bytes + v_bytes); };
+  while (s.block_q > 64 && working_set() > target.l2_bytes * 3 / 4) s.block_q /= 2;
+  if (spec.q_len.is_constant()) s.block_q = std::clamp<int64_t>(round_up(spec.q_len.constant(), 32), 32, s.block_q);
+  s.reasons.push_back(fmt::format("Q and O of {} rows with the tiles of {} keys take {} KB of the {} KB L2", s.block_q,
+                                  s.block_kv, working_set() >> 10, target.l2_bytes >> 10));
+  s.reasons.push_back(fmt::format(
+      "references follow maxima that outgrow them 2^{} times, so that outputs are rarely rescaled", s.rescale_log2));
+  if (target.isa == CpuIsa::amx_emulated) s.reasons.push_back("tiles are emulated, because that was asked for");
+  return s;
+}
+
+}  // namespace tilewright
