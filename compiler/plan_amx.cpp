@@ -16,14 +16,16 @@ struct Block {
 // close to it; block_q so large that a block of K and V, which comes from L3 once per item, is used often enough.
 constexpr Block kBlocks[] = {{64, 256, 64}, {128, 512, 128}, {256, 256, 64}, {512, 128, 32}};
 
-/// Of one product: 1 where both operands are bf16; 3 where two parts hold what f16 holds, and for rows that a graph of
-/// bf16 computes; 6 for f32.
-int64_t products_for(DType a, DType b, bool narrow_graph) {
-  if (a == DType::bf16 && b == DType::bf16) return 1;
-  return (a == DType::f32 || b == DType::f32) && !narrow_graph ? 6 : 3;
+/// Of the scores: one where both operands are bf16, four where two parts hold what f16 holds, six for f32.
+int64_t score_products(DType query, DType key) {
+  if (query == DType::f32 || key == DType::f32) return 6;
+  return query == DType::bf16 && key == DType::bf16 ? 1 : 4;
 }
 
-int64_t parts(int64_t products) { return products == 1 ? 1 : products == 3 ? 2 : 3; }
+/// Of the outputs: weights may be rounded to V's type (semantics 19), which two parts of them hold for f16.
+int64_t value_products(DType value) { return value == DType::bf16 ? 1 : value == DType::f16 ? 3 : 6; }
+
+int64_t parts(int64_t products) { return products == 1 ? 1 : products <= 4 ? 2 : 3; }
 
 /// A constant, or one of two: dropout's factor.
 bool is_bounded(const Expr& factor) {
@@ -36,11 +38,8 @@ bool is_bounded(const Expr& factor) {
 }
 
 std::string words(int64_t products, std::string_view what) {
-  switch (products) {
-    case 1: return fmt::format("{}: one product of bf16 operands", what);
-    case 3: return fmt::format("{}: three products of operands in two bf16 parts", what);
-    default: return fmt::format("{}: six products of operands in three bf16 parts", what);
-  }
+  if (products == 1) return fmt::format("{}: one product of bf16 operands", what);
+  return fmt::format("{}: {} products of operands in {} bf16 parts", what, products, parts(products));
 }
 
 }  // namespace
@@ -63,7 +62,7 @@ std::string amx_prefill_is_slower(const TileProgram& program, const CpuTarget& t
   const AttentionSpec& spec = program.spec;
   const int64_t dqk = spec.dots[0].head_dim, dv = spec.value_dim;
   const int64_t padded = round_up(dqk, 32) + round_up(dv, 32);
-  if (schedule_amx_prefill(program, target).products == 6 && 5 * (dqk + dv) < 3 * padded)
+  if (schedule_amx_prefill(program, target).value_products == 6 && 5 * (dqk + dv) < 3 * padded)
     return fmt::format("six products of head dims {} and {} padded to {} are slower than FMA", dqk, dv, padded);
   return {};
 }
@@ -74,8 +73,6 @@ CpuSchedule schedule_amx_prefill(const TileProgram& program, const CpuTarget& ta
   const int64_t dqk = round_up(std::max<int64_t>(dot.head_dim, 1), 32);
   const int64_t dv = round_up(std::max<int64_t>(spec.value_dim, 1), 32);
   const DType query = operand_dtype(spec, dot.query, dot.query_row), key = operand_dtype(spec, dot.key, dot.key_row);
-  const DType value = operand_dtype(spec, spec.value);
-  const bool narrow_graph = value == DType::bf16;
 
   CpuSchedule s;
   s.kernel = CpuTemplate::amx_prefill;
@@ -84,8 +81,8 @@ CpuSchedule schedule_amx_prefill(const TileProgram& program, const CpuTarget& ta
   s.strip_rows = 32;
   s.mr = 32;
   s.nv = 2;
-  s.products = products_for(query, key, narrow_graph);
-  s.value_products = products_for(value, value, narrow_graph);
+  s.products = score_products(query, key);
+  s.value_products = value_products(operand_dtype(spec, spec.value));
   s.rescale_log2 = 8;
   s.reasons.push_back(words(s.products, "scores"));
   s.reasons.push_back(words(s.value_products, "outputs"));

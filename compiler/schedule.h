@@ -29,8 +29,8 @@ struct CpuSchedule {
   int64_t block_m = 0, block_n = 0, block_k = 0;  ///< matmul, matvec: rows, columns and depth of a block
   int64_t split_kv = 0;                           ///< decode: keys per split, 0 = not split
   int64_t chunk_kv = 0;                           ///< backward: keys of one work item, a multiple of block_kv
-  /// Tiles: bf16 products per multiplication of operands: 1; 3 of two parts each, 6 of three parts each; of the scores
-  /// and of the outputs.
+  /// Tiles: bf16 products per multiplication of operands: 1; 3 or 4 of two parts each; 6 of three parts each. Of the
+  /// scores and of the outputs.
   int64_t products = 1, value_products = 1;
   /// Tiles: a row's reference maximum, and with it l and O, is renewed when the maximum outgrows it 2^this times.
   int64_t rescale_log2 = 0;

@@ -43,6 +43,7 @@ Value* pair_bf16(LlvmBuilder& b, Value* even, Value* odd) {
 
 void TilePacker::declare(const Shape& shape) {
   if (functions_.contains(shape)) return;
+  if (shape.form != Form::a) emit_transpose();
   Type* p = b_.pointer_type();
   const char* form = shape.form == Form::a ? "a" : shape.form == Form::b ? "b" : "a_transposed";
   functions_[shape] = b_.begin_internal(std::string("pack_tiles_") + form, b_.i64_type(), {p, p, p});
@@ -66,14 +67,17 @@ Value* TilePacker::out_of_range(Value* lanes, Value* before) {
   return ir.CreateOr(before, ir.CreateAnd(far, ir.CreateNot(zero)));
 }
 
-/// 16 × 16 words.
-void TilePacker::transpose(Value* from, Value* to) {
+/// void transpose(from, to): 16 × 16 words.
+void TilePacker::emit_transpose() {
+  if (transpose_) return;
+  transpose_ = b_.begin_internal("transpose_tile", b_.ir.getVoidTy(), {b_.pointer_type(), b_.pointer_type()});
   const int64_t step = transpose_step(DType::f32);
   b_.loop_nonempty(b_.i64(0), b_.i64(kLanes), step, {}, [&](Value* column, const Values&) {
-    transpose_to_panel(b_, DType::f32, kLanes, b_.element_pointer(DType::f32, from, column), kLanes,
-                       b_.element_pointer(DType::f32, to, b_.mul(column, b_.i64(kLanes))), kLanes);
+    transpose_to_panel(b_, DType::f32, kLanes, b_.element_pointer(DType::f32, b_.argument(0), column), kLanes,
+                       b_.element_pointer(DType::f32, b_.argument(1), b_.mul(column, b_.i64(kLanes))), kLanes);
     return Values{};
   });
+  b_.ret();
 }
 
 /// i64 pack(stage, temporary, dst): forms a and b.
@@ -109,7 +113,7 @@ void TilePacker::emit_rows(const Shape& shape) {
                         b_.element_pointer(DType::i32, plain, b_.mul(row, b_.i64(kLanes))));
         return next;
       });
-      if (shape.form == Form::b) transpose(temporary, to);
+      if (shape.form == Form::b) b_.ir.CreateCall(transpose_, {temporary, to});
     }
     return flagged;
   });
@@ -141,7 +145,8 @@ void TilePacker::emit_columns(const Shape& shape) {
             b_.store_vector(DType::i32, word, b_.element_pointer(DType::i32, temporary, b_.mul(pair, b_.i64(kLanes))));
             return next;
           });
-          transpose(temporary, tile(b_, dst, b_.add(b_.mul(block, b_.i64(shape.parts)), b_.i64(part))));
+          b_.ir.CreateCall(transpose_,
+                           {temporary, tile(b_, dst, b_.add(b_.mul(block, b_.i64(shape.parts)), b_.i64(part)))});
         }
         return flagged;
       });

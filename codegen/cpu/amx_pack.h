@@ -46,10 +46,11 @@ class TilePacker {
   void emit_rows(const Shape& shape);
   void emit_columns(const Shape& shape);
   llvm::Value* out_of_range(llvm::Value* lanes, llvm::Value* before);
-  void transpose(llvm::Value* from, llvm::Value* to);
+  void emit_transpose();
 
   LlvmBuilder& b_;
   std::map<Shape, llvm::Function*> functions_;
+  llvm::Function* transpose_ = nullptr;
 };
 
 }  // namespace tilewright::cpu

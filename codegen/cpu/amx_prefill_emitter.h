@@ -1,6 +1,7 @@
 // The emitter behind the AMX prefill template, one object per module; amx_prefill_template.cpp says how it works.
 #pragma once
 
+#include "codegen/cpu/amx_prefill_fma.h"
 #include "codegen/cpu/amx_prefill_pack.h"
 #include "codegen/cpu/amx_prefill_step.h"
 #include "codegen/cpu/block_tests.h"
@@ -27,10 +28,14 @@ class AmxPrefillEmitter {
   void advance(const Item& item);
   void drain(const Item& item);
   void item(ArgsReader& args, const Item& item, llvm::Value* kv_head);
-  /// Rows [row, row + rows) of an item against keys [kv, end) of a packed block; `full` is the whole item's test where
-  /// tests scan tables, else null.
-  void unit(const Item& item, llvm::Value* row, llvm::Value* rows, llvm::Value* kv, llvm::Value* end,
-            llvm::Value* block, llvm::Value* full);
+  /// Keys [kv, end), packed; `full` is the whole item's test where tests scan tables, else null.
+  struct KeyBlock {
+    llvm::Value *kv, *end, *packed, *full;
+    llvm::Value* wide;  ///< i1: something in it or in the item's Q may not be split; null where nothing is
+  };
+  void unit(const Item& item, const RowAccess& query, llvm::Value* row, llvm::Value* rows, const KeyBlock& block);
+  void push(const Item& item, llvm::Value* row, const RowBlock& rows, const BlockTests::Keys& keys,
+            const KeyBlock& block);
   void finish(ArgsReader& args, const Item& item);
   void store_rows(const RowAccess& out, llvm::Value* q, llvm::Value* count);
 
@@ -42,6 +47,7 @@ class AmxPrefillEmitter {
   AmxPrefillPacker packer_;
   AmxScorePass scores_;
   AmxPrefillStep step_;
+  std::optional<AmxFmaUnit> fma_;  ///< where operands are split
   BlockTests tests_;
   llvm::Function* advance_ = nullptr;
 

@@ -47,6 +47,11 @@ AmxPrefillLayout::AmxPrefillLayout(const AttentionSpec& spec, const CpuSchedule&
   const bool computes_rows = dot.query_row || dot.key_row;
   rows_at = take(computes_rows ? kGroup * head_dim * 4 : 0);
   block_at = take(packed_block());
+  const int64_t wide = checked() ? 4 : 0;
+  wide_queries_at = take(wide * kUnit * padded_head_dim);
+  wide_keys_at = take(wide * block_kv * padded_head_dim);
+  wide_values_at = take(wide * block_kv * padded_value_dim);
+  ones_at = take(wide * std::max(block_kv, padded_value_dim));
   scratch_bytes = at;
 }
 

@@ -24,9 +24,27 @@ class AmxPrefillPacker {
   void pack_block(const RowAccess& key, const RowAccess& value, llvm::Value* first, llvm::Value* count, llvm::Value* b,
                   llvm::Value* h, llvm::Value* scratch, llvm::Value* dst);
 
+  // What goes through FMA instead, in a layout that is checked; dense f32 rows in scratch.
+  /// Up to 32 rows of Q, as panels of 16.
+  void widen_queries(const RowAccess& query, llvm::Value* b, llvm::Value* h, llvm::Value* begin, llvm::Value* count,
+                     double scale, llvm::Value* scratch);
+  /// A block of K and V.
+  void widen_block(const RowAccess& key, const RowAccess& value, llvm::Value* first, llvm::Value* count, llvm::Value* b,
+                   llvm::Value* h, llvm::Value* scratch);
+
  private:
+  class KeyStage;
+  llvm::Function* begin_query_function(const std::string& name);
+  llvm::Function* begin_block_function(const std::string& name);
+  void stage_queries(llvm::Value* group);
   void emit_pack_queries();
+  void emit_widen_queries();
   void emit_pack_block();
+  void emit_widen_block();
+  void call_queries(llvm::Function* function, const RowAccess& query, llvm::Value* b, llvm::Value* h,
+                    llvm::Value* begin, llvm::Value* count, double scale, llvm::Value* scratch);
+  void call_block(llvm::Function* function, const RowAccess& key, const RowAccess& value, llvm::Value* first,
+                  llvm::Value* count, llvm::Value* b, llvm::Value* h, llvm::Value* scratch, llvm::Value* dst);
 
   LlvmBuilder& b_;
   const AttentionSpec& spec_;
@@ -37,7 +55,7 @@ class AmxPrefillPacker {
   DotRows computed_;
   TilePacker tiles_;
   TilePacker::Shape queries_, keys_, values_;
-  llvm::Function *pack_queries_ = nullptr, *pack_block_ = nullptr;
+  llvm::Function *pack_queries_ = nullptr, *pack_block_ = nullptr, *widen_queries_ = nullptr, *widen_block_ = nullptr;
 };
 
 }  // namespace tilewright::cpu

@@ -43,36 +43,42 @@ void AmxScorePass::emit() {
   };
   if (!plain_) start(score_emitter_, score_);
   if (!spec_.keep.is_constant_true()) start(keep_emitter_, spec_.keep);
-  Value* changed = b_.i64(0);
-  for (int64_t group = 0; group < 2; ++group) emit_group(unit, group, changed);
-  b_.ir.CreateRet(changed);
+  const Values changed = b_.loop_nonempty(
+      b_.i64(0), b_.i64(2 * kLanes), kLanes, {b_.i64(0)},
+      [&](Value* lane, const Values& before) { return Values{b_.ir.CreateOr(before[0], emit_group(unit, lane))}; });
+  b_.ir.CreateRet(changed[0]);
   score_emitter_.reset();
   keep_emitter_.reset();
 }
 
-void AmxScorePass::emit_group(const Unit& unit, int64_t group, Value*& changed) {
+Value* AmxScorePass::group_scores(const Unit& unit, Value* lane) {
+  return b_.byte_pointer(unit.scores, b_.mul(lane, b_.i64(layout_.score_group() / kLanes)));
+}
+
+/// i64: not 0 when a reference changed.
+Value* AmxScorePass::emit_group(const Unit& unit, Value* lane) {
   Value* hidden = b_.constant(DType::f32, spec_.normaliser == Normaliser::softmax ? kMinusInfinity : 0, kLanes);
-  Value* group_scores = b_.byte_pointer(unit.scores, b_.i64(group * layout_.score_group()));
+  Value* scores = group_scores(unit, lane);
   b_.loop(unit.columns, b_.i64(layout_.block_kv), 1, [&](Value* key) {
-    b_.store_vector(DType::f32, hidden, b_.element_pointer(DType::f32, group_scores, b_.mul(key, b_.i64(kLanes))));
+    b_.store_vector(DType::f32, hidden, b_.element_pointer(DType::f32, scores, b_.mul(key, b_.i64(kLanes))));
   });
   Value* top = spec_.keep.is_constant_true()
-                   ? visit(unit, group, true)
+                   ? visit(unit, lane, true)
                    : b_.branch(
-                         b_.ir.CreateICmpNE(unit.whole, b_.i64(0)), [&] { return Values{visit(unit, group, true)}; },
-                         [&] { return Values{visit(unit, group, false)}; })[0];
-  if (spec_.normaliser == Normaliser::softmax) changed = b_.ir.CreateOr(changed, follow(unit, group, top));
+                         b_.ir.CreateICmpNE(unit.whole, b_.i64(0)), [&] { return Values{visit(unit, lane, true)}; },
+                         [&] { return Values{visit(unit, lane, false)}; })[0];
+  return spec_.normaliser == Normaliser::softmax ? follow(unit, lane, top) : b_.i64(0);
 }
 
 /// The maxima of a group, NaN left out.
-Value* AmxScorePass::visit(const Unit& unit, int64_t group, bool whole) {
+Value* AmxScorePass::visit(const Unit& unit, Value* lane, bool whole) {
   const bool softmax = spec_.normaliser == Normaliser::softmax;
   const DType type = DType::f32;
   Value* hidden = b_.constant(type, softmax ? kMinusInfinity : 0, kLanes);
   Value* none = b_.constant(type, kMinusInfinity, kLanes);
-  Value* first = b_.add(unit.q, b_.i64(group * kLanes));
-  Value* exists = b_.lane_mask(b_.sub(unit.rows, b_.i64(group * kLanes)), kLanes);
-  Value* base = b_.byte_pointer(unit.scores, b_.i64(group * layout_.score_group()));
+  Value* first = b_.add(unit.q, lane);
+  Value* exists = b_.lane_mask(b_.sub(unit.rows, lane), kLanes);
+  Value* base = group_scores(unit, lane);
   const auto at_key = [&](Value* key) {
     Value* slot = b_.element_pointer(type, base, b_.mul(key, b_.i64(kLanes)));
     Value* s = b_.load_vector(type, slot, kLanes);
@@ -104,10 +110,10 @@ Value* AmxScorePass::visit(const Unit& unit, int64_t group, bool whole) {
 }
 
 /// References that the block has outgrown; i64, not 0 when there are any.
-Value* AmxScorePass::follow(const Unit& unit, int64_t group, Value* top) {
+Value* AmxScorePass::follow(const Unit& unit, Value* lane, Value* top) {
   auto& ir = b_.ir;
   const DType type = DType::f32;
-  const auto own = [&](Value* region) { return b_.element_pointer(type, region, b_.i64(group * kLanes)); };
+  const auto own = [&](Value* region) { return b_.element_pointer(type, region, lane); };
   if (plain_ && plain_scale_ != 1) top = ir.CreateFMul(top, b_.constant(type, plain_scale_, kLanes));
   Value* before = b_.load_vector(type, own(unit.max), kLanes);
   Value* limit = ir.CreateFAdd(before, b_.constant(type, static_cast<double>(layout_.rescale_log2), kLanes));

@@ -36,9 +36,11 @@ class AmxScorePass {
 
  private:
   void emit();
-  void emit_group(const Unit& unit, int64_t group, llvm::Value*& changed);
-  llvm::Value* visit(const Unit& unit, int64_t group, bool whole);
-  llvm::Value* follow(const Unit& unit, int64_t group, llvm::Value* top);
+  // Of the group of lanes that starts at `lane`, 0 or 16.
+  llvm::Value* emit_group(const Unit& unit, llvm::Value* lane);
+  llvm::Value* group_scores(const Unit& unit, llvm::Value* lane);
+  llvm::Value* visit(const Unit& unit, llvm::Value* lane, bool whole);
+  llvm::Value* follow(const Unit& unit, llvm::Value* lane, llvm::Value* top);
 
   LlvmBuilder& b_;
   const AttentionSpec& spec_;

@@ -1,7 +1,8 @@
 #include "codegen/cpu/amx_prefill_step.h"
 
+#include <algorithm>
+
 #include "codegen/cpu/amx_pack.h"
-#include "codegen/cpu/vector_math.h"
 
 namespace tilewright::cpu {
 using llvm::Value;
@@ -20,7 +21,7 @@ AmxPrefillStep::AmxPrefillStep(LlvmBuilder& builder, AmxTiles& tiles, AmxScorePa
   function_ = b_.begin_internal("step", b_.ir.getVoidTy(), {p, i, i, p});
   emit();
   b_.ret();
-  weight_.reset();
+  weights_.reset();
 }
 
 void AmxPrefillStep::call(Value* b, Value* h, Value* scratch) {
@@ -47,13 +48,7 @@ void AmxPrefillStep::emit() {
   tiles_.enter(place(l.file_at));
   const Unit next = read_unit(State::next), current = read_unit(State::current), previous = read_unit(State::previous);
   const bool softmax_on = spec_.normaliser == Normaliser::softmax;
-  if (spec_.weight_factor) {
-    ArgsReader args(b_, args_layout(spec_));
-    weight_.emplace(b_, args, spec_.tensors, *spec_.weight_factor, kLanes, Axis::q);
-    weight_->set_axis(Axis::b, b_.argument(1));
-    weight_->set_axis(Axis::h, b_.argument(2));
-    weight_->hoist();
-  }
+  weights_.emplace(b_, spec_, scores_.plain_scale(), b_.argument(1), b_.argument(2));
   Value* has_current = b_.ir.CreateICmpSGT(current.steps, b_.i64(0));
   Value* has_previous = b_.ir.CreateICmpSGT(previous.steps, b_.i64(0));
   Value* max = per_row(l.max_at, current.row, Layout::kUnit * 4);
@@ -65,7 +60,8 @@ void AmxPrefillStep::emit() {
                                     current.columns, current.whole, current.scores, max, sum, place(l.factor_at)})};
       },
       [&] { return Values{b_.i64(0)}; })[0];
-  for (int64_t group = 0; group < 2; ++group) references_[group] = reference(current, group);
+  for (int64_t group = 0; group < 2; ++group)
+    groups_[group] = weights_->group(current.q, current.rows, b_.i64(group * kLanes), max);
 
   // Scores of the next unit, 32 keys a turn, beside the weights of the first group.
   const Values zeros(2, b_.constant(DType::f32, 0, kLanes));
@@ -132,7 +128,7 @@ void AmxPrefillStep::emit() {
   b_.when(b_.ir.CreateNot(has_previous), [&] { flush(); });
   b_.when(b_.ir.CreateICmpNE(changed, b_.i64(0)), [&] {
     flush();
-    rescale(current);
+    rescale_outputs(b_, l, per_row(l.outputs_at, current.row, l.unit_outputs()), place(l.factor_at));
   });
 }
 
@@ -191,54 +187,41 @@ void AmxPrefillStep::flush() {
   defer(place(layout_.dummy_at), 2 * kTile);
 }
 
-/// What a group's scores are taken against; 0 for queries that keep nothing so far.
-Value* AmxPrefillStep::reference(const Unit& unit, int64_t group) {
-  Value* max = b_.load_vector(
-      DType::f32, b_.byte_pointer(per_row(layout_.max_at, unit.row, Layout::kUnit * 4), b_.i64(group * kLanes * 4)),
-      kLanes);
-  Value* empty = b_.ir.CreateFCmpOEQ(max, b_.constant(DType::f32, kMinusInfinity, kLanes));
-  return b_.ir.CreateSelect(empty, b_.constant(DType::f32, 0, kLanes), max);
-}
-
 /// Scores of `pairs` pairs of keys become weights, split and paired as tiles of P; the sums of even and of odd keys.
 Values AmxPrefillStep::softmax(const Unit& unit, int64_t group, Value* first_pair, int64_t pairs, const Values& sums) {
-  auto& ir = b_.ir;
+  // Pairs side by side hide the latency of exp2; factors and parts have parallelism, and code, of their own.
+  int64_t unroll = std::min<int64_t>(pairs, weights_->has_factor() ? 1 : layout_.value_parts > 1 ? 2 : 4);
+  while (unroll > 0 && pairs % unroll != 0) --unroll;
+  if (unroll == pairs) return softmax_pairs(unit, group, first_pair, pairs, sums);
+  return b_.loop_nonempty(b_.i64(0), b_.i64(pairs), unroll, sums, [&](Value* pair, const Values& before) {
+    return softmax_pairs(unit, group, b_.add(first_pair, pair), unroll, before);
+  });
+}
+
+Values AmxPrefillStep::softmax_pairs(const Unit& unit, int64_t group, Value* first_pair, int64_t pairs,
+                                     const Values& sums) {
   const Layout& l = layout_;
-  const bool normalised = spec_.normaliser == Normaliser::softmax;
   Values next = sums;
   Value* from = b_.byte_pointer(b_.byte_pointer(unit.scores, b_.i64(group * l.score_group())),
                                 b_.mul(first_pair, b_.i64(2 * kLanes * 4)));
   Value* to =
       b_.byte_pointer(b_.byte_pointer(unit.weights, b_.i64(group * l.weight_group())), b_.mul(first_pair, b_.i64(64)));
-  const double scale = scores_.plain_scale();
-  Value* exists = weight_ ? b_.lane_mask(b_.sub(unit.rows, b_.i64(group * kLanes)), kLanes) : nullptr;
+  Value* first_kv = b_.add(unit.kv, b_.mul(first_pair, b_.i64(2)));
   for (int64_t pair = 0; pair < pairs; ++pair) {
     Value* weights[2];
     for (int64_t odd = 0; odd < 2; ++odd) {
-      Value* s = b_.load_vector(DType::f32, b_.byte_pointer(from, b_.i64((2 * pair + odd) * kLanes * 4)), kLanes);
-      Value*& w = weights[odd];
-      if (normalised) {
-        w = scale == 1 ? ir.CreateFSub(s, references_[group])
-                       : b_.fma(s, b_.constant(DType::f32, scale, kLanes), ir.CreateFNeg(references_[group]));
-        w = math::exp2(b_, w);
-        next[static_cast<size_t>(odd)] = ir.CreateFAdd(next[static_cast<size_t>(odd)], w);
-      } else {
-        w = scale == 1 ? s : ir.CreateFMul(s, b_.constant(DType::f32, scale, kLanes));
-      }
-      if (weight_) {
-        weight_->set_axis(Axis::kv, b_.add(b_.add(unit.kv, b_.mul(first_pair, b_.i64(2))), b_.i64(2 * pair + odd)));
-        Value* factor = weight_->emit(b_.add(unit.q, b_.i64(group * kLanes)), nullptr, exists);
-        w = ir.CreateFMul(w, b_.splat(factor, kLanes));
-      }
+      const int64_t key = 2 * pair + odd;
+      Value* s = b_.load_vector(DType::f32, b_.byte_pointer(from, b_.i64(key * kLanes * 4)), kLanes);
+      weights[odd] = weights_->weigh(groups_[group], b_.add(first_kv, b_.i64(key)), s, next[static_cast<size_t>(odd)]);
     }
     for (int64_t part = 0; part < l.value_parts; ++part) {
       Value* high[2];
       for (int64_t odd = 0; odd < 2; ++odd)
         high[odd] = part + 1 < l.value_parts ? peel_bf16(b_, weights[odd])
-                                             : round_bf16(b_, weights[odd], /*keep_nan=*/!normalised);
+                                             : round_bf16(b_, weights[odd], /*keep_nan=*/!weights_->normalised());
       Value* word = pair_bf16(b_, high[0], high[1]);
       llvm::Type* words = b_.vector_type(DType::i32, kLanes);
-      b_.store_vector(DType::i32, ir.CreateBitCast(word, words),
+      b_.store_vector(DType::i32, b_.ir.CreateBitCast(word, words),
                       b_.byte_pointer(to, b_.i64(pair * 64 + part * l.kv_steps() * kTile)));
     }
   }
@@ -249,20 +232,6 @@ void AmxPrefillStep::add_sums(const Unit& unit, int64_t group, const Values& sum
   Value* slot = b_.byte_pointer(per_row(layout_.sum_at, unit.row, Layout::kUnit * 4), b_.i64(group * kLanes * 4));
   Value* sum = b_.ir.CreateFAdd(b_.load_vector(DType::f32, slot, kLanes), b_.ir.CreateFAdd(sums[0], sums[1]));
   b_.store_vector(DType::f32, sum, slot);
-}
-
-/// Outputs follow their references.
-void AmxPrefillStep::rescale(const Unit& unit) {
-  Value* outputs = per_row(layout_.outputs_at, unit.row, layout_.unit_outputs());
-  for (int64_t group = 0; group < 2; ++group) {
-    Value* factor = b_.load_vector(DType::f32, place(layout_.factor_at + group * kLanes * 4), kLanes);
-    b_.loop_nonempty(b_.i64(0), b_.i64(layout_.padded_value_dim), 1, {}, [&](Value* column, const Values&) {
-      Value* slot =
-          b_.byte_pointer(outputs, b_.add(b_.i64(group * layout_.output_group()), b_.mul(column, b_.i64(kLanes * 4))));
-      b_.store_vector(DType::f32, b_.ir.CreateFMul(b_.load_vector(DType::f32, slot, kLanes), factor), slot);
-      return Values{};
-    });
-  }
 }
 
 }  // namespace tilewright::cpu

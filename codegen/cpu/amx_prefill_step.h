@@ -16,7 +16,7 @@
 // constants of exp2: some 16 of 32; tiles take none.
 #pragma once
 
-#include "codegen/cpu/amx_prefill_scores.h"
+#include "codegen/cpu/amx_prefill_weights.h"
 #include "codegen/cpu/amx_tiles.h"
 #include "codegen/cpu/split_terms.h"
 
@@ -52,8 +52,7 @@ class AmxPrefillStep {
   void defer(llvm::Value* base, int64_t distance);
   void flush();
   Values softmax(const Unit& unit, int64_t group, llvm::Value* first_pair, int64_t pairs, const Values& sums);
-  void rescale(const Unit& unit);
-  llvm::Value* reference(const Unit& unit, int64_t group);
+  Values softmax_pairs(const Unit& unit, int64_t group, llvm::Value* first_pair, int64_t pairs, const Values& sums);
   void add_sums(const Unit& unit, int64_t group, const Values& sums);
 
   LlvmBuilder& b_;
@@ -62,8 +61,8 @@ class AmxPrefillStep {
   const AttentionSpec& spec_;
   const AmxPrefillLayout& layout_;
   llvm::Function* function_ = nullptr;
-  llvm::Value* references_[2] = {};
-  std::optional<ExprEmitter> weight_;
+  std::optional<AmxWeights> weights_;
+  AmxWeights::Group groups_[2] = {};
 };
 
 }  // namespace tilewright::cpu

@@ -16,6 +16,8 @@
 //       for each unit: the keys that its rows may keep, in steps of 32 -> next;  step: S(next) | softmax | O(previous)
 //
 // then O / l, LSE, transposed back, narrowed and strided stores. Packed on the fly, the pipeline drains between blocks.
+// Where operands are split (split_terms.h) and a block or the item's Q holds something that may not be, its units go
+// through FMA (amx_prefill_fma.h) with the pipeline drained.
 //
 // Memory: S and P of two units (8 bytes + 4 · parts per score) live in L1 up to 64 keys, in L2 beyond; Q, O, m, l of
 // the item and a block of K and V in L2. Scratch does not depend on sequence lengths.
@@ -43,6 +45,7 @@ AmxPrefillEmitter::AmxPrefillEmitter(LlvmBuilder& builder, const TileProgram& pr
       scores_(builder, program, layout),
       step_(builder, tiles_, scores_, spec_, layout),
       tests_(builder, spec_, args_layout_) {
+  if (layout.checked()) fma_.emplace(builder, scores_, spec_, layout);
   emit_advance();
 }
 
@@ -165,8 +168,17 @@ void AmxPrefillEmitter::item(ArgsReader& args, const Item& item, Value* kv_head)
           },
           [&] { return Values{b_.byte_pointer(packed, b_.mul(number, b_.i64(l.packed_block())))}; })[0];
       Value* full = tests_.full_scans() ? tests_.full(item, {kv, end}) : nullptr;
+      Value* wide = nullptr;
+      if (l.checked()) {
+        Value* flag = b_.load(DType::i64, b_.byte_pointer(block, b_.i64(l.packed_flag())));
+        wide = b_.ir.CreateICmpNE(b_.ir.CreateOr(flag, b_.load(DType::i64, place(l.flag_at))), b_.i64(0));
+        b_.when(wide, [&] {
+          drain(item);
+          packer_.widen_block(key, value, kv, b_.sub(end, kv), item.b, first_head, b_.argument(3));
+        });
+      }
       b_.loop_nonempty(b_.i64(0), rows, Layout::kUnit, {}, [&](Value* row, const Values&) {
-        unit(item, row, b_.min(b_.sub(rows, row), b_.i64(Layout::kUnit)), kv, end, block, full);
+        unit(item, query, row, b_.min(b_.sub(rows, row), b_.i64(Layout::kUnit)), {kv, end, block, full, wide});
         return Values{};
       });
     });
@@ -175,37 +187,55 @@ void AmxPrefillEmitter::item(ArgsReader& args, const Item& item, Value* kv_head)
   finish(args, item);
 }
 
-void AmxPrefillEmitter::unit(const Item& item, Value* row, Value* rows, Value* kv, Value* end, Value* block,
-                             Value* full) {
-  const Layout& l = layout_;
+void AmxPrefillEmitter::unit(const Item& item, const RowAccess& query, Value* row, Value* rows, const KeyBlock& block) {
   Value* q = b_.add(item.q_begin, row);
   const RowBlock own_rows{item.b, item.h, q, b_.add(q, rows)};
-  const BlockTests::Keys keys = tests_.shown(own_rows, kv, end, Layout::kStep, full);
+  const BlockTests::Keys keys = tests_.shown(own_rows, block.kv, block.end, Layout::kStep, block.full);
   b_.when(b_.ir.CreateICmpSLT(keys.begin, keys.end), [&] {
-    Value* step = b_.ir.CreateUDiv(b_.sub(keys.begin, kv), b_.i64(Layout::kStep));
-    Value* columns = b_.sub(keys.end, keys.begin);
-    Value* turn = b_.load(DType::i64, state_word(State::turn));
-    const auto own_buffer = [&](int64_t at, int64_t bytes) {
-      return b_.byte_pointer(place(at), b_.mul(turn, b_.i64(bytes)));
-    };
-    const auto put = [&](int64_t field, Value* word) {
-      if (word->getType()->isPointerTy()) word = b_.ir.CreatePtrToInt(word, b_.i64_type());
-      b_.store(DType::i64, word, state_word(State::next + field));
-    };
-    put(Field::row, row);
-    put(Field::q, q);
-    put(Field::rows, rows);
-    put(Field::kv, keys.begin);
-    put(Field::columns, columns);
-    put(Field::whole, b_.ir.CreateZExt(tests_.all_kept(own_rows, keys, full), b_.i64_type()));
-    put(Field::steps, b_.ceil_div(columns, Layout::kStep));
-    put(Field::keys, b_.byte_pointer(block, b_.mul(step, b_.i64(l.key_step_bytes()))));
-    put(Field::values,
-        b_.byte_pointer(block, b_.add(b_.i64(l.packed_values()), b_.mul(step, b_.i64(l.value_step_bytes())))));
-    put(Field::scores, own_buffer(l.scores_at, 2 * l.score_group()));
-    put(Field::weights, own_buffer(l.weights_at, 2 * l.weight_group()));
-    advance(item);
+    if (!fma_) return push(item, row, own_rows, keys, block);
+    b_.branch(
+        block.wide,
+        [&] {
+          packer_.widen_queries(query, item.b, item.h, q, rows, scores_.query_scale(), b_.argument(3));
+          fma_->call({item.b, item.h, row, q, rows, keys.begin, b_.sub(keys.end, keys.begin),
+                      b_.ir.CreateZExt(tests_.all_kept(own_rows, keys, block.full), b_.i64_type()),
+                      b_.ir.CreateUDiv(b_.sub(keys.begin, block.kv), b_.i64(Layout::kStep)), b_.argument(3)});
+          return Values{};
+        },
+        [&] {
+          push(item, row, own_rows, keys, block);
+          return Values{};
+        });
   });
+}
+
+/// A unit joins the pipeline.
+void AmxPrefillEmitter::push(const Item& item, Value* row, const RowBlock& rows, const BlockTests::Keys& keys,
+                             const KeyBlock& block) {
+  const Layout& l = layout_;
+  Value* step = b_.ir.CreateUDiv(b_.sub(keys.begin, block.kv), b_.i64(Layout::kStep));
+  Value* columns = b_.sub(keys.end, keys.begin);
+  Value* turn = b_.load(DType::i64, state_word(State::turn));
+  const auto own_buffer = [&](int64_t at, int64_t bytes) {
+    return b_.byte_pointer(place(at), b_.mul(turn, b_.i64(bytes)));
+  };
+  const auto put = [&](int64_t field, Value* word) {
+    if (word->getType()->isPointerTy()) word = b_.ir.CreatePtrToInt(word, b_.i64_type());
+    b_.store(DType::i64, word, state_word(State::next + field));
+  };
+  put(Field::row, row);
+  put(Field::q, rows.q_begin);
+  put(Field::rows, b_.sub(rows.q_end, rows.q_begin));
+  put(Field::kv, keys.begin);
+  put(Field::columns, columns);
+  put(Field::whole, b_.ir.CreateZExt(tests_.all_kept(rows, keys, block.full), b_.i64_type()));
+  put(Field::steps, b_.ceil_div(columns, Layout::kStep));
+  put(Field::keys, b_.byte_pointer(block.packed, b_.mul(step, b_.i64(l.key_step_bytes()))));
+  put(Field::values,
+      b_.byte_pointer(block.packed, b_.add(b_.i64(l.packed_values()), b_.mul(step, b_.i64(l.value_step_bytes())))));
+  put(Field::scores, own_buffer(l.scores_at, 2 * l.score_group()));
+  put(Field::weights, own_buffer(l.weights_at, 2 * l.weight_group()));
+  advance(item);
 }
 
 namespace {

@@ -1,6 +1,8 @@
 // Field bug R23: data-dependent faults that Gaussian inputs hide.
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "tests/support/input_family.h"
 #include "tests/support/kernel_check.h"
 
@@ -31,6 +33,35 @@ TEST(R23, InputFamilies) {
     graph.heads = 4;
     check_families(graph, 1);
   }
+}
+
+TEST(R23, OperandsThatMayNotBeSplitGiveWhatF32Gives) {
+  // Tiles take f32 operands apart into bf16 parts: each of these is outside of where that keeps their value. Elsewhere
+  // than in a whole tensor it stands in one block of keys, or in one row of queries.
+  constexpr double kInf = std::numeric_limits<double>::infinity(), kNaN = std::numeric_limits<double>::quiet_NaN();
+  struct Plant {
+    const char* name;
+    double value;  ///< of a few elements, or the scale of all
+    bool whole;
+  };
+  const Plant plants[] = {{"inf", kInf, false},       {"-inf", -kInf, false},      {"NaN", kNaN, false},
+                          {"huge", 3.4e38, false},    {"2^100", 0x1p100, false},   {"tiny", 0x1.234567p-120, false},
+                          {"all huge", 0x1p58, true}, {"all tiny", 0x1p-110, true}};
+  for (const Plant& plant : plants)
+    for (const std::string where : {"q", "k", "v"}) {
+      if (plant.value == 3.4e38 && where != "v") continue;  // such scores overflow in f32, here or there
+      SCOPED_TRACE(fmt::format("{} in {}", plant.name, where));
+      AttentionGraph graph;
+      graph.lse = true;
+      graph.dqk = graph.dv = 40;
+      KernelCheck check(graph.build(), {{"B", 1}, {"Sq", 70}, {"Sk", 200}});
+      check.tiles = {.block_q = 64, .block_kv = 64};
+      testing::TestTensor& tensor = check.input(where);
+      for (int64_t i = 0; plant.whole && i < tensor.size(); ++i) tensor.set(i, tensor.get(i) * plant.value);
+      if (!plant.whole)
+        for (int64_t i : {int64_t{3}, tensor.size() / 2}) tensor.set(i, plant.value);
+      check.run();
+    }
 }
 
 TEST(R23, OnlySomeFamiliesShowAMissingMaximum) {

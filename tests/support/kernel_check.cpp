@@ -7,6 +7,7 @@
 
 #include "ir/verify.h"
 #include "tests/support/random_graph.h"
+#include "tests/support/test_engines.h"
 
 namespace tilewright::testing {
 
@@ -15,25 +16,22 @@ std::string KernelVariant::text() const {
 }
 
 const Engine& engine_for(CpuIsa isa) {
-  static std::map<CpuIsa, Engine>* engines = new std::map<CpuIsa, Engine>();
-  auto found = engines->find(isa);
-  if (found == engines->end()) {
-    EngineOptions options;
-    options.threads = 2;
-    options.max_isa = isa;
-    auto engine = Engine::create(options);
-    TW_CHECK(engine.ok());
-    found = engines->emplace(isa, std::move(*engine)).first;
-  }
-  return found->second;
+  static const auto* engines = [] {
+    auto* made = new std::map<CpuIsa, Engine>();
+    for (Engine& engine : engines_of_every_isa(2)) made->emplace(engine.target().isa, engine);
+    return made;
+  }();
+  return engines->at(isa);
 }
 
 const std::vector<KernelVariant>& kernel_variants() {
   static const std::vector<KernelVariant> all = [] {
     std::vector<KernelVariant> variants;
-    for (CpuIsa isa : {CpuIsa::avx512, CpuIsa::avx2})
-      for (bool generic : {false, true})
-        if (engine_for(isa).target().isa == isa) variants.push_back({isa, generic});
+    for (const Engine& engine : engines_of_every_isa(1)) {
+      const CpuIsa isa = engine.target().isa;
+      variants.push_back({isa, false});
+      if (isa <= CpuIsa::avx512) variants.push_back({isa, true});  // the generic template knows no tiles
+    }
     return variants;
   }();
   return all;
