@@ -1,5 +1,6 @@
 // A caller's tile sizes in place of the rules' own.
 #include <algorithm>
+#include <numeric>
 
 #include "compiler/plan_rules.h"
 #include "compiler/schedule_space.h"
@@ -44,6 +45,14 @@ Result<Done> override_tiles(CpuPlan& plan, const TileProgram& program, const Cpu
       if (wanted.block_q > 0) s.block_q = take(s, "block_q", wanted.block_q, 32, "tiles");
       if (!wanted.empty())
         if (auto ok = validate(s, &program, target); !ok) return ok;
+      continue;
+    }
+    if (s.kernel == CpuTemplate::amx_prefill) {
+      const int64_t turn = std::lcm<int64_t>(32, round_up(std::max<int64_t>(program.spec.value_dim, 1), 32) / 16);
+      if (wanted.block_kv > 0) s.block_kv = take(s, "block_kv", wanted.block_kv, turn, "tiles");
+      if (wanted.block_q > 0) s.block_q = take(s, "block_q", wanted.block_q, 32, "tiles");
+      if (!wanted.empty())
+        if (auto ok = check_caches(s, program.spec, target); !ok) return ok;
       continue;
     }
     const bool prefill = s.kernel == CpuTemplate::prefill;
