@@ -46,7 +46,7 @@ Result<Done> override_tiles(CpuPlan& plan, const TileProgram& program, const Cpu
   if (auto ok = check_range(wanted); !ok) return ok;
   for (CpuPlan::Choice& choice : plan.choices) {
     CpuSchedule& s = choice.schedule;
-    if (s.kernel == CpuTemplate::decode) {
+    if (s.kernel == CpuTemplate::decode || s.kernel == CpuTemplate::amx_decode) {
       if (wanted.block_kv > 0)
         s.block_kv = std::min(take(s, "block_kv", wanted.block_kv, s.lanes, "vectors"), s.split_kv);
       continue;

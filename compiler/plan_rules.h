@@ -16,11 +16,14 @@ Expr always();
 /// One sentence why the template does not take the program; empty when it does.
 std::string refuse_prefill(const TileProgram& program, const CpuTarget& target);
 std::string refuse_decode(const TileProgram& program, const CpuTarget& target);
+/// Of a program that decode takes, why not on tiles.
+std::string refuse_amx_decode(const TileProgram& program, const CpuTarget& target);
 /// What every fast template needs; empty when it is there.
 std::string refuse_fast(const TileProgram& program, const CpuTarget& target);
 
 CpuSchedule schedule_prefill(const TileProgram& program, const CpuTarget& target);
 CpuSchedule schedule_decode(const TileProgram& program, const CpuTarget& target);
+CpuSchedule schedule_amx_decode(const TileProgram& program, const CpuTarget& target);
 
 /// Chooses mr and nv for outputs of `width` columns (lanes are set), and says why.
 void fit_micro_kernel(CpuSchedule& schedule, const CpuTarget& target, int64_t width);
