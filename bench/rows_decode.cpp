@@ -7,14 +7,16 @@ Result<Done> decode_rows(const RowContext& context) {
   for (const DType dtype : {DType::f32, DType::bf16})
     for (const int64_t batch : {1, 8})
       for (const bool threads : {false, true}) {
+        const bool on_tiles = dtype == DType::bf16 && context.engine.target().has_tiles();
         Row row{.group = "decode 32/8 d128 Sk 8192, of a read loop",
                 .name = fmt::format("{} B{}, {}", to_string(dtype), batch, threads ? "2 threads" : "1 thread"),
-                .bar = Bar{90}};
+                .bar = Bar{on_tiles ? 95.0 : 90.0}};
         if (!context.wanted(row)) continue;
         const auto subject = context.compile(attention_graph({dtype, 32, 8, 128}, Scores::plain),
                                              {{"B", batch}, {"Sq", 1}, {"Sk", 8192}});
         if (!subject) return subject.error();
-        if (!context.runs_on(row, *subject, {CpuTemplate::decode}, threads ? 2 : 1)) continue;
+        const CpuTemplate expected = on_tiles ? CpuTemplate::amx_decode : CpuTemplate::decode;
+        if (!context.runs_on(row, *subject, {expected}, threads ? 2 : 1)) continue;
         std::vector<MemoryRange> ranges;
         for (const size_t i : {size_t{1}, size_t{2}}) {
           const TensorView& view = subject->inputs()[i];

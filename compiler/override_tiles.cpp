@@ -33,7 +33,7 @@ Result<Done> override_tiles(CpuPlan& plan, const TileProgram& program, const Cpu
   if (auto ok = check_range(wanted); !ok) return ok;
   for (CpuPlan::Choice& choice : plan.choices) {
     CpuSchedule& s = choice.schedule;
-    if (s.kernel == CpuTemplate::decode) {
+    if (s.kernel == CpuTemplate::decode || s.kernel == CpuTemplate::amx_decode) {
       if (wanted.block_kv == 0) continue;
       s.block_kv = std::min(take(s, "block_kv", wanted.block_kv, s.lanes, "vectors"), s.split_kv);
       if (auto ok = validate(s, &program, target); !ok) return ok;
@@ -45,14 +45,6 @@ Result<Done> override_tiles(CpuPlan& plan, const TileProgram& program, const Cpu
       if (wanted.block_q > 0) s.block_q = take(s, "block_q", wanted.block_q, 32, "tiles");
       if (!wanted.empty())
         if (auto ok = validate(s, &program, target); !ok) return ok;
-      continue;
-    }
-    if (s.kernel == CpuTemplate::amx_prefill) {
-      const int64_t turn = std::lcm<int64_t>(32, round_up(std::max<int64_t>(program.spec.value_dim, 1), 32) / 16);
-      if (wanted.block_kv > 0) s.block_kv = take(s, "block_kv", wanted.block_kv, turn, "tiles");
-      if (wanted.block_q > 0) s.block_q = take(s, "block_q", wanted.block_q, 32, "tiles");
-      if (!wanted.empty())
-        if (auto ok = check_caches(s, program.spec, target); !ok) return ok;
       continue;
     }
     const bool prefill = s.kernel == CpuTemplate::prefill;

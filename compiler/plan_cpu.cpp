@@ -94,8 +94,13 @@ CpuPlan plan_cpu(const TileProgram& program, const CpuTarget& target, const Plan
   bool decode_always = false;
   if (no_decode.empty()) {
     decode_always = spec.q_len.is_constant();
-    plan.choices.push_back(
-        {schedule_decode(program, target), decode_always ? always() : at_most_rows(spec, decode_row_limit(spec))});
+    const std::string no_tiles = refuse_amx_decode(program, target);
+    plan.choices.push_back({no_tiles.empty() ? schedule_amx_decode(program, target) : schedule_decode(program, target),
+                            decode_always ? always() : at_most_rows(spec, decode_row_limit(spec))});
+    if (no_tiles.empty())
+      plan.refused.push_back({CpuTemplate::decode, "tiles take it"});
+    else if (target.has_tiles())
+      plan.refused.push_back({CpuTemplate::amx_decode, no_tiles});
   } else {
     plan.refused.push_back({CpuTemplate::decode, no_decode});
   }

@@ -27,6 +27,37 @@ std::string refuse_decode(const TileProgram& program, const CpuTarget& target) {
   return {};
 }
 
+std::string refuse_amx_decode(const TileProgram& program, const CpuTarget& target) {
+  const AttentionSpec& spec = program.spec;
+  if (!target.has_tiles()) return "the target has no AMX tiles";
+  if (spec.accumulate != DType::f32) return "tiles add in f32, and this accumulates in f64";
+  const DotTerm& dot = spec.dots[0];
+  if (dot.key_row) return "rows of K are computed, and tiles read K where it lies";
+  for (const Access* stored : {&dot.key, &spec.value}) {
+    const SpecTensor& tensor = spec.tensors[static_cast<size_t>(stored->tensor)];
+    if (tensor.type.dtype != DType::bf16)
+      return fmt::format("%{} is {}, and tiles read bf16 where it lies", tensor.name, to_string(tensor.type.dtype));
+  }
+  const bool rounds = spec.precision == PrecisionPolicy::bf16;
+  if (dot.query_row && dot.query_row->dtype != DType::bf16 && !rounds)
+    return "rows of Q are computed in f32 and declared no narrower, so that they may not be rounded to bf16";
+  if (spec.weights != DType::bf16 && !rounds)
+    return "the weights are declared f32 where they meet V, so that they may not be rounded to bf16";
+  for (const int64_t dim : {dot.head_dim, spec.value_dim})
+    if (dim % 32 != 0) return fmt::format("head dim {} is no multiple of the 32 columns of a tile", dim);
+  return {};
+}
+
+CpuSchedule schedule_amx_decode(const TileProgram& program, const CpuTarget& target) {
+  constexpr int64_t kTileRows = 16;
+  CpuSchedule s = schedule_decode(program, target);
+  s.kernel = CpuTemplate::amx_decode;
+  s.block_q = s.strip_rows = std::min(s.block_q, kTileRows);
+  s.reasons.push_back("K and V of bf16 are tiles as they lie in memory");
+  if (target.isa == CpuIsa::amx_emulated) s.reasons.push_back("tiles are emulated, because that was asked for");
+  return s;
+}
+
 CpuSchedule schedule_decode(const TileProgram& program, const CpuTarget& target) {
   const AttentionSpec& spec = program.spec;
   CpuSchedule s;

@@ -19,6 +19,8 @@ std::string refuse_amx_prefill(const TileProgram& program, const CpuTarget& targ
 /// One sentence why another template is to run although this one could; empty when not.
 std::string amx_prefill_is_slower(const TileProgram& program, const CpuTarget& target);
 std::string refuse_decode(const TileProgram& program, const CpuTarget& target);
+/// Of a program that decode takes, why not on tiles.
+std::string refuse_amx_decode(const TileProgram& program, const CpuTarget& target);
 /// What every fast template needs; empty when it is there.
 std::string refuse_fast(const TileProgram& program, const CpuTarget& target);
 
@@ -28,6 +30,7 @@ CpuSchedule schedule_prefill(const TileProgram& program, const CpuTarget& target
 int64_t amx_block_unit(int64_t value_dim);
 CpuSchedule schedule_amx_prefill(const TileProgram& program, const CpuTarget& target);
 CpuSchedule schedule_decode(const TileProgram& program, const CpuTarget& target);
+CpuSchedule schedule_amx_decode(const TileProgram& program, const CpuTarget& target);
 
 /// Chooses mr and nv for outputs of `width` columns (lanes are set), and says why.
 void fit_micro_kernel(CpuSchedule& schedule, const CpuTarget& target, int64_t width);

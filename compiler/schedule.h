@@ -15,7 +15,7 @@ namespace tilewright {
 /// To whole units.
 inline int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
-enum class CpuTemplate : uint8_t { generic, prefill, decode, backward, loop, matmul, matvec, amx_prefill };
+enum class CpuTemplate : uint8_t { generic, prefill, decode, backward, loop, matmul, matvec, amx_prefill, amx_decode };
 std::string_view to_string(CpuTemplate name);
 
 struct CpuSchedule {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "codegen/cpu/amx_tiles.h"
 #include "ir/result.h"
 
 namespace tilewright::cpu {
@@ -23,7 +24,7 @@ DecodeOperand operand(const AttentionSpec& spec, DType dtype, int64_t dim, int64
 
 }  // namespace
 
-DecodeLayout::DecodeLayout(const AttentionSpec& spec, const CpuSchedule& schedule) {
+DecodeLayout::DecodeLayout(const AttentionSpec& spec, const CpuSchedule& schedule, const CpuTarget& target) {
   TW_CHECK(spec.dots.size() == 1);
   dtype = spec.accumulate;
   element = size_of(dtype);
@@ -50,7 +51,8 @@ DecodeLayout::DecodeLayout(const AttentionSpec& spec, const CpuSchedule& schedul
     at += round_up(elements, 64 / element);
     return here;
   };
-  q_at = place(rows * query_stride);
+  const bool on_tiles = schedule.kernel == CpuTemplate::amx_decode;
+  q_at = place(on_tiles ? 0 : rows * query_stride);
   scores_at = place(rows * block_kv);
   max_at = place(rows);
   sum_at = place(rows * lanes);
@@ -60,6 +62,16 @@ DecodeLayout::DecodeLayout(const AttentionSpec& spec, const CpuSchedule& schedul
   key_copy_at = place(block_kv * key.dim);
   value_copy_at = place(block_kv * value.dim);
   row_at = place(dot.query_row ? key.dim : 0);
+  if (on_tiles) {
+    constexpr int64_t kKeys = 16;
+    tiles.columns = rows <= 4 ? 4 : rows <= 8 ? 8 : kKeys;
+    tiles.file_at = place(AmxTiles::file_bytes(target) / element);
+    tiles.query_at = place(key.dim / 2);
+    tiles.queries_at = place(key.dim / 2 * tiles.columns);
+    tiles.scores_at = place(block_kv * tiles.columns);
+    tiles.weights_at = place(2 * rows * block_kv);
+    tiles.tail_at = place(kKeys * std::max(key.dim, value.dim) / 2);
+  }
   scratch_elements = at;
 }
 

@@ -17,7 +17,7 @@ struct DecodeOperand {
 };
 
 struct DecodeLayout {
-  DecodeLayout(const AttentionSpec& spec, const CpuSchedule& schedule);
+  DecodeLayout(const AttentionSpec& spec, const CpuSchedule& schedule, const CpuTarget& target);
 
   DType dtype;  ///< of accumulation
   int64_t element, lanes;
@@ -36,6 +36,14 @@ struct DecodeLayout {
   // (a computed K is written there at once); a computed row of Q.
   int64_t q_at, scores_at, max_at, sum_at, factor_at, sums_at, partial_at, key_copy_at, value_copy_at, row_at;
   int64_t scratch_elements;
+
+  /// Of AmxDecodeTiles: query rows as tiles count them (4, 8 or 16; 0 when vectors multiply), and places in scratch:
+  /// the tile file, a query in bf16, all of them as B tiles, S transposed, P as A tiles, a last group of keys.
+  struct Tiles {
+    int64_t columns = 0;
+    int64_t file_at = 0, query_at = 0, queries_at = 0, scores_at = 0, weights_at = 0, tail_at = 0;
+  };
+  Tiles tiles;
 };
 
 }  // namespace tilewright::cpu

@@ -29,10 +29,12 @@ DecodeSplit::DecodeSplit(LlvmBuilder& builder, const TileProgram& program, const
       spec_(program.spec),
       l_(layout),
       args_layout_(args_layout(program.spec)),
-      leading_(leading_scale(program.score)),
+      // Tiles multiply queries of bf16, which a scale would round once more: the score keeps it.
+      leading_(layout.tiles.columns == 0 ? leading_scale(program.score) : LeadingScale{1, program.score}),
       computed_(emit_rows(builder, spec_, args_layout_, spec_.dots[0], layout.lanes, "rows")),
-      tiles_(builder, layout),
+      vectors_(builder, layout),
       weights_(builder, program, leading_.expr, layout) {
+  if (layout.tiles.columns > 0) tiles_.emplace(builder, layout, vectors_);
   for (const auto& which : {std::pair{l_.key.dtype, false}, std::pair{l_.value.dtype, hides()}})
     if (!copies_.contains(which)) copies_[which] = emit_copy(which.first, which.second);
 }
@@ -111,7 +113,6 @@ void DecodeSplit::item(ArgsReader& args, Emitters& emit, const Item& item) {
 void DecodeSplit::pack_queries(ArgsReader& args, const Item& item, Value* first_row, Value* count) {
   const DotTerm& dot = spec_.dots[0];
   const DType dtype = operand_dtype(spec_, dot.query, dot.query_row);
-  const int64_t lanes = l_.lanes, unit = l_.key.pairs ? 2 : 1;
   b_.loop_nonempty(b_.i64(0), count, 1, {}, [&](Value* i, const Values&) {
     Value* row = b_.add(first_row, i);
     Value* q = b_.ir.CreateUDiv(row, b_.i64(spec_.head_group));
@@ -122,24 +123,43 @@ void DecodeSplit::pack_queries(ArgsReader& args, const Item& item, Value* first_
       from = scratch(l_.row_at);
       computed_.query->call(item.b, h, q, b_.i64(1), from);
     }
-    Value* to = at(scratch(l_.q_at), b_.mul(i, b_.i64(l_.query_stride)));
-    auto copy = [&](Value* column, int64_t width, Value* mask) {
-      Value* pointer = b_.element_pointer(dtype, from, b_.mul(column, query.stride_dim));
-      Value* x = b_.ir.CreateFPCast(b_.load_strided(dtype, pointer, query.stride_dim, width, mask),
-                                    b_.vector_type(l_.dtype, width));
-      x = b_.ir.CreateFMul(x, b_.constant(l_.dtype, leading_.scale, width));
-      for (int64_t part = 0; part < width / lanes; ++part) {
-        std::vector<int> pick(static_cast<size_t>(lanes));
-        for (int64_t k = 0; k < lanes; ++k)
-          pick[static_cast<size_t>(k)] = static_cast<int>(width == lanes ? k : 2 * k + part);
-        b_.store_vector(l_.dtype, b_.ir.CreateShuffleVector(x, pick), at(to, b_.add(column, b_.i64(part * lanes))));
-      }
-    };
-    b_.loop(b_.i64(0), b_.i64(l_.key.vectors * lanes), unit * lanes,
-            [&](Value* column) { copy(column, unit * lanes, nullptr); });
-    if (l_.key.tail) copy(b_.i64(l_.key.vectors * lanes), lanes, b_.lane_mask(b_.i64(l_.key.tail), lanes));
+    if (tiles_)
+      pack_for_tiles(dtype, from, query.stride_dim, i);
+    else
+      pack_for_vectors(dtype, from, query.stride_dim, i);
     return Values{};
   });
+}
+
+void DecodeSplit::pack_for_vectors(DType dtype, Value* from, Value* stride, Value* row) {
+  const int64_t lanes = l_.lanes, unit = l_.key.pairs ? 2 : 1;
+  Value* to = at(scratch(l_.q_at), b_.mul(row, b_.i64(l_.query_stride)));
+  auto copy = [&](Value* column, int64_t width, Value* mask) {
+    Value* pointer = b_.element_pointer(dtype, from, b_.mul(column, stride));
+    Value* x =
+        b_.ir.CreateFPCast(b_.load_strided(dtype, pointer, stride, width, mask), b_.vector_type(l_.dtype, width));
+    x = b_.ir.CreateFMul(x, b_.constant(l_.dtype, leading_.scale, width));
+    for (int64_t part = 0; part < width / lanes; ++part) {
+      std::vector<int> pick(static_cast<size_t>(lanes));
+      for (int64_t k = 0; k < lanes; ++k)
+        pick[static_cast<size_t>(k)] = static_cast<int>(width == lanes ? k : 2 * k + part);
+      b_.store_vector(l_.dtype, b_.ir.CreateShuffleVector(x, pick), at(to, b_.add(column, b_.i64(part * lanes))));
+    }
+  };
+  b_.loop(b_.i64(0), b_.i64(l_.key.vectors * lanes), unit * lanes,
+          [&](Value* column) { copy(column, unit * lanes, nullptr); });
+  if (l_.key.tail) copy(b_.i64(l_.key.vectors * lanes), lanes, b_.lane_mask(b_.i64(l_.key.tail), lanes));
+}
+
+void DecodeSplit::pack_for_tiles(DType dtype, Value* from, Value* stride, Value* row) {
+  Value* to = scratch(l_.tiles.query_at);
+  b_.loop_nonempty(b_.i64(0), b_.i64(l_.key.dim), l_.lanes, {}, [&](Value* column, const Values&) {
+    Value* pointer = b_.element_pointer(dtype, from, b_.mul(column, stride));
+    Value* x = b_.load_strided(dtype, pointer, stride, l_.lanes);
+    b_.store_vector(DType::bf16, x, b_.element_pointer(DType::bf16, to, column));
+    return Values{};
+  });
+  tiles_->pack_query(b_.argument(3), row);
 }
 
 void DecodeSplit::rows(ArgsReader& args, Emitters& emit, const Item& item, Value* first_row, Value* count, Value* begin,
@@ -163,7 +183,7 @@ void DecodeSplit::rows(ArgsReader& args, Emitters& emit, const Item& item, Value
     });
     return Values{};
   };
-  auto used = [&] {
+  const auto compute = [&](Value* exactly) {
     fill(l_.max_at, l_.sum_at, kMinusInfinity);
     fill(l_.sum_at, l_.factor_at, 0);
     fill(l_.factor_at, l_.sums_at, 1);
@@ -174,13 +194,26 @@ void DecodeSplit::rows(ArgsReader& args, Emitters& emit, const Item& item, Value
     const RowAccess value = resolve_access(b_, args, spec_, spec_.value, item.b, item.h);
     b_.loop_nonempty(begin, end, l_.block_kv, {}, [&](Value* kv, const Values&) {
       Value* keys = b_.min(b_.sub(end, kv), b_.i64(l_.block_kv));
-      auto run = [&] { block(emit, {item.b, item.h, first_row, count, kv, keys}, key, value); };
+      auto run = [&] { block(emit, {item.b, item.h, first_row, count, kv, keys}, key, value, exactly); };
       if (is_constant_false(spec_.kv_range.skip))
         run();
       else
         b_.when(b_.ir.CreateNot(skipped(emit, item, kv, b_.sub(b_.add(kv, keys), b_.i64(1)))), run);
       return Values{};
     });
+  };
+  auto used = [&] {
+    if (!tiles_) compute(nullptr);
+    // What tiles made of V is right wherever it is finite; else everything is computed once more.
+    if (tiles_)
+      b_.loop_nonempty(b_.i64(0), b_.i64(2), 1, {b_.ir.getFalse()}, [&](Value* attempt, const Values& done) {
+        return b_.branch(
+            done[0], [&] { return done; },
+            [&] {
+              compute(b_.ir.CreateICmpNE(attempt, b_.i64(0)));
+              return Values{sums_are_finite(count)};
+            });
+      });
     each_row([&](Value* row, Value* record) {
       Value* sums = at(scratch(l_.sums_at), b_.mul(row, b_.i64(l_.value_stride)));
       b_.loop_nonempty(b_.i64(0), b_.i64(l_.value_stride), l_.lanes, {}, [&](Value* column, const Values&) {
@@ -265,16 +298,38 @@ DecodeBlock DecodeSplit::keys(Emitters& emit, const RowAccess& key, const Decode
   return {copy, b_.i64(l_.key.dim), rows.keys};
 }
 
-void DecodeSplit::block(Emitters& emit, const DecodeRows& rows, const RowAccess& key, const RowAccess& value) {
+void DecodeSplit::block(Emitters& emit, const DecodeRows& rows, const RowAccess& key, const RowAccess& value,
+                        Value* exactly) {
   Value* here = b_.argument(3);
   // Scores of hidden keys are masked, whatever K holds there; V must not reach the product with its weight of 0.
-  tiles_.scores(here, keys(emit, key, rows), rows.count);
+  const DecodeBlock visited = keys(emit, key, rows);
+  if (tiles_)
+    tiles_->scores(here, visited, rows.count);
+  else
+    vectors_.scores(here, visited, rows.count);
   weights_.call(here, rows);
   if (hides()) {
     emit.set(Axis::h, rows.h);
     emit.keep_kv.hoist();
   }
-  tiles_.outputs(here, natural_or_copied(emit, l_.value, value, rows, l_.value_copy_at, hides()), rows.count);
+  const DecodeBlock values = natural_or_copied(emit, l_.value, value, rows, l_.value_copy_at, hides());
+  if (!tiles_) return vectors_.outputs(here, values, rows.count);
+  const auto by = [&](auto& products) {
+    products.outputs(here, values, rows.count);
+    return Values{};
+  };
+  b_.branch(exactly, [&] { return by(vectors_); }, [&] { return by(*tiles_); });
+}
+
+Value* DecodeSplit::sums_are_finite(Value* rows) {
+  auto& ir = b_.ir;
+  Value* words = b_.mul(rows, b_.i64(l_.value_stride));
+  return b_.loop_nonempty(b_.i64(0), words, l_.lanes, {ir.getTrue()}, [&](Value* i, const Values& carried) {
+    Value* bits = b_.load_vector(DType::i32, at(scratch(l_.sums_at), i), l_.lanes);
+    Value* exponent = b_.splat(ir.getInt32(0x7f800000), l_.lanes);
+    Value* finite = ir.CreateICmpNE(ir.CreateAnd(bits, exponent), exponent);
+    return Values{ir.CreateAnd(carried[0], ir.CreateAndReduce(finite))};
+  })[0];
 }
 
 }  // namespace tilewright::cpu

@@ -2,9 +2,10 @@
 #pragma once
 
 #include <map>
+#include <optional>
 
 #include "codegen/cpu/access.h"
-#include "codegen/cpu/decode_tiles.h"
+#include "codegen/cpu/amx_decode_tiles.h"
 #include "codegen/cpu/decode_weights.h"
 #include "codegen/cpu/row_emitter.h"
 
@@ -38,9 +39,16 @@ class DecodeSplit {
   Values over_heads(const std::vector<const Expr*>& exprs, const Item& item, Emitters& emit, const Values& start,
                     const std::function<Values(const Values&)>& body);
   void pack_queries(ArgsReader& args, const Item& item, llvm::Value* first_row, llvm::Value* count);
+  /// One query, `stride` elements between its columns: scaled, in the order in which vectors read keys; or rounded to
+  /// bf16 and spread over tiles.
+  void pack_for_vectors(DType dtype, llvm::Value* from, llvm::Value* stride, llvm::Value* row);
+  void pack_for_tiles(DType dtype, llvm::Value* from, llvm::Value* stride, llvm::Value* row);
   /// Computed rows, or stored ones.
   DecodeBlock keys(Emitters& emit, const RowAccess& key, const DecodeRows& rows);
-  void block(Emitters& emit, const DecodeRows& rows, const RowAccess& key, const RowAccess& value);
+  /// `exactly`: whether vectors multiply V even where there are tiles (bool; null = no).
+  void block(Emitters& emit, const DecodeRows& rows, const RowAccess& key, const RowAccess& value,
+             llvm::Value* exactly);
+  llvm::Value* sums_are_finite(llvm::Value* rows);
   llvm::Function* emit_copy(DType dtype, bool hide);
   DecodeBlock natural_or_copied(Emitters& emit, const DecodeOperand& operand, const RowAccess& access,
                                 const DecodeRows& rows, int64_t copy_at, bool hide);
@@ -55,7 +63,8 @@ class DecodeSplit {
   ArgsLayout args_layout_;
   LeadingScale leading_;
   DotRows computed_;
-  DecodeTiles tiles_;
+  DecodeTiles vectors_;
+  std::optional<AmxDecodeTiles> tiles_;
   DecodeWeights weights_;
   std::map<std::pair<DType, bool>, llvm::Function*> copies_;  ///< by dtype and whether keys are hidden
 };

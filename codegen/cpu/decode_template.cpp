@@ -204,9 +204,10 @@ CpuKernelSource generate_decode(const TileProgram& program, const CpuSchedule& s
   const AttentionSpec& spec = program.spec;
   CpuModule module = make_cpu_module(prefix + "_decode", InstructionOrder::emitted);
   LlvmBuilder builder(module.state(), target);
-  const DecodeLayout layout(spec, schedule);
+  const DecodeLayout layout(spec, schedule, target);
   LaunchInfo launch;
   launch.schedule = schedule;
+  launch.native_tiles = layout.tiles.columns > 0 && target.isa == CpuIsa::amx;
   Counts items, rows, workspace, nothing;
   launch.phases.push_back({prefix + "_split", items.done(items.splits(spec, layout.split_kv)), false});
   launch.phases.push_back(

@@ -14,20 +14,23 @@ constexpr int64_t kRun = 16;
 }  // namespace
 
 DecodeTiles::DecodeTiles(LlvmBuilder& builder, const DecodeLayout& layout) : b_(builder), l_(layout) {
-  scores_ = begin("scores");
-  const DecodeBlock keys{b_.argument(1), b_.argument(2), b_.argument(3)};
-  b_.loop_nonempty(b_.i64(0), keys.count, l_.lanes, {}, [&](Value* key, const Values&) {
-    for_row_tiles(b_.argument(4), [&](Value* row, int64_t count) { score_rows(keys, key, row, count); });
-    return Values{};
-  });
-  b_.ret();
-
+  if (l_.tiles.columns == 0) emit_scores();
   outputs_ = begin("outputs");
   const DecodeBlock values{b_.argument(1), b_.argument(2), b_.argument(3)};
   rescale(b_.argument(4));
   b_.loop_nonempty(b_.i64(0), values.count, kRun, {}, [&](Value* first, const Values&) {
     const KeyRun run{values, first, b_.min(b_.add(first, b_.i64(kRun)), values.count)};
     for_row_tiles(b_.argument(4), [&](Value* row, int64_t count) { output_rows(run, row, count); });
+    return Values{};
+  });
+  b_.ret();
+}
+
+void DecodeTiles::emit_scores() {
+  scores_ = begin("scores");
+  const DecodeBlock keys{b_.argument(1), b_.argument(2), b_.argument(3)};
+  b_.loop_nonempty(b_.i64(0), keys.count, l_.lanes, {}, [&](Value* key, const Values&) {
+    for_row_tiles(b_.argument(4), [&](Value* row, int64_t count) { score_rows(keys, key, row, count); });
     return Values{};
   });
   b_.ret();

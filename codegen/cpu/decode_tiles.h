@@ -25,16 +25,19 @@ struct DecodeBlock {
 
 class DecodeTiles {
  public:
-  /// Emits the functions.
+  /// Emits the functions; that of the scores only where no tiles compute them.
   DecodeTiles(LlvmBuilder& builder, const DecodeLayout& layout);
 
   /// S[row][key] = Σ_d Q·K for the block's keys, up to the next multiple of lanes (copies of the last key beyond).
   void scores(llvm::Value* scratch, const DecodeBlock& keys, llvm::Value* rows);
   /// sums[row] = sums[row] · factor[row] + Σ_key P[row][key] · V.
   void outputs(llvm::Value* scratch, const DecodeBlock& values, llvm::Value* rows);
+  /// sums[row] *= factor[row], emitted into a function whose first parameter is scratch.
+  void rescale(llvm::Value* rows);
 
  private:
   llvm::Function* begin(const char* name);
+  void emit_scores();
   llvm::Value* at(llvm::Value* base, llvm::Value* elements) { return b_.element_pointer(l_.dtype, base, elements); }
   llvm::Value* scratch(int64_t elements) { return at(b_.argument(0), b_.i64(elements)); }
   Values read(const DecodeOperand& operand, llvm::Value* pointer, bool tail);
@@ -50,14 +53,13 @@ class DecodeTiles {
     const DecodeBlock& values;
     llvm::Value *begin, *end;
   };
-  void rescale(llvm::Value* rows);
   void output_rows(const KeyRun& run, llvm::Value* row, int64_t rows);
   void output_chunk(const KeyRun& run, llvm::Value* row, int64_t rows, llvm::Value* first_column, int64_t vectors,
                     bool tail);
 
   LlvmBuilder& b_;
   const DecodeLayout& l_;
-  llvm::Function *scores_, *outputs_;
+  llvm::Function *scores_ = nullptr, *outputs_ = nullptr;
 };
 
 }  // namespace tilewright::cpu

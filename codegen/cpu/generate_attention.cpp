@@ -8,7 +8,8 @@ CpuKernelSource generate_attention(const TileProgram& program, const CpuSchedule
   switch (schedule.kernel) {
     case CpuTemplate::generic: return cpu::generate_generic(program, schedule, target, symbol_prefix);
     case CpuTemplate::prefill: return cpu::generate_prefill(program, schedule, target, symbol_prefix);
-    case CpuTemplate::decode: return cpu::generate_decode(program, schedule, target, symbol_prefix);
+    case CpuTemplate::decode:
+    case CpuTemplate::amx_decode: return cpu::generate_decode(program, schedule, target, symbol_prefix);
     case CpuTemplate::amx_prefill: return cpu::generate_amx_prefill(program, schedule, target, symbol_prefix);
     case CpuTemplate::backward:
     case CpuTemplate::loop:
