@@ -55,7 +55,8 @@ class Model {
   CostEstimate estimate() {
     switch (s_.kernel) {
       case CpuTemplate::prefill: prefill(); break;
-      case CpuTemplate::decode: decode(); break;
+      case CpuTemplate::decode:
+      case CpuTemplate::amx_decode: decode(); break;
       case CpuTemplate::backward: backward(); break;
       case CpuTemplate::matmul: matmul(); break;
       case CpuTemplate::matvec: matvec(); break;

@@ -17,6 +17,7 @@ inline int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1)
 
 enum class CpuTemplate : uint8_t { generic, prefill, decode, backward, loop, matmul, matvec, amx_prefill, amx_decode };
 std::string_view to_string(CpuTemplate name);
+inline bool is_decode(CpuTemplate name) { return name == CpuTemplate::decode || name == CpuTemplate::amx_decode; }
 
 struct CpuSchedule {
   CpuTemplate kernel = CpuTemplate::generic;

@@ -20,7 +20,8 @@ class Bounds {
     common();
     switch (s_.kernel) {
       case CpuTemplate::prefill: prefill(); break;
-      case CpuTemplate::decode: decode(); break;
+      case CpuTemplate::decode:
+      case CpuTemplate::amx_decode: decode(); break;
       case CpuTemplate::backward: backward(); break;
       case CpuTemplate::matmul: matmul(); break;
       case CpuTemplate::matvec: matvec(); break;
@@ -123,10 +124,15 @@ class Bounds {
     require(s_.block_kv <= s_.split_kv, "block_kv {} is more than the {} keys of a split (split_kv)", s_.block_kv,
             s_.split_kv);
     if (const auto* program = std::get_if<const TileProgram*>(&step_))
-      require(s_.block_q == decode_rows((*program)->spec),
+      require(s_.block_q == rows_of_decode((*program)->spec),
               "block_q is {}; decode takes the {} rows that share a KV head", s_.block_q,
-              decode_rows((*program)->spec));
+              rows_of_decode((*program)->spec));
     l2(fmt::format("{} query rows and their scores of block_kv {} keys take", s_.block_q, s_.block_kv), "");
+  }
+
+  int64_t rows_of_decode(const AttentionSpec& spec) const {
+    constexpr int64_t kTileRows = 16;
+    return s_.kernel == CpuTemplate::amx_decode ? std::min(decode_rows(spec), kTileRows) : decode_rows(spec);
   }
 
   void backward() {
@@ -207,7 +213,7 @@ int64_t working_set(const CpuSchedule& s, const ScheduledStep& step) {
   const StepShape shape = shape_of(step);
   if (s.kernel == CpuTemplate::matmul || s.kernel == CpuTemplate::matvec)
     return s.block_m * (s.block_k + s.block_n) * shape.element;
-  if (s.kernel == CpuTemplate::decode)  // K and V stream past
+  if (is_decode(s.kernel))  // K and V stream past
     return s.block_q * (shape.score_columns + shape.value_columns + s.block_kv) * shape.element;
   return (s.block_q + s.block_kv) * (shape.score_columns + shape.value_columns) * shape.element;
 }

@@ -23,6 +23,7 @@ class SpaceBuilder {
       case CpuTemplate::matvec: matvec(); break;
       case CpuTemplate::generic: generic(); break;
       case CpuTemplate::amx_prefill: amx_prefill(); break;
+      case CpuTemplate::amx_decode: decode_blocks(); break;
       case CpuTemplate::loop: break;
     }
     return {rules_, std::move(axes_)};
@@ -70,6 +71,9 @@ class SpaceBuilder {
   }
   void decode() {
     axis(&CpuSchedule::mr, {1, 4}, rules_.block_q);
+    decode_blocks();
+  }
+  void decode_blocks() {
     axis(&CpuSchedule::block_kv, {64, 128, 256, 512, 1024});
     axis(&CpuSchedule::split_kv, {128, 256, 512, 1024, 2048, 4096, 8192});
   }
@@ -121,7 +125,8 @@ void settle(CpuSchedule& s) {
       s.block_q = round_up(s.block_q, s.strip_rows);
       s.block_kv = round_down(s.block_kv, s.nr());
       break;
-    case CpuTemplate::decode: s.block_kv = std::min(round_up(s.block_kv, s.lanes), s.split_kv); break;
+    case CpuTemplate::decode:
+    case CpuTemplate::amx_decode: s.block_kv = std::min(round_up(s.block_kv, s.lanes), s.split_kv); break;
     case CpuTemplate::backward:
       s.block_q = s.strip_rows = round_up(s.block_q, s.mr);
       s.block_kv = round_down(s.block_kv, s.nr());

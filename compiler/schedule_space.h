@@ -17,7 +17,7 @@ using ScheduledStep = std::variant<const TileProgram*, const BackwardSpec*, cons
 /// One integer of a schedule and the values that are tried for it, ascending, the rules' own among them.
 struct ScheduleAxis {
   std::string name;  ///< as print(CpuSchedule) calls it
-  int64_t CpuSchedule::*member = nullptr;
+  int64_t CpuSchedule::* member = nullptr;
   std::vector<int64_t> values;
 };
 

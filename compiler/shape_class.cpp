@@ -122,7 +122,7 @@ Expr class_length(const CpuSchedule& schedule, const ScheduledStep& step) {
     expr = extent_product(**loop, contract_axes(**loop).rows);
   } else if (const auto* program = std::get_if<const TileProgram*>(&step)) {
     const AttentionSpec& spec = (*program)->spec;
-    expr.set_root(expr.dim(schedule.kernel == CpuTemplate::decode ? spec.kv_len : spec.q_len));
+    expr.set_root(expr.dim(is_decode(schedule.kernel) ? spec.kv_len : spec.q_len));
   } else {
     expr.set_root(expr.dim(std::get<const BackwardSpec*>(step)->q_len));
   }
@@ -156,12 +156,15 @@ std::string shape_class(const CpuSchedule& schedule, const ScheduledStep& step, 
   }
   std::string length = "any length";
   if (has_buckets(schedule)) {
-    const std::string_view name = schedule.kernel == CpuTemplate::decode          ? "kv_len"
+    const std::string_view name = is_decode(schedule.kernel)                      ? "kv_len"
                                   : std::holds_alternative<const LoopStep*>(step) ? "rows"
                                                                                   : "q_len";
     length = bucket + 1 == kBuckets ? fmt::format("{} >{}", name, kLengthBuckets[bucket - 1])
                                     : fmt::format("{} <={}", name, kLengthBuckets[bucket]);
   }
+  // Accuracy is none of a tuning's choices: each number of products is a class of its own.
+  if (schedule.products != 1 || schedule.value_products != 1)
+    what += fmt::format(", products {}/{}", schedule.products, schedule.value_products);
   return fmt::format("{} {} | {} | {}", to_string(schedule.kernel), to_string(schedule.isa), what, length);
 }
 
