@@ -20,7 +20,8 @@ struct PlannedStep {
   std::optional<TileProgram> program;      // forward
   const BackwardSpec* backward = nullptr;  // backward
   CpuPlan plan;
-  std::vector<size_t> jobs;  // one per choice of the plan
+  std::vector<size_t> jobs;      // one per choice of the plan
+  std::optional<TierStep> tier;  // instead of jobs
 };
 
 TensorSize tensor_size(const TensorType& type, std::span<const std::string> names) {
@@ -138,9 +139,11 @@ class BackEnd {
         planned.plan = plan_loop(std::get<LoopStep>(steps[i].what), request_.target);
         if (!has_choices(steps[i])) continue;
       }
+      if (request_.ahead_of_time) continue;
       text("04_schedule" + suffix(several_schedules, std::to_string(i)) + ".txt",
            [&] { return describe(planned.plan, tensors_of(steps[i])); });
     }
+    if (request_.ahead_of_time) return take_tier();
     std::map<std::string, size_t> jobs_by_key;  // layers repeat their steps
     for (size_t i = 0; i < steps.size(); ++i) {
       PlannedStep& planned = planned_[i];
@@ -159,6 +162,23 @@ class BackEnd {
         if (!shared) jobs_.push_back(std::move(job));
       }
     }
+    return Done{};
+  }
+
+  /// The plan has been made nevertheless: it checks the caller's tile sizes.
+  Result<Done> take_tier() {
+    const auto& steps = compiled().program.steps;
+    for (size_t i = 0; i < steps.size(); ++i) {
+      auto step = make_tier_step(steps[i], request_.target);
+      if (!step) return step.error();
+      CpuPlan::Choice choice{step->launch.schedule, {}};
+      choice.use_when.set_root(choice.use_when.constant_int(1, DType::boolean));
+      planned_[i].plan = {{std::move(choice)}, {}};
+      planned_[i].tier = std::move(*step);
+      text("04_schedule" + suffix(steps.size() > 1, std::to_string(i)) + ".txt",
+           [&] { return describe(planned_[i].plan, tensors_of(steps[i])); });
+    }
+    compiled().stats.tier = ExecutionTier::ahead_of_time;
     return Done{};
   }
 
@@ -218,6 +238,7 @@ class BackEnd {
       report.refused = planned_[i].plan.refused;
       for (size_t choice = 0; choice < planned_[i].jobs.size(); ++choice)
         if (auto ok = take_job(i, choice, step, report); !ok) return ok;
+      if (const auto& tier = planned_[i].tier) take_choice(i, 0, tier->launch, {}, tier->kernel, step, report);
       compiled().steps.push_back(std::move(step));
       compiled().stats.step_reports.push_back(std::move(report));
     }
@@ -227,29 +248,8 @@ class BackEnd {
   Result<Done> take_job(size_t index, size_t choice_index, CompiledStep& step, StepReport& report) {
     CompileJob& job = jobs_[planned_[index].jobs[choice_index]];
     if (!job.errors.empty()) return job.errors;
-    const auto& names = compiled().signature.dims();
-    const Expr& use_when = planned_[index].plan.choices[choice_index].use_when;
-    CompiledChoice choice;
-    choice.kernel = job.launch->schedule.kernel;
-    choice.use_when = LaunchExpr(use_when, names);
-    choice.workspace_bytes = LaunchExpr(job.launch->workspace_bytes, names);
-    choice.packed_bytes = LaunchExpr(job.launch->packed_bytes, names);
-    choice.scratch_bytes = job.launch->scratch_bytes;
-    choice.native_tiles = job.launch->native_tiles;
+    CompiledChoice& choice = take_choice(index, choice_index, *job.launch, job.functions, nullptr, step, report);
     choice.code = job.code;
-    for (const LaunchPhase& phase : job.launch->phases) {
-      CompiledPhase compiled_phase{nullptr, LaunchExpr(phase.items, names), phase.only_when_packed, phase.ordered};
-      if (job.code) {
-        compiled_phase.function = job.code->find_as<KernelFunction>(phase.symbol);
-        TW_CHECK(compiled_phase.function != nullptr);
-      }
-      choice.phases.push_back(std::move(compiled_phase));
-    }
-    step.choices.push_back(std::move(choice));
-
-    report.schedules.push_back(job.schedule);
-    report.use_when.push_back(condition(use_when, tensors_of(compiled().program.steps[index])));
-    report.scratch_bytes = std::max(report.scratch_bytes, job.launch->scratch_bytes);
     if (job.step != index) {
       report.same_as = compiled().stats.step_reports[job.step].name;
       return Done{};
@@ -260,6 +260,31 @@ class BackEnd {
     for (const StageTime& stage : job.stages) Stopwatch::add(compiled().stats.stages, stage.stage, stage.milliseconds);
     if (request_.want_texts) add_texts(job);
     return Done{};
+  }
+
+  /// `functions` by phase, `tier` for the one phase that it has, or neither for what is not linked.
+  CompiledChoice& take_choice(size_t planned, size_t number, const LaunchInfo& launch,
+                              const std::vector<KernelFunction>& functions, std::shared_ptr<const TierKernel> tier,
+                              CompiledStep& step, StepReport& report) {
+    const auto& names = compiled().signature.dims();
+    const CpuPlan::Choice& plan = planned_[planned].plan.choices[number];
+    CompiledChoice choice;
+    choice.kernel = launch.schedule.kernel;
+    choice.use_when = LaunchExpr(plan.use_when, names);
+    choice.workspace_bytes = LaunchExpr(launch.workspace_bytes, names);
+    choice.packed_bytes = LaunchExpr(launch.packed_bytes, names);
+    choice.scratch_bytes = launch.scratch_bytes;
+    choice.native_tiles = launch.native_tiles;
+    for (size_t i = 0; i < launch.phases.size(); ++i) {
+      const LaunchPhase& phase = launch.phases[i];
+      choice.phases.push_back({i < functions.size() ? functions[i] : nullptr, tier, LaunchExpr(phase.items, names),
+                               phase.only_when_packed, phase.ordered});
+    }
+    report.schedules.push_back(plan.schedule);
+    report.use_when.push_back(condition(plan.use_when, tensors_of(compiled().program.steps[planned])));
+    report.scratch_bytes = std::max(report.scratch_bytes, launch.scratch_bytes);
+    step.choices.push_back(std::move(choice));
+    return step.choices.back();
   }
 
   void add_texts(CompileJob& job) {

@@ -18,6 +18,7 @@ struct CompileRequest {
   CompileOptions options;
   bool want_texts = false;      ///< fills Compilation::texts
   CacheWriter* disk = nullptr;  ///< where object code is looked up and kept; null = nowhere
+  bool ahead_of_time = false;   ///< no code is generated: every step runs on the tier
   bool link = true;             ///< false: for a target that is not this machine; the result does not run
 };
 

@@ -10,14 +10,23 @@
 #include "runtime/launch_expr.h"
 #include "runtime/orc_jit.h"
 #include "runtime/signature.h"
+#include "runtime/tier/tier.h"
 
 namespace tilewright {
 
 struct CompiledPhase {
-  KernelFunction function = nullptr;
+  KernelFunction function = nullptr;  ///< generated, or
+  std::shared_ptr<const TierKernel> ahead_of_time;
   LaunchExpr items;
   bool only_when_packed = false;
   bool ordered = false;
+
+  void call(const KernelArgs& args, int64_t begin, int64_t end, void* scratch) const {
+    if (function)
+      function(&args, begin, end, scratch);
+    else
+      ahead_of_time->run(args, begin, end, scratch);
+  }
 };
 
 struct CompiledChoice {

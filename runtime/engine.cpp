@@ -1,7 +1,9 @@
 #include "runtime/engine.h"
 
 #include "codegen/cpu/target_features.h"
+#include "runtime/background_compiler.h"
 #include "runtime/compile.h"
+#include "runtime/compile_jobs.h"
 #include "runtime/cpu_detect.h"
 #include "runtime/dump.h"
 #include "runtime/host_tiles.h"
@@ -33,6 +35,8 @@ struct Engine::State {
   SharedCache<KernelPair> by_graph{kKernelsByGraph};
   SharedCache<Compiled> by_canonical{kKernelsByCanonical};
   std::unique_ptr<CacheWriter> disk;
+  bool tiered = false;
+  BackgroundCompiler background;  // last: its thread uses what stands above
 
   using KernelPointer = std::shared_ptr<const Kernel::State>;
   using CompiledPointer = std::shared_ptr<const Compiled>;
@@ -45,11 +49,14 @@ struct Engine::State {
     return capped;
   }
 
+  static bool ahead_of_time(const CompileOptions& options) { return options.ahead_of_time || !generates_code(); }
+
   std::string canonical_key(const FrontEnd& front, const CompileOptions& options) const {
     const CpuTarget used = capped_target(options);
-    return fmt::format("{} {} {} {}{}{}{} {}x{} {}\n{}", to_string(used.isa), target_features(used), used.l2_bytes,
+    return fmt::format("{} {} {} {}{}{}{}{} {}x{} {}\n{}", to_string(used.isa), target_features(used), used.l2_bytes,
                        options.require_fused, options.force_generic, options.verify_modules, options.materialise,
-                       options.tiles.block_q, options.tiles.block_kv, options.dump_dir, front.canonical_text);
+                       ahead_of_time(options), options.tiles.block_q, options.tiles.block_kv, options.dump_dir,
+                       front.canonical_text);
   }
 
   Result<CompiledPointer> compile_and_dump(const Graph& graph, FrontEnd front, const CompileOptions& options) const {
@@ -57,9 +64,11 @@ struct Engine::State {
     const std::string& dump_dir = options.dump_dir.empty() ? environment().dump_dir : options.dump_dir;
     // A dump and the verifier want the module itself.
     const bool with_disk = options.use_cache && dump_dir.empty() && !options.verify_modules;
-    const CompileRequest request{capped_target(options), options, !dump_dir.empty(), with_disk ? disk.get() : nullptr};
+    const CompileRequest request{capped_target(options), options, !dump_dir.empty(), with_disk ? disk.get() : nullptr,
+                                 ahead_of_time(options)};
     if (request.target.isa == CpuIsa::baseline) return too_old();
-    auto compilation = compile_back(graph, std::move(front), request);
+    auto compilation = request.ahead_of_time ? compile_ahead(graph, std::move(front), request)
+                                             : compile_back(graph, std::move(front), request);
     if (!compilation) return compilation.error();
     const CompileStats& stats = compilation->compiled->stats;
     say_verbose(fmt::format("compiled @{} in {:.1f} ms: {} steps, {} of them attention, {} kernels from disk",
@@ -73,22 +82,63 @@ struct Engine::State {
     return CompiledPointer(std::move(compilation->compiled));
   }
 
+  /// What the tier does not fuse runs unfused on it.
+  static Result<Compilation> compile_ahead(const Graph& graph, FrontEnd front, CompileRequest request) {
+    auto fused = compile_back(graph, front, request);
+    if (fused || request.options.materialise || request.options.require_fused) return fused;
+    request.options.materialise = true;
+    auto unfused = compile_back(graph, std::move(front), request);
+    return unfused ? std::move(unfused) : std::move(fused);
+  }
+
+  Result<CompiledPointer> compile_or_find(const Graph& graph, FrontEnd front, const CompileOptions& options,
+                                          bool& hit) {
+    const std::string key = canonical_key(front, options);
+    const auto make = [&] { return compile_and_dump(graph, std::move(front), options); };
+    return options.use_cache ? by_canonical.get(key, hit, make) : make();
+  }
+
   Result<KernelPointer> compile(const Graph& graph, const CompileOptions& options) {
     auto front = compile_front(graph);
     if (!front) return front.error();
+    if (tiered && !ahead_of_time(options))
+      if (auto started = start_tiered(graph, *front, options)) return KernelPointer(std::move(started));
     const std::vector<StageTime> front_stages = front->stages;
     bool hit = false;
-    const auto make = [&] { return compile_and_dump(graph, std::move(*front), options); };
-    auto compiled = options.use_cache ? by_canonical.get(canonical_key(*front, options), hit, make) : make();
+    auto compiled = compile_or_find(graph, std::move(*front), options, hit);
     if (!compiled) return compiled.error();
-    auto state = std::make_shared<Kernel::State>();
-    state->graph = graph;
-    state->compiled = *compiled;
-    state->stats = (*compiled)->stats;
-    state->executor = executor;
-    state->buffers = std::make_shared<BufferPool>();
+    auto state = new_kernel(graph, *compiled);
     if (hit) mark_hit(state->stats, front_stages);
     return KernelPointer(std::move(state));
+  }
+
+  /// A kernel on the tier whose code is being made. Null when the tier does not take the graph, when its code is there
+  /// already, and when something is wrong with it: the compile that is waited for says what.
+  std::shared_ptr<Kernel::State> start_tiered(const Graph& graph, const FrontEnd& front,
+                                              const CompileOptions& options) {
+    const CpuTarget used = capped_target(options);
+    if (used.isa == CpuIsa::baseline) return nullptr;
+    if (options.use_cache && by_canonical.find(canonical_key(front, options))) return nullptr;
+    CompileRequest request{used, options};
+    request.ahead_of_time = true;
+    auto compilation = compile_back(graph, front, request);
+    if (!compilation) return nullptr;
+    auto state = new_kernel(graph, std::move(compilation->compiled));
+    state->pending = background.enqueue([this, graph, front, options] {
+      bool hit = false;
+      return compile_or_find(graph, front, options, hit);
+    });
+    return state;
+  }
+
+  std::shared_ptr<Kernel::State> new_kernel(const Graph& graph, CompiledPointer compiled) const {
+    auto state = std::make_shared<Kernel::State>();
+    state->graph = graph;
+    state->stats = compiled->stats;
+    state->compiled = std::move(compiled);
+    state->executor = executor;
+    state->buffers = std::make_shared<BufferPool>();
+    return state;
   }
 
   Result<std::shared_ptr<const KernelPair>> compile_pair(const Graph& graph, const CompileOptions& options) {
@@ -119,6 +169,7 @@ Result<Engine> Engine::create(const EngineOptions& options) {
   }
   if (options.max_isa && *options.max_isa < state->target.isa) state->target.isa = *options.max_isa;
   if (state->target.isa == CpuIsa::baseline) return too_old();
+  state->tiered = options.tiered;
   if (options.threads < 0) return invalid("the engine is asked for {} threads; 0 means one per core", options.threads);
   const int threads = options.threads > 0 ? options.threads : env.threads > 0 ? env.threads : state->target.cores;
   state->executor = make_thread_pool(threads);

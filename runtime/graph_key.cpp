@@ -70,6 +70,7 @@ void serialise_key(const Graph& graph, const CompileOptions& options, std::strin
   writer.raw_value(options.force_generic);
   writer.raw_value(options.verify_modules);
   writer.raw_value(options.materialise);
+  writer.raw_value(options.ahead_of_time);
   writer.raw_value(options.tiles.block_q);
   writer.raw_value(options.tiles.block_kv);
   writer.raw_value(options.max_isa ? static_cast<int>(*options.max_isa) : -1);
