@@ -127,17 +127,17 @@ class Kernel {
 };
 
 struct EngineOptions {
-  /// compile() returns as soon as the graph is checked, fused and planned, with a kernel on the ahead-of-time tier;
-  /// code is generated in the background and taken by the first run after it is ready. Results may differ in rounding
-  /// before and after. Graphs that the tier does not take (fused backward passes) are compiled before compile()
-  /// returns.
-  bool tiered = false;
   int threads = 0;                ///< 0 = TILEWRIGHT_THREADS or one per core
   std::optional<CpuIsa> max_isa;  ///< caps the detected ISA further than TILEWRIGHT_MAX_ISA
   std::optional<CpuIsa> isa;      ///< this level and no other; an error when the machine or the variable lacks it
   /// Where compiled kernels are kept between processes; "" = nowhere, nullopt = what the environment says (README).
   std::optional<std::string> cache_dir;
   int64_t cache_limit_bytes = DiskCache::kDefaultLimit;
+  /// compile() returns as soon as the graph is checked, fused and planned, with a kernel on the ahead-of-time tier;
+  /// code is generated in the background and taken by the first run after it is ready. Results may differ in rounding
+  /// before and after. Graphs that the tier does not take (fused backward passes) are compiled before compile()
+  /// returns.
+  bool tiered = false;
 };
 
 class Engine {
