@@ -74,7 +74,7 @@ class BackEnd {
 
     if (auto ok = plan_steps(); !ok) return ok.error();
     watch_.lap(stats.stages, "plan");
-    run_jobs(jobs_, request_);
+    if (!jobs_.empty()) run_jobs(jobs_, request_);
     if (auto ok = assemble(); !ok) return ok.error();
     stats.total_ms = watch_.milliseconds() + front_ms_;
     return std::move(out_);
@@ -331,6 +331,15 @@ Result<FrontEnd> compile_front(const Graph& graph) {
 
 Result<Compilation> compile_back(const Graph& graph, FrontEnd front, const CompileRequest& request) {
   return BackEnd(graph, std::move(front), request).compile();
+}
+
+Result<Compilation> compile_ahead_of_time(const Graph& graph, FrontEnd front, CompileRequest request) {
+  request.ahead_of_time = true;
+  auto fused = compile_back(graph, front, request);
+  if (fused || request.options.materialise || request.options.require_fused) return fused;
+  request.options.materialise = true;
+  auto unfused = compile_back(graph, std::move(front), request);
+  return unfused ? std::move(unfused) : std::move(fused);
 }
 
 }  // namespace tilewright

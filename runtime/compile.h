@@ -35,5 +35,7 @@ struct Compilation {
   std::vector<StageText> texts;
 };
 Result<Compilation> compile_back(const Graph& graph, FrontEnd front, const CompileRequest& request);
+/// The same with `ahead_of_time` set; what the tier does not fuse becomes steps of their own.
+Result<Compilation> compile_ahead_of_time(const Graph& graph, FrontEnd front, CompileRequest request);
 
 }  // namespace tilewright

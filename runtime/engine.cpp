@@ -67,7 +67,7 @@ struct Engine::State {
     const CompileRequest request{capped_target(options), options, !dump_dir.empty(), with_disk ? disk.get() : nullptr,
                                  ahead_of_time(options)};
     if (request.target.isa == CpuIsa::baseline) return too_old();
-    auto compilation = request.ahead_of_time ? compile_ahead(graph, std::move(front), request)
+    auto compilation = request.ahead_of_time ? compile_ahead_of_time(graph, std::move(front), request)
                                              : compile_back(graph, std::move(front), request);
     if (!compilation) return compilation.error();
     const CompileStats& stats = compilation->compiled->stats;
@@ -80,15 +80,6 @@ struct Engine::State {
       compilation->compiled->dump_path = std::move(*folder);
     }
     return CompiledPointer(std::move(compilation->compiled));
-  }
-
-  /// What the tier does not fuse runs unfused on it.
-  static Result<Compilation> compile_ahead(const Graph& graph, FrontEnd front, CompileRequest request) {
-    auto fused = compile_back(graph, front, request);
-    if (fused || request.options.materialise || request.options.require_fused) return fused;
-    request.options.materialise = true;
-    auto unfused = compile_back(graph, std::move(front), request);
-    return unfused ? std::move(unfused) : std::move(fused);
   }
 
   Result<CompiledPointer> compile_or_find(const Graph& graph, FrontEnd front, const CompileOptions& options,

@@ -1,6 +1,7 @@
 // Any TileProgram, op by op over tiles in scratch. Work items are (b, h, query block), as those of generated code.
 //
-//   queries [block_q, Σ head_dim]     keys [Σ head_dim, block_kv]: transposed, so that lanes run along kv
+//   queries [block_q, Σ head_dim]     keys [Σ head_dim, block_kv]: transposed, so that lanes run along kv; [block_kv,
+//                                     Σ head_dim] as they are stored for a handful of rows (decode)
 //   S, P    [block_q, block_kv]       values [block_kv, value_dim], O [block_q, value_dim]
 //
 // all of the accumulation type, so that dtypes, strides, hidden keys and tails are dealt with where rows are copied in.
@@ -21,6 +22,8 @@ namespace {
 constexpr int64_t kBlockQ = 64, kBlockKv = 128;
 /// Sums over a head dim are sums of pieces this long (semantics 19).
 constexpr int64_t kPiece = 128;
+/// Up to this many rows, keys are not transposed: that costs as much as the product with some ten rows.
+constexpr int64_t kFewRows = 8;
 
 /// Where the parts of a worker's scratch are, and the programs of the spec's expressions.
 struct AttentionPlan {
@@ -166,6 +169,7 @@ class AttentionRun {
     output_ = rows_of(plan_.output);
     if (plan_.logsumexp) lse_ = rows_of(*plan_.logsumexp);
 
+    transposed_ = rows_ > kFewRows;
     load_queries();
     run(plan_.program.init);
     const int64_t first = plan_.begin ? std::max<int64_t>(0, uniform(*plan_.begin)) : 0;
@@ -235,7 +239,7 @@ class AttentionRun {
         evaluator(*plan_.keep_kv).row(at_);
         lanes(*plan_.keep_kv, first);
       }
-      T* rows = at(plan_.rows_at);
+      T* rows = transposed_ ? at(plan_.rows_at) : at(plan_.keys_at) + first * width;
       for (int64_t i = 0; i < kTileUnit; ++i) {
         const int64_t key = first + i;
         T *key_row = rows + i * width, *value_row = at(plan_.values_at) + key * plan_.value_width;
@@ -254,6 +258,7 @@ class AttentionRun {
         read_row(values_.dtype, values_.row(kv_begin_ + key), values_.dim, spec_.value_dim, value_row);
         std::fill(value_row + spec_.value_dim, value_row + plan_.value_width, T{0});
       }
+      if (!transposed_) continue;
       T* keys = at(plan_.keys_at) + first;
       for (int64_t d = 0; d < width; ++d)
         for (int64_t i = 0; i < kTileUnit; ++i) keys[d * kBlockKv + i] = rows[i * width + d];
@@ -295,8 +300,14 @@ class AttentionRun {
     for (const AttentionPlan::Dot& term : plan_.dots)
       for (const int64_t end = start + term.head_dim; start < end;) {
         const int64_t count = std::min(kPiece, end - start);
-        tiles_.multiply(rows_, width_, count, at(plan_.queries_at) + start, plan_.query_width,
-                        at(plan_.keys_at) + start * kBlockKv, kBlockKv, to.data, to.stride, start > 0);
+        const T* queries = at(plan_.queries_at) + start;
+        const int64_t width = plan_.query_width;
+        if (transposed_)
+          tiles_.multiply(rows_, width_, count, queries, width, at(plan_.keys_at) + start * kBlockKv, kBlockKv, to.data,
+                          to.stride, start > 0);
+        else
+          tiles_.multiply_nt(rows_, width_, count, queries, width, at(plan_.keys_at) + start, width, to.data, to.stride,
+                             start > 0);
         start += count;
       }
   }
@@ -386,6 +397,7 @@ class AttentionRun {
   InlineArray<Rows, 4> queries_, keys_;
   Rows values_, output_, lse_;
   int64_t q_begin_ = 0, rows_ = 0;
+  bool transposed_ = true;
   int64_t kv_begin_ = 0, keys_here_ = 0, width_ = 0;
 };
 

@@ -19,6 +19,9 @@ struct TileOps {
   /// the end. Rows are lda, ldb, ldc elements apart.
   void (*multiply)(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t lda, const T* b, int64_t ldb, T* c,
                    int64_t ldc, bool add);
+  /// c[m, n] (+)= Σ_k a[m, k] · b[n, k], lanes along k: for so few rows that b is not worth transposing.
+  void (*multiply_nt)(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t lda, const T* b, int64_t ldb,
+                      T* c, int64_t ldc, bool add);
   /// dst[i] = op(a[i], b[i]) for the elementwise TileOps, `count` a multiple of kTileUnit; an operand that is `one`
   /// serves all i. dst may be a or b.
   void (*combine)(TileOp op, T* dst, const T* a, bool a_one, const T* b, bool b_one, int64_t count, T literal);

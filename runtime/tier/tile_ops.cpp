@@ -73,6 +73,40 @@ void multiply(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t 
     multiply_panel<T, 1>(rows, depth, a, lda, b + column, ldb, c + column, ldc, add);
 }
 
+/// Four keys at once hide the latency of their sums.
+template <class T, int N>
+HWY_INLINE void dots(int64_t depth, const T* a, const T* b, int64_t ldb, T* c, bool add) {
+  const hn::ScalableTag<T> d;
+  constexpr int64_t kWidth = HWY_LANES(T);
+  hn::Vec<decltype(d)> sums[N];
+#pragma GCC unroll 4
+  for (int n = 0; n < N; ++n) sums[n] = hn::Zero(d);
+  int64_t k = 0;
+  for (; k + kWidth <= depth; k += kWidth) {
+    const auto left = hn::LoadU(d, a + k);
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) sums[n] = hn::MulAdd(left, hn::LoadU(d, b + n * ldb + k), sums[n]);
+  }
+#pragma GCC unroll 4
+  for (int n = 0; n < N; ++n) {
+    T sum = hn::GetLane(hn::SumOfLanes(d, sums[n]));
+    for (int64_t rest = k; rest < depth; ++rest) sum += a[rest] * b[n * ldb + rest];
+    c[n] = add ? c[n] + sum : sum;
+  }
+}
+
+template <class T>
+void multiply_nt(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t lda, const T* b, int64_t ldb, T* c,
+                 int64_t ldc, bool add) {
+  int64_t column = 0;
+  for (; column + 4 <= columns; column += 4)
+    for (int64_t row = 0; row < rows; ++row)
+      dots<T, 4>(depth, a + row * lda, b + column * ldb, ldb, c + row * ldc + column, add);
+  for (; column < columns; ++column)
+    for (int64_t row = 0; row < rows; ++row)
+      dots<T, 1>(depth, a + row * lda, b + column * ldb, ldb, c + row * ldc + column, add);
+}
+
 /// dst[i] = f(a[i], b[i]) by vectors.
 template <class T, class F>
 HWY_INLINE void map(T* dst, const T* a, bool a_one, const T* b, bool b_one, int64_t count, const F& f) {
@@ -124,7 +158,7 @@ T fold(TileOp op, const T* a, int64_t count) {
 
 template <class T>
 TileOps<T> table() {
-  return {multiply<T>, combine<T>, fold<T>};
+  return {multiply<T>, multiply_nt<T>, combine<T>, fold<T>};
 }
 TileOps<float> table_f32() { return table<float>(); }
 TileOps<double> table_f64() { return table<double>(); }
