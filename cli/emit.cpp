@@ -2,7 +2,7 @@
 #include <fmt/format.h>
 
 #include "cli/cli.h"
-#include "runtime/compile.h"
+#include "runtime/compile_jobs.h"
 #include "runtime/cpu_detect.h"
 
 namespace tilewright::cli {
@@ -36,6 +36,10 @@ int emit_command(const Options& options) {
         fmt::format("--stage {} is not known; input, canonical, fused, tile, schedule, emitted-ll, ll and asm are",
                     options.stage),
         options.json);
+  if (!generates_code() && (options.stage == "asm" || options.stage.ends_with("ll")))
+    return fail(
+        fmt::format("--stage {} needs LLVM, which this build was made without (TILEWRIGHT_LLVM=OFF)", options.stage),
+        options.json);
   const auto target = target_of(options.target);
   if (!target) return fail(target.error(), options.json);
   const auto graph = read_graph(options.file, options.precision);
@@ -47,7 +51,8 @@ int emit_command(const Options& options) {
   request.options.force_generic = options.generic;
   request.want_texts = true;
   request.link = false;
-  const auto compilation = compile_back(*graph, std::move(*front), request);
+  const auto compilation = generates_code() ? compile_back(*graph, std::move(*front), request)
+                                            : compile_ahead_of_time(*graph, std::move(*front), request);
   if (!compilation) return fail(compilation.error(), options.json, options.file);
 
   std::vector<const StageText*> found;

@@ -14,7 +14,7 @@ struct Options {
   uint64_t seed = 1;
   int64_t workspace_limit = -1;
   int threads = 0, repeat = 0;
-  bool json = false, verify = false, require_fused = false, generic = false;
+  bool json = false, verify = false, require_fused = false, generic = false, ahead_of_time = false;
 };
 
 /// What an --output writes: a result, or an inout parameter as the kernel leaves it.
@@ -71,6 +71,7 @@ int run_command(const Options& options) {
   CompileOptions compile_options;
   compile_options.require_fused = options.require_fused;
   compile_options.force_generic = options.generic;
+  compile_options.ahead_of_time = options.ahead_of_time;
   compile_options.dump_dir = options.dump_dir;
   const auto kernel = engine->compile(*graph, compile_options);
   if (!kernel) return fail(kernel.error(), options.json, options.file);
@@ -128,6 +129,7 @@ void add_run(CommandLine& line) {
   command.option("--workspace-limit", options->workspace_limit, "bytes beyond inputs and outputs");
   command.option("--repeat", options->repeat, "timed runs; 0 = about half a second");
   command.flag("--generic", options->generic, "the generic template for everything");
+  command.flag("--ahead-of-time", options->ahead_of_time, "generate no code: the tier that a tiered engine starts on");
   command.flag("--json", options->json, "print JSON");
   command.action([options] { return run_command(*options); });
 }

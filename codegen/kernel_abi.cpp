@@ -46,6 +46,11 @@ void collect(const ScoreSpace& space, std::set<std::string>& names) {
     collect(*expr, names);
 }
 
+ExprId product_expr(Expr& expr, ExprId so_far, const std::vector<Dim>& dims) {
+  for (const Dim& dim : dims) so_far = expr.op(Op::mul, DType::i64, {so_far, expr.dim(dim)});
+  return so_far;
+}
+
 }  // namespace
 
 ArgsLayout args_layout(const AttentionSpec& spec) {
@@ -82,6 +87,18 @@ ArgsLayout args_layout(const LoopStep& step) {
   collect(step.epilogue, names);
   collect(step.output, names);
   return lay_out(step.tensors, std::move(names));
+}
+
+Expr item_count(const ScoreSpace& spec, int64_t block_q, int64_t head_step) {
+  Expr expr;
+  const auto constant = [&](int64_t value) { return expr.constant_int(value, DType::i64); };
+  ExprId heads = product_expr(expr, constant(1), spec.heads);
+  if (head_step > 1) heads = expr.op(Op::div, DType::i64, {heads, constant(head_step)});
+  const ExprId rows = expr.op(Op::add, DType::i64, {expr.dim(spec.q_len), constant(block_q - 1)});
+  const ExprId blocks = expr.op(Op::div, DType::i64, {rows, constant(block_q)});
+  const ExprId per_batch = expr.op(Op::mul, DType::i64, {heads, blocks});
+  expr.set_root(product_expr(expr, per_batch, spec.batch));
+  return expr;
 }
 
 }  // namespace tilewright

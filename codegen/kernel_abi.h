@@ -46,6 +46,9 @@ struct LaunchPhase {
   bool ordered = false;
 };
 
+/// Work items of an attention: (b, h, query block), row-major, query blocks fastest; `head_step` query heads are one.
+Expr item_count(const ScoreSpace& spec, int64_t block_q, int64_t head_step = 1);
+
 struct LaunchInfo {
   CpuSchedule schedule;
   bool native_tiles = false;  ///< the code configures tiles: it needs the permission, and the host's are to be kept

@@ -62,7 +62,8 @@ class Model {
       case CpuTemplate::matvec: matvec(); break;
       case CpuTemplate::generic: generic(); break;
       case CpuTemplate::amx_prefill: amx_prefill(); break;
-      case CpuTemplate::loop: break;
+      case CpuTemplate::loop:
+      case CpuTemplate::ahead_of_time: break;
     }
     return std::move(out_);
   }

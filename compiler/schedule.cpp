@@ -16,6 +16,7 @@ std::string_view to_string(CpuTemplate name) {
     case CpuTemplate::matvec: return "matvec";
     case CpuTemplate::amx_prefill: return "amx_prefill";
     case CpuTemplate::amx_decode: return "amx_decode";
+    case CpuTemplate::ahead_of_time: return "ahead_of_time";
     case CpuTemplate::generic: break;
   }
   return "generic";
@@ -50,6 +51,13 @@ bool same_choice(const CpuSchedule& a, const CpuSchedule& b) {
 
 std::string print(const CpuSchedule& s) {
   if (s.kernel == CpuTemplate::loop) return fmt::format("loop {}", to_string(s.isa));
+  if (s.kernel == CpuTemplate::ahead_of_time) {
+    const std::string tile = fmt::format("micro-kernel {}x{} vectors of {}", s.mr, s.nv, s.lanes);
+    if (s.block_m > 0)
+      return fmt::format("ahead_of_time {}: block_m {}, block_n {}, block_k {}, {}", to_string(s.isa), s.block_m,
+                         s.block_n, s.block_k, tile);
+    return fmt::format("ahead_of_time {}: block_q {}, block_kv {}, {}", to_string(s.isa), s.block_q, s.block_kv, tile);
+  }
   if (s.kernel == CpuTemplate::matmul || s.kernel == CpuTemplate::matvec) {
     std::string text = fmt::format("{} {}: block_m {}, block_n {}, block_k {}", to_string(s.kernel), to_string(s.isa),
                                    s.block_m, s.block_n, s.block_k);

@@ -15,7 +15,19 @@ namespace tilewright {
 /// To whole units.
 inline int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
-enum class CpuTemplate : uint8_t { generic, prefill, decode, backward, loop, matmul, matvec, amx_prefill, amx_decode };
+/// ahead_of_time is no template of generated code: the tier that was compiled with the library (runtime/tier).
+enum class CpuTemplate : uint8_t {
+  generic,
+  prefill,
+  decode,
+  backward,
+  loop,
+  matmul,
+  matvec,
+  amx_prefill,
+  amx_decode,
+  ahead_of_time
+};
 std::string_view to_string(CpuTemplate name);
 inline bool is_decode(CpuTemplate name) { return name == CpuTemplate::decode || name == CpuTemplate::amx_decode; }
 

@@ -27,7 +27,8 @@ class Bounds {
       case CpuTemplate::matvec: matvec(); break;
       case CpuTemplate::generic: generic(); break;
       case CpuTemplate::amx_prefill: amx_prefill(); break;
-      case CpuTemplate::loop: break;
+      case CpuTemplate::loop:
+      case CpuTemplate::ahead_of_time: break;
     }
     if (failure_.empty()) return Done{};
     return invalid("{}", failure_);

@@ -24,7 +24,8 @@ class SpaceBuilder {
       case CpuTemplate::generic: generic(); break;
       case CpuTemplate::amx_prefill: amx_prefill(); break;
       case CpuTemplate::amx_decode: decode_blocks(); break;
-      case CpuTemplate::loop: break;
+      case CpuTemplate::loop:
+      case CpuTemplate::ahead_of_time: break;
     }
     return {rules_, std::move(axes_)};
   }
@@ -140,7 +141,8 @@ void settle(CpuSchedule& s) {
     case CpuTemplate::generic: s.strip_rows = s.block_q; break;
     case CpuTemplate::amx_prefill:
     case CpuTemplate::matvec:
-    case CpuTemplate::loop: break;
+    case CpuTemplate::loop:
+    case CpuTemplate::ahead_of_time: break;
   }
 }
 

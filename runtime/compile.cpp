@@ -20,7 +20,8 @@ struct PlannedStep {
   std::optional<TileProgram> program;      // forward
   const BackwardSpec* backward = nullptr;  // backward
   CpuPlan plan;
-  std::vector<size_t> jobs;  // one per choice of the plan
+  std::vector<size_t> jobs;      // one per choice of the plan
+  std::optional<TierStep> tier;  // instead of jobs
 };
 
 TensorSize tensor_size(const TensorType& type, std::span<const std::string> names) {
@@ -73,7 +74,7 @@ class BackEnd {
 
     if (auto ok = plan_steps(); !ok) return ok.error();
     watch_.lap(stats.stages, "plan");
-    run_jobs(jobs_, request_);
+    if (!jobs_.empty()) run_jobs(jobs_, request_);
     if (auto ok = assemble(); !ok) return ok.error();
     stats.total_ms = watch_.milliseconds() + front_ms_;
     return std::move(out_);
@@ -143,9 +144,11 @@ class BackEnd {
         tune(planned.plan, &loop);
         if (!has_choices(steps[i])) continue;
       }
+      if (request_.ahead_of_time) continue;
       text("04_schedule" + suffix(several_schedules, std::to_string(i)) + ".txt",
            [&] { return describe(planned.plan, tensors_of(steps[i])); });
     }
+    if (request_.ahead_of_time) return take_tier();
     std::map<std::string, size_t> jobs_by_key;  // layers repeat their steps
     for (size_t i = 0; i < steps.size(); ++i) {
       PlannedStep& planned = planned_[i];
@@ -172,6 +175,23 @@ class BackEnd {
     const CompileOptions& options = request_.options;
     if (request_.tuning && options.tiles.empty() && !options.force_generic && !options.materialise)
       request_.tuning->apply(plan, step, request_.target);
+  }
+
+  /// The plan has been made nevertheless: it checks the caller's tile sizes.
+  Result<Done> take_tier() {
+    const auto& steps = compiled().program.steps;
+    for (size_t i = 0; i < steps.size(); ++i) {
+      auto step = make_tier_step(steps[i], request_.target);
+      if (!step) return step.error();
+      CpuPlan::Choice choice{step->launch.schedule, {}};
+      choice.use_when.set_root(choice.use_when.constant_int(1, DType::boolean));
+      planned_[i].plan = {{std::move(choice)}, {}};
+      planned_[i].tier = std::move(*step);
+      text("04_schedule" + suffix(steps.size() > 1, std::to_string(i)) + ".txt",
+           [&] { return describe(planned_[i].plan, tensors_of(steps[i])); });
+    }
+    compiled().stats.tier = ExecutionTier::ahead_of_time;
+    return Done{};
   }
 
   static const std::vector<SpecTensor>& tensors_of(const Step& step) {
@@ -231,6 +251,7 @@ class BackEnd {
       report.refused = planned_[i].plan.refused;
       for (size_t choice = 0; choice < planned_[i].jobs.size(); ++choice)
         if (auto ok = take_job(i, choice, step, report); !ok) return ok;
+      if (const auto& tier = planned_[i].tier) take_choice(i, 0, tier->launch, {}, tier->kernel, step, report);
       compiled().steps.push_back(std::move(step));
       compiled().stats.step_reports.push_back(std::move(report));
     }
@@ -240,12 +261,8 @@ class BackEnd {
   Result<Done> take_job(size_t index, size_t choice_index, CompiledStep& step, StepReport& report) {
     CompileJob& job = jobs_[planned_[index].jobs[choice_index]];
     if (!job.errors.empty()) return job.errors;
-    const Expr& use_when = planned_[index].plan.choices[choice_index].use_when;
-    step.choices.push_back(make_choice(job, use_when, compiled().signature.dims()));
-
-    report.schedules.push_back(job.schedule);
-    report.use_when.push_back(condition(use_when, tensors_of(compiled().program.steps[index])));
-    report.scratch_bytes = std::max(report.scratch_bytes, job.launch->scratch_bytes);
+    take_choice(index, choice_index, *job.launch, job.functions, nullptr, step, report);
+    step.choices.back().code = job.code;
     if (job.step != index) {
       report.same_as = compiled().stats.step_reports[job.step].name;
       return Done{};
@@ -256,6 +273,16 @@ class BackEnd {
     for (const StageTime& stage : job.stages) Stopwatch::add(compiled().stats.stages, stage.stage, stage.milliseconds);
     if (request_.want_texts) add_texts(job, choice_index);
     return Done{};
+  }
+
+  /// As make_choice, and into the report.
+  void take_choice(size_t index, size_t number, const LaunchInfo& launch, const std::vector<KernelFunction>& functions,
+                   std::shared_ptr<const TierKernel> tier, CompiledStep& step, StepReport& report) {
+    const CpuPlan::Choice& plan = planned_[index].plan.choices[number];
+    step.choices.push_back(make_choice(launch, plan.use_when, compiled().signature.dims(), functions, std::move(tier)));
+    report.schedules.push_back(plan.schedule);
+    report.use_when.push_back(condition(plan.use_when, tensors_of(compiled().program.steps[index])));
+    report.scratch_bytes = std::max(report.scratch_bytes, launch.scratch_bytes);
   }
 
   void add_texts(CompileJob& job, size_t choice_index) {
@@ -308,6 +335,15 @@ Result<FrontEnd> compile_front(const Graph& graph) {
 
 Result<Compilation> compile_back(const Graph& graph, FrontEnd front, const CompileRequest& request) {
   return BackEnd(graph, std::move(front), request).compile();
+}
+
+Result<Compilation> compile_ahead_of_time(const Graph& graph, FrontEnd front, CompileRequest request) {
+  request.ahead_of_time = true;
+  auto fused = compile_back(graph, front, request);
+  if (fused || request.options.materialise || request.options.require_fused) return fused;
+  request.options.materialise = true;
+  auto unfused = compile_back(graph, std::move(front), request);
+  return unfused ? std::move(unfused) : std::move(fused);
 }
 
 }  // namespace tilewright

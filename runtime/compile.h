@@ -19,6 +19,7 @@ struct CompileRequest {
   CompileOptions options;
   bool want_texts = false;      ///< fills Compilation::texts
   CacheWriter* disk = nullptr;  ///< where object code is looked up and kept; null = nowhere
+  bool ahead_of_time = false;   ///< no code is generated: every step runs on the tier
   const TuningStore* tuning = nullptr;  ///< schedules in place of the rules'; null = the rules
   bool link = true;             ///< false: for a target that is not this machine; the result does not run
 };
@@ -36,5 +37,7 @@ struct Compilation {
   std::vector<StageText> texts;
 };
 Result<Compilation> compile_back(const Graph& graph, FrontEnd front, const CompileRequest& request);
+/// The same with `ahead_of_time` set; what the tier does not fuse becomes steps of their own.
+Result<Compilation> compile_ahead_of_time(const Graph& graph, FrontEnd front, CompileRequest request);
 
 }  // namespace tilewright

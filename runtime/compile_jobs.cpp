@@ -17,6 +17,17 @@ CpuKernelSource generate(const CompileJob& job, const CpuTarget& target) {
   return generate_attention(*job.program, job.schedule, target, job.symbol_prefix);
 }
 
+/// False when a phase has no function.
+bool find_functions(CompileJob& job, const LaunchInfo& launch) {
+  job.functions.clear();
+  for (const LaunchPhase& phase : launch.phases) {
+    const auto function = job.code->find_as<KernelFunction>(phase.symbol);
+    if (!function) return false;
+    job.functions.push_back(function);
+  }
+  return true;
+}
+
 /// Takes the kernel from the disk; false when it is not there or not usable.
 bool take_from_disk(CompileJob& job, const CompileRequest& request, const std::string& key) {
   DiskCache::Lookup found = request.disk->cache().find(key);
@@ -25,9 +36,8 @@ bool take_from_disk(CompileJob& job, const CompileRequest& request, const std::s
   auto entry = decode_kernel(*found.payload);
   auto code = entry ? JitCode::load(entry->object) : Result<std::shared_ptr<const JitCode>>(invalid("no kernel"));
   if (!code) return false;
-  for (const LaunchPhase& phase : entry->launch.phases)
-    if (!(*code)->find(phase.symbol)) return false;
   job.code = std::move(*code);
+  if (!find_functions(job, entry->launch)) return false;
   job.code_bytes = static_cast<int64_t>(entry->object.size());
   job.ir_instructions = entry->ir_instructions;
   job.launch = std::move(entry->launch);
@@ -71,6 +81,7 @@ void run_job(CompileJob& job, const CompileRequest& request) {
     return;
   }
   job.code = *code;
+  TW_CHECK(find_functions(job, *job.launch));
   if (on_disk)
     request.disk->store(std::move(job.key),
                         encode_kernel({*job.launch, job.ir_instructions, std::move(object->bytes)}));
@@ -78,25 +89,7 @@ void run_job(CompileJob& job, const CompileRequest& request) {
 
 }  // namespace
 
-CompiledChoice make_choice(const CompileJob& job, const Expr& use_when, std::span<const std::string> names) {
-  CompiledChoice choice;
-  choice.kernel = job.launch->schedule.kernel;
-  choice.use_when = LaunchExpr(use_when, names);
-  choice.workspace_bytes = LaunchExpr(job.launch->workspace_bytes, names);
-  choice.packed_bytes = LaunchExpr(job.launch->packed_bytes, names);
-  choice.scratch_bytes = job.launch->scratch_bytes;
-  choice.native_tiles = job.launch->native_tiles;
-  choice.code = job.code;
-  for (const LaunchPhase& phase : job.launch->phases) {
-    CompiledPhase compiled{nullptr, LaunchExpr(phase.items, names), phase.only_when_packed, phase.ordered};
-    if (job.code) {
-      compiled.function = job.code->find_as<KernelFunction>(phase.symbol);
-      TW_CHECK(compiled.function != nullptr);
-    }
-    choice.phases.push_back(std::move(compiled));
-  }
-  return choice;
-}
+bool generates_code() { return true; }
 
 void run_jobs(std::vector<CompileJob>& jobs, const CompileRequest& request) {
   std::atomic<size_t> next{0};

@@ -20,6 +20,7 @@ struct CompileJob {
   // Results.
   std::optional<LaunchInfo> launch;
   std::shared_ptr<const JitCode> code;
+  std::vector<KernelFunction> functions;  ///< by phase; empty when nothing is linked
   std::vector<StageTime> stages;
   std::string emitted_ir, final_ir, assembly;
   int64_t code_bytes = 0, ir_instructions = 0;
@@ -27,9 +28,8 @@ struct CompileJob {
   Diagnostics errors;
 };
 
-/// What a finished job with code becomes in a compiled step. `names` are the signature's dims.
-CompiledChoice make_choice(const CompileJob& job, const Expr& use_when, std::span<const std::string> names);
-
+/// Whether this build generates code. Without LLVM run_jobs is never called.
+bool generates_code();
 void run_jobs(std::vector<CompileJob>& jobs, const CompileRequest& request);
 
 }  // namespace tilewright

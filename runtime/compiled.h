@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -10,14 +11,23 @@
 #include "runtime/launch_expr.h"
 #include "runtime/orc_jit.h"
 #include "runtime/signature.h"
+#include "runtime/tier/tier.h"
 
 namespace tilewright {
 
 struct CompiledPhase {
-  KernelFunction function = nullptr;
+  KernelFunction function = nullptr;  ///< generated, or
+  std::shared_ptr<const TierKernel> ahead_of_time;
   LaunchExpr items;
   bool only_when_packed = false;
   bool ordered = false;
+
+  void call(const KernelArgs& args, int64_t begin, int64_t end, void* scratch) const {
+    if (function)
+      function(&args, begin, end, scratch);
+    else
+      ahead_of_time->run(args, begin, end, scratch);
+  }
 };
 
 struct CompiledChoice {
@@ -28,6 +38,12 @@ struct CompiledChoice {
   std::vector<CompiledPhase> phases;
   std::shared_ptr<const JitCode> code;
 };
+
+/// `names` are the signature's dims; `functions` by phase, or `tier` for the one phase that it has, or neither for what
+/// is not linked.
+CompiledChoice make_choice(const LaunchInfo& launch, const Expr& use_when, std::span<const std::string> names,
+                           const std::vector<KernelFunction>& functions,
+                           std::shared_ptr<const TierKernel> tier = nullptr);
 
 struct CompiledStep {
   std::vector<int> tensors;  ///< into Program::tensors

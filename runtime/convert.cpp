@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "ir/result.h"
+#include "runtime/integer_ops.h"
 
 namespace tilewright {
 namespace {
@@ -59,15 +60,6 @@ uint16_t bf16_bits(double value) {
   const double magnitude = round_float(std::abs(value), 7, -126);
   if (magnitude > static_cast<double>(std::numeric_limits<float>::max())) return static_cast<uint16_t>(sign | 0x7F80);
   return static_cast<uint16_t>(sign | std::bit_cast<uint32_t>(static_cast<float>(magnitude)) >> 16);
-}
-
-template <class T>
-T saturate(double value) {
-  if (std::isnan(value)) return 0;
-  constexpr double low = static_cast<double>(std::numeric_limits<T>::min());
-  if (value <= low) return std::numeric_limits<T>::min();
-  if (value >= -low) return std::numeric_limits<T>::max();
-  return static_cast<T>(value);
 }
 
 bool contiguous_run(const TensorView& view, int axis) { return view.shape[axis] <= 1 || view.strides[axis] == 1; }

@@ -36,6 +36,7 @@ std::string manifest(const Compiled& compiled, const CpuTarget& target) {
                     {"l1_bytes", target.l1_bytes},
                     {"l2_bytes", target.l2_bytes},
                     {"l3_bytes", target.l3_bytes}};
+  json["tier"] = to_string(stats.tier);
   json["graph_ops"] = stats.graph_ops;
   json["steps"] = stats.steps;
   json["fused_attentions"] = stats.fused_attentions;

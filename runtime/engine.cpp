@@ -1,7 +1,9 @@
 #include "runtime/engine.h"
 
 #include "codegen/cpu/target_features.h"
+#include "runtime/background_compiler.h"
 #include "runtime/compile.h"
+#include "runtime/compile_jobs.h"
 #include "runtime/cpu_detect.h"
 #include "runtime/dump.h"
 #include "runtime/host_tiles.h"
@@ -37,6 +39,9 @@ struct Engine::State {
   PrecisionPolicy precision = PrecisionPolicy::f32;
   std::unique_ptr<TuningStore> tuning;  ///< null = the rules alone
 
+  bool tiered = false;
+  BackgroundCompiler background;  // last: its thread uses what stands above
+
   uint64_t tuning_generation() const { return tuning ? tuning->generation() : 0; }
 
   using KernelPointer = std::shared_ptr<const Kernel::State>;
@@ -50,12 +55,14 @@ struct Engine::State {
     return capped;
   }
 
+  static bool ahead_of_time(const CompileOptions& options) { return options.ahead_of_time || !generates_code(); }
+
   std::string canonical_key(const FrontEnd& front, const CompileOptions& options) const {
     const CpuTarget used = capped_target(options);
-    return fmt::format("{} {} {} {}{}{}{} {}x{} {}{} {}\n{}", to_string(used.isa), target_features(used), used.l2_bytes,
-                       options.require_fused, options.force_generic, options.verify_modules, options.materialise,
-                       options.tiles.block_q, options.tiles.block_kv, options.use_tuning, tuning_generation(),
-                       options.dump_dir, front.canonical_text);
+    return fmt::format("{} {} {} {}{}{}{}{} {}x{} {}{} {}\n{}", to_string(used.isa), target_features(used),
+                       used.l2_bytes, options.require_fused, options.force_generic, options.verify_modules,
+                       options.materialise, ahead_of_time(options), options.tiles.block_q, options.tiles.block_kv,
+                       options.use_tuning, tuning_generation(), options.dump_dir, front.canonical_text);
   }
 
   Result<CompiledPointer> compile_and_dump(const Graph& graph, FrontEnd front, const CompileOptions& options) const {
@@ -63,10 +70,12 @@ struct Engine::State {
     const std::string& dump_dir = options.dump_dir.empty() ? environment().dump_dir : options.dump_dir;
     // A dump and the verifier want the module itself.
     const bool with_disk = options.use_cache && dump_dir.empty() && !options.verify_modules;
-    const CompileRequest request{capped_target(options), options, !dump_dir.empty(), with_disk ? disk.get() : nullptr,
-                                 options.use_tuning ? tuning.get() : nullptr};
+    const CompileRequest request{capped_target(options), options,
+                                 !dump_dir.empty(),      with_disk ? disk.get() : nullptr,
+                                 ahead_of_time(options), options.use_tuning ? tuning.get() : nullptr};
     if (request.target.isa == CpuIsa::baseline) return too_old();
-    auto compilation = compile_back(graph, std::move(front), request);
+    auto compilation = request.ahead_of_time ? compile_ahead_of_time(graph, std::move(front), request)
+                                             : compile_back(graph, std::move(front), request);
     if (!compilation) return compilation.error();
     const CompileStats& stats = compilation->compiled->stats;
     say_verbose(
@@ -82,25 +91,58 @@ struct Engine::State {
     return CompiledPointer(std::move(compilation->compiled));
   }
 
-  Result<KernelPointer> compile(const Graph& given, const CompileOptions& options) {
+  Result<CompiledPointer> compile_or_find(const Graph& graph, FrontEnd front, const CompileOptions& options,
+                                          bool& hit) {
+    const std::string key = canonical_key(front, options);
+    const auto make = [&] { return compile_and_dump(graph, std::move(front), options); };
+    return options.use_cache ? by_canonical.get(key, hit, make) : make();
+  }
+
+  /// A tiered engine's kernels begin on the tier, unless `generated` asks for code.
+  Result<KernelPointer> compile(const Graph& given, const CompileOptions& options, bool generated = false) {
     Graph graph = given;
     if (options.precision) graph.precision = options.precision;
     if (!graph.precision && precision != PrecisionPolicy::f32) graph.precision = precision;
     auto front = compile_front(graph);
     if (!front) return front.error();
+    if (tiered && !generated && !ahead_of_time(options))
+      if (auto started = start_tiered(graph, *front, options)) return KernelPointer(std::move(started));
     const std::vector<StageTime> front_stages = front->stages;
     bool hit = false;
-    const auto make = [&] { return compile_and_dump(graph, std::move(*front), options); };
-    auto compiled = options.use_cache ? by_canonical.get(canonical_key(*front, options), hit, make) : make();
+    auto compiled = compile_or_find(graph, std::move(*front), options, hit);
     if (!compiled) return compiled.error();
-    auto state = std::make_shared<Kernel::State>();
-    state->graph = std::move(graph);
-    state->compiled = *compiled;
-    state->stats = (*compiled)->stats;
-    state->executor = executor;
-    state->buffers = std::make_shared<BufferPool>();
+    auto state = new_kernel(graph, *compiled);
     if (hit) mark_hit(state->stats, front_stages);
     return KernelPointer(std::move(state));
+  }
+
+  /// A kernel on the tier whose code is being made. Null when the tier does not take the graph, when its code is there
+  /// already, and when something is wrong with it: the compile that is waited for says what.
+  std::shared_ptr<Kernel::State> start_tiered(const Graph& graph, const FrontEnd& front,
+                                              const CompileOptions& options) {
+    const CpuTarget used = capped_target(options);
+    if (used.isa == CpuIsa::baseline) return nullptr;
+    if (options.use_cache && by_canonical.find(canonical_key(front, options))) return nullptr;
+    CompileRequest request{used, options};
+    request.ahead_of_time = true;
+    auto compilation = compile_back(graph, front, request);
+    if (!compilation) return nullptr;
+    auto state = new_kernel(graph, std::move(compilation->compiled));
+    state->pending = background.enqueue([this, graph, front, options] {
+      bool hit = false;
+      return compile_or_find(graph, front, options, hit);
+    });
+    return state;
+  }
+
+  std::shared_ptr<Kernel::State> new_kernel(const Graph& graph, CompiledPointer compiled) const {
+    auto state = std::make_shared<Kernel::State>();
+    state->graph = graph;
+    state->stats = compiled->stats;
+    state->compiled = std::move(compiled);
+    state->executor = executor;
+    state->buffers = std::make_shared<BufferPool>();
+    return state;
   }
 
   Result<std::shared_ptr<const KernelPair>> compile_pair(const Graph& graph, const CompileOptions& options) {
@@ -131,6 +173,7 @@ Result<Engine> Engine::create(const EngineOptions& options) {
   }
   if (options.max_isa && *options.max_isa < state->target.isa) state->target.isa = *options.max_isa;
   if (state->target.isa == CpuIsa::baseline) return too_old();
+  state->tiered = options.tiered;
   if (options.threads < 0) return invalid("the engine is asked for {} threads; 0 means one per core", options.threads);
   const int threads = options.threads > 0 ? options.threads : env.threads > 0 ? env.threads : state->target.cores;
   state->executor = make_thread_pool(threads);
@@ -167,7 +210,8 @@ Result<TuneResult> Engine::tune(const Graph& graph, const DimBindings& dims, con
     if (auto ok = state_->tuning->check_writable(); !ok) return ok.error();
   CompileOptions by_rules;
   by_rules.use_tuning = false;
-  const auto rules = state_->compile(graph, by_rules);
+  if (!generates_code()) return unsupported("this build was made without LLVM: what it runs has nothing to tune");
+  const auto rules = state_->compile(graph, by_rules, true);
   if (!rules) return rules.error();
   return tune_graph({*rules, state_->target, dims, options, state_->tuning.get()});
 }

@@ -25,6 +25,11 @@ struct StageTime {
   double milliseconds = 0;
 };
 
+/// Which code runs: what was compiled with the library, slower but there at once, or what was generated for the graph.
+/// Both keep the accuracy rule; they round differently.
+enum class ExecutionTier : uint8_t { ahead_of_time, jit };
+std::string_view to_string(ExecutionTier tier);
+
 /// What happened to one step, for manifests and people.
 struct StepReport {
   std::string name;
@@ -39,6 +44,7 @@ struct StepReport {
 };
 
 struct CompileStats {
+  ExecutionTier tier = ExecutionTier::jit;
   std::vector<StageTime> stages;
   double total_ms = 0;
   bool cache_hit = false;                            ///< nothing was compiled
@@ -73,6 +79,9 @@ struct CompileOptions {
   bool use_tuning = true;                    ///< false: the rules' schedules, whatever the tuning databases say
   std::optional<CpuIsa> max_isa;             ///< caps the engine's ISA for this kernel
   std::optional<PrecisionPolicy> precision;  ///< instead of the graph's own and the engine's
+  /// No code is generated: the kernel stays on the ahead-of-time tier, as all do in a build without LLVM. What that
+  /// tier does not fuse (backward passes) runs as steps of its own, with its values in memory.
+  bool ahead_of_time = false;
 };
 
 struct RunOptions {
@@ -106,8 +115,16 @@ class Kernel {
   /// Per step of program(), which of its StepReport::schedules runs at these dims.
   Result<std::vector<size_t>> choices(const DimBindings& dims) const;
 
-  const Graph& graph() const;  ///< as given, with the precision that was in force
-  const Program& program() const;
+  /// Of the run that starts next. In a tiered engine it becomes `jit` once and stays that.
+  ExecutionTier tier() const;
+  /// In a tiered engine: waits until generated code is there, or cannot be had: the errors of its compile. The kernel
+  /// runs on all the same. Otherwise returns at once.
+  Result<Done> wait_until_compiled() const;
+  /// Those errors without waiting; empty while there may be none.
+  Diagnostics compile_errors() const;
+
+  const Graph& graph() const;      ///< as given, with the precision that was in force
+  const Program& program() const;  ///< these three of the tier that runs next
   const CompileStats& stats() const;
   const std::string& dump_path() const;  ///< empty when nothing was dumped
 
@@ -129,6 +146,11 @@ struct EngineOptions {
   /// The tuning database that is read and that `tune` writes: a file; "off" = none, not even what is shipped; nullopt =
   /// what the environment says, else tuning.json in the cache's folder, else what is shipped alone.
   std::optional<std::string> tuning;
+  /// compile() returns as soon as the graph is checked, fused and planned, with a kernel on the ahead-of-time tier;
+  /// code is generated in the background and taken by the first run after it is ready. Results may differ in rounding
+  /// before and after. Graphs that the tier does not take (fused backward passes) are compiled before compile()
+  /// returns.
+  bool tiered = false;
 };
 
 class Engine {

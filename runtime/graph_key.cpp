@@ -70,6 +70,7 @@ void serialise_key(const Graph& graph, const CompileOptions& options, uint64_t t
   writer.raw_value(options.force_generic);
   writer.raw_value(options.verify_modules);
   writer.raw_value(options.materialise);
+  writer.raw_value(options.ahead_of_time);
   writer.raw_value(options.tiles.block_q);
   writer.raw_value(options.tiles.block_kv);
   writer.raw_value(options.use_tuning);

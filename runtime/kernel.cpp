@@ -100,14 +100,11 @@ void run_steps(const Compiled& compiled, const MemoryPlan& plan, std::span<const
 
 }  // namespace
 
-Result<Done> Kernel::run(std::span<const TensorView> inputs, std::span<const TensorView> outputs,
-                         const RunOptions& options) const {
-  const Compiled& compiled = *state_->compiled;
-  InlineArray<int64_t, 32> dims(compiled.signature.dims().size());
-  if (auto ok = compiled.signature.bind(inputs, dims); !ok) return ok;
-  if (auto ok = compiled.signature.check_outputs(inputs, outputs, dims); !ok) return ok;
+namespace {
 
-  Executor& executor = options.executor ? *options.executor : *state_->executor;
+Result<Done> run_compiled(const Compiled& compiled, BufferPool& buffers, std::span<const TensorView> inputs,
+                          std::span<const TensorView> outputs, std::span<const int64_t> dims, Executor& executor,
+                          const RunOptions& options) {
   StagedOutputs staged(compiled.signature, inputs, outputs);
   int64_t limit = options.workspace ? options.workspace_bytes : options.workspace_limit;
   if (limit >= 0) limit = std::max<int64_t>(0, limit - staged.bytes());
@@ -119,7 +116,7 @@ Result<Done> Kernel::run(std::span<const TensorView> inputs, std::span<const Ten
   if (workspace) {
     if (reinterpret_cast<uintptr_t>(workspace) % 64 != 0) return invalid("the workspace is not 64-byte aligned");
   } else if (total > 0) {
-    buffer = state_->buffers->take(total);
+    buffer = buffers.take(total);
     workspace = static_cast<std::byte*>(buffer.data());
     if (!workspace)
       return Diagnostic{ErrorKind::io, fmt::format("a workspace of {} bytes cannot be allocated", total), {}, 0};
@@ -127,9 +124,36 @@ Result<Done> Kernel::run(std::span<const TensorView> inputs, std::span<const Ten
   run_steps(compiled, plan, inputs, staged.place(workspace + plan.total()), dims, workspace, executor,
             options.step_seconds);
   staged.copy_out();
-  if (buffer.data()) state_->buffers->give_back(std::move(buffer));
+  if (buffer.data()) buffers.give_back(std::move(buffer));
   return Done{};
 }
+
+/// What a limit is judged by.
+bool fits(const Compiled& compiled, std::span<const int64_t> dims, int workers, int64_t limit) {
+  return limit < 0 || MemoryPlan(compiled, dims, workers, limit).check();
+}
+
+}  // namespace
+
+Result<Done> Kernel::run(std::span<const TensorView> inputs, std::span<const TensorView> outputs,
+                         const RunOptions& options) const {
+  const Compiled* compiled = &state_->current();
+  InlineArray<int64_t, 32> dims(compiled->signature.dims().size());
+  if (auto ok = compiled->signature.bind(inputs, dims); !ok) return ok;
+  if (auto ok = compiled->signature.check_outputs(inputs, outputs, dims); !ok) return ok;
+  Executor& executor = options.executor ? *options.executor : *state_->executor;
+  // A workspace that was sized for the tier stays enough for it.
+  const int64_t limit = options.workspace ? options.workspace_bytes : options.workspace_limit;
+  if (state_->pending && compiled != state_->compiled.get() && !fits(*compiled, dims, executor.workers(), limit))
+    compiled = state_->compiled.get();
+  return run_compiled(*compiled, *state_->buffers, inputs, outputs, dims, executor, options);
+}
+
+ExecutionTier Kernel::tier() const { return state_->current().stats.tier; }
+Result<Done> Kernel::wait_until_compiled() const { return state_->pending ? state_->pending->wait() : Done{}; }
+Diagnostics Kernel::compile_errors() const { return state_->pending ? state_->pending->errors() : Diagnostics(); }
+
+std::string_view to_string(ExecutionTier tier) { return tier == ExecutionTier::jit ? "jit" : "ahead_of_time"; }
 
 Result<std::vector<std::vector<int64_t>>> Kernel::result_shapes(const DimBindings& bindings) const {
   const Signature& signature = state_->compiled->signature;
@@ -150,14 +174,15 @@ Result<DimBindings> Kernel::bind(std::span<const TensorView> inputs) const {
 Result<int64_t> Kernel::workspace_bytes(const DimBindings& bindings, int workers) const {
   const auto dims = state_->compiled->signature.from_bindings(bindings);
   if (!dims) return dims.error();
-  const MemoryPlan plan(*state_->compiled, *dims, workers, -1);
+  const Compiled& compiled = state_->current();
+  const MemoryPlan plan(compiled, *dims, workers, -1);
   if (auto ok = plan.check(); !ok) return ok.error();
-  return plan.total() + staging_bytes(*state_->compiled, *dims);
+  return plan.total() + staging_bytes(compiled, *dims);
 }
 
 Result<MemoryEstimate> Kernel::memory_estimate(const DimBindings& bindings, int workers,
                                                int64_t workspace_limit) const {
-  const Compiled& compiled = *state_->compiled;
+  const Compiled& compiled = state_->current();
   const auto dims = compiled.signature.from_bindings(bindings);
   if (!dims) return dims.error();
   const MemoryPlan plan(compiled, *dims, workers, workspace_limit);
@@ -178,16 +203,20 @@ Result<MemoryEstimate> Kernel::memory_estimate(const DimBindings& bindings, int 
 Result<std::vector<size_t>> Kernel::choices(const DimBindings& bindings) const {
   const auto dims = state_->compiled->signature.from_bindings(bindings);
   if (!dims) return dims.error();
-  const MemoryPlan plan(*state_->compiled, *dims, 1, -1);
+  const Compiled& compiled = state_->current();
+  const MemoryPlan plan(compiled, *dims, 1, -1);
   if (auto ok = plan.check(); !ok) return ok.error();
   std::vector<size_t> out;
-  for (size_t i = 0; i < state_->compiled->steps.size(); ++i) out.push_back(plan.choice(i));
+  for (size_t i = 0; i < compiled.steps.size(); ++i) out.push_back(plan.choice(i));
   return out;
 }
 
 const Graph& Kernel::graph() const { return state_->graph; }
-const Program& Kernel::program() const { return state_->compiled->program; }
-const CompileStats& Kernel::stats() const { return state_->stats; }
-const std::string& Kernel::dump_path() const { return state_->compiled->dump_path; }
+const Program& Kernel::program() const { return state_->current().program; }
+const CompileStats& Kernel::stats() const {
+  if (!state_->pending || !state_->pending->ready()) return state_->stats;
+  return state_->stats.cache_hit ? state_->pending->hit_stats() : state_->pending->ready()->stats;
+}
+const std::string& Kernel::dump_path() const { return state_->current().dump_path; }
 
 }  // namespace tilewright

@@ -20,6 +20,15 @@ class SharedCache {
 
   explicit SharedCache(size_t capacity) : capacity_(capacity) {}
 
+  /// The value of `key`, or null when it is not there or still being made.
+  Pointer find(const std::string& key) {
+    const std::lock_guard lock(mutex_);
+    const auto found = entries_.find(key);
+    if (found == entries_.end() || !found->second.value) return nullptr;
+    found->second.used = ++clock_;
+    return found->second.value;
+  }
+
   /// The value of `key`; `make` runs on a miss and its errors are not kept. `hit` says whether it was there.
   Result<Pointer> get(const std::string& key, bool& hit, const std::function<Result<Pointer>()>& make) {
     std::unique_lock lock(mutex_);

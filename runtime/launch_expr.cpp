@@ -4,58 +4,12 @@
 #include <array>
 
 #include "ir/result.h"
+#include "runtime/integer_ops.h"
 
 namespace tilewright {
 namespace {
 
 constexpr size_t kInlineSteps = 128;
-
-int64_t wrap(int64_t value, DType dtype) {
-  switch (dtype) {
-    case DType::i32: return static_cast<int32_t>(value);
-    case DType::i8: return static_cast<int8_t>(value);
-    case DType::boolean: return value != 0;
-    default: return value;
-  }
-}
-
-int64_t wrapping(uint64_t value) { return static_cast<int64_t>(value); }
-
-int64_t floor_div(int64_t a, int64_t b) {
-  if (b == 0) return 0;
-  if (b == -1) return wrapping(0 - static_cast<uint64_t>(a));
-  return a / b - ((a % b != 0 && (a % b < 0) != (b < 0)) ? 1 : 0);
-}
-
-int64_t apply(Op op, int64_t a, int64_t b, int64_t c, bool boolean) {
-  const auto ua = static_cast<uint64_t>(a), ub = static_cast<uint64_t>(b);
-  switch (op) {
-    case Op::add: return wrapping(ua + ub);
-    case Op::sub: return wrapping(ua - ub);
-    case Op::mul: return wrapping(ua * ub);
-    case Op::div: return floor_div(a, b);
-    case Op::mod: return b == 0 ? 0 : wrapping(ua - static_cast<uint64_t>(floor_div(a, b)) * ub);
-    case Op::min: return std::min(a, b);
-    case Op::max: return std::max(a, b);
-    case Op::shl: return wrapping(ua << (ub & 63));
-    case Op::shr: return a >> (ub & 63);
-    case Op::logical_and: return a & b;
-    case Op::logical_or: return a | b;
-    case Op::logical_xor: return a ^ b;
-    case Op::logical_not: return boolean ? a == 0 : ~a;
-    case Op::eq: return a == b;
-    case Op::ne: return a != b;
-    case Op::lt: return a < b;
-    case Op::le: return a <= b;
-    case Op::gt: return a > b;
-    case Op::ge: return a >= b;
-    case Op::select: return a ? b : c;
-    case Op::neg: return wrapping(0 - ua);
-    case Op::abs: return a < 0 ? wrapping(0 - ua) : a;
-    case Op::cast: return a;
-    default: TW_CHECK(false);
-  }
-}
 
 }  // namespace
 
@@ -90,7 +44,7 @@ LaunchExpr::LaunchExpr(const Expr& expr, std::span<const std::string> names) {
   TW_CHECK(raw(pruned.root()) == static_cast<int>(pruned.nodes().size()) - 1);
   for (const ExprNode& node : pruned.nodes()) {
     TW_CHECK(!is_float(node.dtype) && node.args.size() <= 3);
-    Step step{node.kind, node.op, node.dtype, {}, {}};
+    Step step{node.kind, node.op, node.dtype, node.args.empty() ? node.dtype : pruned[node.args[0]].dtype, {}, {}};
     if (node.kind == ExprKind::constant) {
       step.dim.constant = node.literal.integer;
     } else if (node.kind == ExprKind::dim) {
@@ -114,10 +68,10 @@ int64_t LaunchExpr::evaluate(std::span<const int64_t> dims) const {
   }
   for (size_t i = 0; i < steps_.size(); ++i) {
     const Step& step = steps_[i];
-    const int64_t value = step.kind == ExprKind::op ? apply(step.op, values[step.args[0]], values[step.args[1]],
-                                                            values[step.args[2]], step.dtype == DType::boolean)
+    const int64_t value = step.kind == ExprKind::op ? apply_integer(step.op, step.operands, values[step.args[0]],
+                                                                    values[step.args[1]], values[step.args[2]])
                                                     : step.dim.evaluate(dims);
-    values[i] = wrap(value, step.dtype);
+    values[i] = wrap_integer(value, step.dtype);
   }
   return values[steps_.size() - 1];
 }

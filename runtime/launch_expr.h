@@ -34,7 +34,7 @@ class LaunchExpr {
   struct Step {
     ExprKind kind;
     Op op;
-    DType dtype;
+    DType dtype, operands;  // of the result and of the first operand
     int args[3] = {0, 0, 0};
     DimFormula dim;  // kind dim; constants are its constant part
   };

@@ -17,20 +17,20 @@ alignas(64) constexpr std::byte kZeros[64] = {};
 /// single ones at the end, so that uneven items (causal masks) leave nobody idle. Ordered phases claim one by one, so
 /// that what an item waits for is always claimed before it, by a worker that runs it to its end.
 struct PhaseRun {
-  KernelFunction function;
+  const CompiledPhase& phase;
   const KernelArgs* args;
   int64_t items;
   int workers;
   std::byte* scratch;
   int64_t scratch_stride;
-  bool ordered, native_tiles;
+  bool native_tiles;
   std::atomic<int64_t> next{0};
 
   bool claim(int64_t& begin, int64_t& end) {
     begin = next.load(std::memory_order_relaxed);
     do {
       if (begin >= items) return false;
-      end = begin + (ordered ? 1 : std::max<int64_t>(1, (items - begin) / (4 * workers)));
+      end = begin + (phase.ordered ? 1 : std::max<int64_t>(1, (items - begin) / (4 * workers)));
     } while (!next.compare_exchange_weak(begin, end, std::memory_order_relaxed));
     return true;
   }
@@ -41,7 +41,7 @@ struct PhaseRun {
     const FloatEnvironment environment;
     const HostTiles host(native_tiles);
     do {
-      function(args, begin, end, scratch + worker * scratch_stride);
+      phase.call(*args, begin, end, scratch + worker * scratch_stride);
     } while (claim(begin, end));
   }
 };
@@ -72,11 +72,10 @@ void run_step(const CompiledStep& step, const CompiledChoice& choice, std::span<
     if (items == 1 || executor.workers() == 1) {
       const FloatEnvironment environment;
       const HostTiles host(choice.native_tiles);
-      phase.function(&args, 0, items, memory.scratch);
+      phase.call(args, 0, items, memory.scratch);
       continue;
     }
-    PhaseRun run{phase.function,        &args,        items, executor.workers(), memory.scratch,
-                 memory.scratch_stride, phase.ordered, choice.native_tiles};
+    PhaseRun run{phase, &args, items, executor.workers(), memory.scratch, memory.scratch_stride, choice.native_tiles};
     executor.run([&run](int worker) { run.work(worker); });
   }
 }

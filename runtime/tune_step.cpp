@@ -176,7 +176,8 @@ class Search {
     auto compiled = std::make_shared<Compiled>(*rules_->compiled);
     CompiledChoice& choice = compiled->steps[search_.step].choices[search_.choice];
     const LaunchExpr use_when = choice.use_when;
-    choice = make_choice(job, Expr(), compiled->signature.dims());
+    choice = make_choice(*job.launch, Expr(), compiled->signature.dims(), job.functions);
+    choice.code = job.code;
     choice.use_when = use_when;
     auto state = std::make_shared<Kernel::State>(*rules_);
     state->compiled = std::move(compiled);

@@ -112,11 +112,6 @@ class AffineWalker {
   Value *batch_, *head_;
 };
 
-ExprId product_expr(Expr& expr, ExprId so_far, const std::vector<Dim>& dims) {
-  for (const Dim& dim : dims) so_far = expr.op(Op::mul, DType::i64, {so_far, expr.dim(dim)});
-  return so_far;
-}
-
 }  // namespace
 
 RowAccess resolve_access(LlvmBuilder& b, ArgsReader& args, const ScoreSpace& spec, const Access& access, Value* batch,
@@ -159,18 +154,6 @@ Item ItemDecoder::decode(Value* item) {
   Value* q_begin = b_.mul(block, b_.i64(block_q_));
   Value* q_end = b_.min(b_.add(q_begin, b_.i64(block_q_)), q_len_);
   return {batch, b_.mul(head, b_.i64(head_step_)), q_begin, q_end};
-}
-
-Expr item_count(const ScoreSpace& spec, int64_t block_q, int64_t head_step) {
-  Expr expr;
-  const auto constant = [&](int64_t value) { return expr.constant_int(value, DType::i64); };
-  ExprId heads = product_expr(expr, constant(1), spec.heads);
-  if (head_step > 1) heads = expr.op(Op::div, DType::i64, {heads, constant(head_step)});
-  const ExprId rows = expr.op(Op::add, DType::i64, {expr.dim(spec.q_len), constant(block_q - 1)});
-  const ExprId blocks = expr.op(Op::div, DType::i64, {rows, constant(block_q)});
-  const ExprId per_batch = expr.op(Op::mul, DType::i64, {heads, blocks});
-  expr.set_root(product_expr(expr, per_batch, spec.batch));
-  return expr;
 }
 
 }  // namespace tilewright::cpu

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "codegen/cpu/llvm_builder.h"
+#include "codegen/kernel_abi.h"
 #include "ir/score_space.h"
 
 namespace tilewright::cpu {
@@ -25,7 +26,7 @@ struct RowBlock {
 };
 
 /// Work items are (b, h, query block) in row-major order, query blocks fastest, so that one worker's neighbouring
-/// items share K and V.
+/// items share K and V. item_count (codegen/kernel_abi.h) says how many there are.
 using Item = RowBlock;
 class ItemDecoder {
  public:
@@ -42,8 +43,5 @@ class ItemDecoder {
   int64_t block_q_, head_step_;
   llvm::Value *q_len_, *q_blocks_, *heads_, *per_batch_;
 };
-
-/// The number of those items, for LaunchPhase::items.
-Expr item_count(const ScoreSpace& spec, int64_t block_q, int64_t head_step = 1);
 
 }  // namespace tilewright::cpu

@@ -15,15 +15,16 @@
 #include <algorithm>
 
 #include "codegen/cpu/expr_emitter_lanes.h"
+#include "codegen/philox.h"
 
 namespace tilewright::cpu {
 using llvm::Type;
 using llvm::Value;
 
 namespace {
-constexpr int kRounds = 10;
-constexpr uint32_t kMultiplier0 = 0xD2511F53, kMultiplier1 = 0xCD9E8D57;
-constexpr uint32_t kKeyStep0 = 0x9E3779B9, kKeyStep1 = 0xBB67AE85;
+constexpr int kRounds = kPhiloxRounds;
+constexpr uint32_t kMultiplier0 = kPhiloxMultiplier0, kMultiplier1 = kPhiloxMultiplier1;
+constexpr uint32_t kKeyStep0 = kPhiloxKeyStep0, kKeyStep1 = kPhiloxKeyStep1;
 }  // namespace
 
 bool draws_random(const Expr& expr) {

@@ -14,7 +14,8 @@ CpuKernelSource generate_attention(const TileProgram& program, const CpuSchedule
     case CpuTemplate::backward:
     case CpuTemplate::loop:
     case CpuTemplate::matmul:
-    case CpuTemplate::matvec: break;
+    case CpuTemplate::matvec:
+    case CpuTemplate::ahead_of_time: break;
   }
   check_failed("the schedule names a template of attention", __FILE__, __LINE__);
 }

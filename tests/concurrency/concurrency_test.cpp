@@ -4,10 +4,12 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <mutex>
 #include <thread>
 
 #include "ir/text.h"
 #include "runtime/engine.h"
+#include "tests/support/temporary_folder.h"
 
 namespace tilewright {
 namespace {
@@ -128,6 +130,60 @@ TEST(Concurrency, SameBitsAtAnyThreadCount) {
       EXPECT_EQ(std::memcmp(one.o.data(), many.o.data(), one.o.size() * sizeof(float)), 0) << sq << " " << threads;
     }
   }
+}
+
+/// Compile, run, switch tiers and evict at once: kernels start on the tier, take their code while others run, entries
+/// of the disk cache go as fast as they come, and the engine ends before its kernels do.
+TEST(Concurrency, TiersSwitchWhileOthersRunAndEntriesAreEvicted) {
+  const testing::TemporaryFolder folder;
+  std::atomic<int> failures{0}, dropped{0};
+  std::atomic<bool> stop{false};
+  std::thread pruner([&] {
+    const DiskCache cache = DiskCache::open(folder.path());
+    while (!stop) {
+      cache.prune(4 << 10);
+      std::this_thread::yield();
+    }
+  });
+  std::vector<Kernel> kernels;
+  std::mutex lock;
+  {
+    EngineOptions options;
+    options.threads = 2;
+    options.cache_dir = folder.path();
+    options.cache_limit_bytes = 8 << 10;
+    options.tiered = true;
+    const auto engine = Engine::create(options);
+    ASSERT_TRUE(engine);
+    in_threads([&](int i) {
+      for (int repeat = 0; repeat < 4; ++repeat) {
+        const int head_dim = 8 + 8 * ((i + repeat) % 3);
+        CompileOptions compile;
+        compile.use_cache = repeat != 3;
+        const auto kernel = engine->compile(causal(head_dim), compile);
+        Arguments own(20, 30, head_dim);
+        if (!kernel || !kernel->run(own.in, own.out).ok()) ++failures;
+        if (!kernel || repeat == 3) continue;
+        if (repeat % 2 == 0 && !kernel->wait_until_compiled().ok()) ++failures;
+        std::vector<float> first = own.o;
+        if (!kernel->run(own.in, own.out).ok()) ++failures;
+        for (size_t at = 0; at < first.size(); ++at)
+          if (!(std::abs(first[at] - own.o[at]) < 1e-4f)) ++failures;
+        const std::lock_guard guard(lock);
+        kernels.push_back(*kernel);
+      }
+    });
+    for (int head_dim = 40; head_dim <= 72; head_dim += 8)  // on their way when the engine ends
+      if (auto kernel = engine->compile(causal(head_dim)); kernel)
+        kernels.push_back(std::move(*kernel));
+      else
+        ++failures;
+  }
+  stop = true;
+  pruner.join();
+  for (const Kernel& kernel : kernels) dropped += !kernel.wait_until_compiled().ok();
+  EXPECT_EQ(failures, 0);
+  EXPECT_LE(dropped, 5);
 }
 
 }  // namespace

@@ -57,10 +57,9 @@ TEST(R1, OffsetsPastTwoToTheThirtyOne) {
       }
       inputs.push_back(TensorView::contiguous(memory->floats(), DType::f32, {1, 2, kKeys, kDim}));
     }
-    for (const testing::KernelVariant& variant : testing::kernel_variants()) {
+    for (const testing::KernelVariant& variant : testing::variants_of_both_tiers()) {
       SCOPED_TRACE(fmt::format("{} Sq {}", variant.text(), sq));
-      CompileOptions options;
-      options.force_generic = variant.force_generic;
+      CompileOptions options = variant.options();
       auto kernel = testing::engine_for(variant.isa).compile(windowed().build(), options);
       ASSERT_TRUE(kernel.ok()) << to_string(kernel.error());
       std::vector<float> out(static_cast<size_t>(2 * sq * kDim), NAN);
@@ -196,7 +195,7 @@ TEST(ExactTier, ZeroQueriesAndIntegerValuesGiveTheMeanToTheBit) {
           if (check.outputs[0].get(i) != mean[static_cast<size_t>(i % 16)]) return false;
         return true;
       };
-      for (const testing::KernelVariant& variant : testing::kernel_variants()) {
+      for (const testing::KernelVariant& variant : testing::variants_of_both_tiers()) {
         check.variants = {variant};
         check.run();
         EXPECT_TRUE(exact()) << fmt::format("{}, {} kept, Sq {}", variant.text(), kept, sq);

@@ -105,11 +105,10 @@ TEST(Dropout, SameBitsForAnyTilesTemplatesThreadsAndIsas) {
     const auto oracle =
         interpret(graph, {{"B", 1}, {"Sq", q_len}, {"Sk", kKeys}}, in, 0, std::nullopt, Precision::oracle);
     ASSERT_TRUE(oracle) << to_string(oracle.error());
-    for (const KernelVariant& variant : kernel_variants())
+    for (const KernelVariant& variant : variants_of_both_tiers())
       for (const ScheduleOverride& tiles : {ScheduleOverride{}, ScheduleOverride{24, 96}, ScheduleOverride{48, 192}})
         for (const int threads : {1, 3}) {
-          CompileOptions options;
-          options.force_generic = variant.force_generic;
+          CompileOptions options = variant.options();
           options.tiles = tiles;
           const auto kernel = engine_for(variant.isa).compile(graph, options);
           ASSERT_TRUE(kernel) << to_string(kernel.error());

@@ -21,6 +21,7 @@ struct Way {
   std::string name;
   Engine engine;
   bool materialise;
+  bool ahead_of_time = false;
 };
 
 std::vector<Way> ways() {
@@ -31,6 +32,7 @@ std::vector<Way> ways() {
     for (bool materialise : {false, true})
       list.push_back(
           {std::string(to_string(isa)) + (materialise ? ", one op a step" : ", fused"), *engine, materialise});
+    list.push_back({std::string(to_string(isa)) + ", ahead of time", *engine, false, true});
   }
   return list;
 }
@@ -64,6 +66,7 @@ std::string check(uint64_t seed, const Way& way) {
   }
   CompileOptions options;
   options.materialise = way.materialise;
+  options.ahead_of_time = way.ahead_of_time;
   options.verify_modules = true;
   options.use_cache = false;
   const auto kernel = way.engine.compile(graph, options);

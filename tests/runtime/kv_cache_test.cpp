@@ -10,7 +10,7 @@
 namespace tilewright {
 namespace {
 
-using testing::kernel_variants;
+using testing::variants_of_both_tiers;
 
 constexpr const char* kStep = R"(
 graph @step(%q: f32[B,4,Sq,16], %new_k: f32[B,2,Sq,16], %new_v: f32[B,2,Sq,16], %past: i64[B],
@@ -35,8 +35,7 @@ Graph parsed(std::string text) {
 }
 
 Kernel compiled(const Graph& graph, const testing::KernelVariant& variant) {
-  CompileOptions options;
-  options.force_generic = variant.force_generic;
+  CompileOptions options = variant.options();
   auto kernel = testing::engine_for(variant.isa).compile(graph, options);
   EXPECT_TRUE(kernel) << to_string(kernel.error());
   return *kernel;
@@ -71,7 +70,7 @@ graph @whole(%q: f32[B,4,S,16], %k: f32[B,2,S,16], %v: f32[B,2,S,16]) -> f32[B,4
   %o  = matmul %p, %vh                   : f32[B,4,S,16]
   return %o
 })");
-  for (const auto& variant : kernel_variants()) {
+  for (const auto& variant : variants_of_both_tiers()) {
     const Kernel kernel = compiled(parsed(kStep), variant);
     std::vector<float> cache_k(kBatch * 2 * kCapacity * 16, NAN), cache_v = cache_k, o(q.size());
     int64_t past = 0;
@@ -112,7 +111,7 @@ graph @store(%rows: i32[3], %at: i32[], inout %cache: i32[N]) -> i32[N] {
   %c = update %cache, %rows, %at, axis=0 : i32[N]
   return %c
 })");
-  for (const auto& variant : kernel_variants())
+  for (const auto& variant : variants_of_both_tiers())
     for (const auto& [at, begin] : {std::pair<int32_t, size_t>{-7, 0}, {2, 2}, {4, 2}, {1 << 30, 2}}) {
       std::vector<int32_t> cache = {0, 1, 2, 3, 4}, rows = {10, 11, 12}, result(5), expected = cache;
       std::copy(rows.begin(), rows.end(), expected.begin() + static_cast<int64_t>(begin));
@@ -134,7 +133,7 @@ graph @store(%rows: f32[3], inout %cache: f32[N]) -> f32[N] {
   %c = update %cache, %rows, 0, axis=0 : f32[N]
   return %c
 })");
-  const Kernel kernel = compiled(graph, kernel_variants().front());
+  const Kernel kernel = compiled(graph, variants_of_both_tiers().front());
   std::vector<float> memory(8), result(5);
   const auto run = [&](TensorView rows, TensorView cache) {
     const auto ok = kernel.run(std::vector<TensorView>{rows, cache},

@@ -12,7 +12,14 @@
 namespace tilewright::testing {
 
 std::string KernelVariant::text() const {
-  return std::string(tilewright::to_string(isa)) + (force_generic ? " generic" : "");
+  return std::string(tilewright::to_string(isa)) + (force_generic ? " generic" : ahead_of_time ? " ahead of time" : "");
+}
+
+CompileOptions KernelVariant::options() const {
+  CompileOptions options;
+  options.force_generic = force_generic;
+  options.ahead_of_time = ahead_of_time;
+  return options;
 }
 
 const Engine& engine_for(CpuIsa isa) {
@@ -32,6 +39,16 @@ const std::vector<KernelVariant>& kernel_variants() {
       variants.push_back({isa, false});
       if (isa <= CpuIsa::avx512) variants.push_back({isa, true});  // the generic template knows no tiles
     }
+    return variants;
+  }();
+  return all;
+}
+
+const std::vector<KernelVariant>& variants_of_both_tiers() {
+  static const std::vector<KernelVariant> all = [] {
+    std::vector<KernelVariant> variants = kernel_variants();
+    for (const KernelVariant& variant : kernel_variants())
+      if (!variant.force_generic) variants.push_back({variant.isa, false, true});
     return variants;
   }();
   return all;
@@ -70,8 +87,7 @@ std::vector<TensorView> KernelCheck::output_views() const {
 }
 
 bool KernelCheck::run_variant(const Graph& graph, const KernelVariant& variant) {
-  CompileOptions options;
-  options.force_generic = variant.force_generic;
+  CompileOptions options = variant.options();
   options.materialise = materialise;
   options.tiles = tiles;
   options.verify_modules = true;

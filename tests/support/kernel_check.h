@@ -13,10 +13,13 @@ namespace tilewright::testing {
 struct KernelVariant {
   CpuIsa isa = CpuIsa::avx2;
   bool force_generic = false;
+  bool ahead_of_time = false;
   std::string text() const;
+  CompileOptions options() const;
 };
-/// Those that this machine runs.
+/// Those that this machine runs: generated code, and with the tier that was compiled ahead of time.
 const std::vector<KernelVariant>& kernel_variants();
+const std::vector<KernelVariant>& variants_of_both_tiers();
 /// One engine per ISA, two threads each, shared by all tests of the process.
 const Engine& engine_for(CpuIsa isa);
 
@@ -48,7 +51,7 @@ class KernelCheck {
   AccuracyOptions accuracy;
   RunOptions run_options;
   Layout output_layout = Layout::gapped;
-  std::vector<KernelVariant> variants = kernel_variants();
+  std::vector<KernelVariant> variants = variants_of_both_tiers();
   std::vector<TensorView> own_outputs;  ///< written instead of guarded tensors when not empty
   std::vector<TestTensor> outputs;      ///< of the variant that ran last
 

@@ -72,6 +72,17 @@ std::vector<Way> all_ways() {
   return list;
 }
 
+std::vector<Way> ahead_of_time_ways() {
+  std::vector<Way> list;
+  for (Way& way : all_ways()) {
+    if (way.options.force_generic) continue;
+    way.options.ahead_of_time = true;
+    way.name = std::string(to_string(way.isa())) + " ahead of time";
+    list.push_back(std::move(way));
+  }
+  return list;
+}
+
 Layout random_layout(std::mt19937_64& random) { return static_cast<Layout>(random() % 4); }
 
 Result<Written> run_on_poison(const Kernel& kernel, const DimBindings& dims, std::span<const TestTensor> inputs,

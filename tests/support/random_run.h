@@ -32,6 +32,8 @@ struct Way {
 };
 /// Fast and generic, on each ISA of this machine: all that are fast at even positions.
 std::vector<Way> all_ways();
+/// The tier that was compiled ahead of time, on each ISA of this machine.
+std::vector<Way> ahead_of_time_ways();
 
 Layout random_layout(std::mt19937_64& random);
 

@@ -52,6 +52,10 @@ const std::vector<Way>& ways() {
         options.verify_modules = true;
         options.use_cache = false;
         all.push_back({std::string(to_string(isa)) + (generic ? " generic" : ""), engine, options});
+        if (!generic) {
+          options.ahead_of_time = true;
+          all.push_back({std::string(to_string(isa)) + " ahead of time", engine, options});
+        }
       }
     }
     return all;
@@ -132,7 +136,8 @@ class VariantCase {
     if (!choices) return fail(tally, where + to_string(choices.error()));
     const StepReport& report = kernel.stats().step_reports.at(0);
     const CpuTemplate taken = report.schedules.at(choices->at(0)).kernel;
-    if ((taken == CpuTemplate::generic) != way.options.force_generic) {
+    if ((taken == CpuTemplate::generic) != way.options.force_generic ||
+        (taken == CpuTemplate::ahead_of_time) != way.options.ahead_of_time) {
       std::string why;
       for (const auto& refusal : report.refused)
         why += fmt::format("; {} refused: {}", to_string(refusal.kernel), refusal.reason);
@@ -140,7 +145,7 @@ class VariantCase {
     }
     const std::lock_guard guard(tally.lock);
     ++tally.runs;
-    if (!way.options.force_generic) ++tally.templates[std::string(to_string(taken))];
+    if (!way.options.force_generic && !way.options.ahead_of_time) ++tally.templates[std::string(to_string(taken))];
   }
 
   void fail(Tally& tally, const std::string& what) {
