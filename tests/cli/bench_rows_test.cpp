@@ -29,7 +29,7 @@ class BenchRows : public ::testing::Test {
     auto subject = Subject::create(*engine_, std::move(graph), dims, options);
     TW_CHECK(subject.ok());
     Row row{.group = "planted", .name = "row", .value = {100, 99, 101}, .bar = Bar{1}};
-    const bool counts = RowContext::expect(row, *subject, kernel);
+    const bool counts = RowContext::expect(row, subject->kernel(), dims, kernel);
     EXPECT_EQ(counts, row.fall_back.empty());
     EXPECT_EQ(row.met(), row.fall_back.empty());
     return row;
