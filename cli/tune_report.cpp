@@ -101,7 +101,7 @@ std::string integer_table(const TunedStep& step) {
   const std::vector<Column> columns = {{"integer", false}, {"chosen"}, {"rules"}, {"values tried", false}};
   std::string rows;
   for (const ScheduleAxis& axis : step.axes) {
-    const int64_t chosen = step.best().schedule.*axis.field, rule = step.rules().schedule.*axis.field;
+    const int64_t chosen = step.best().schedule.*axis.member, rule = step.rules().schedule.*axis.member;
     rows += table_row(
         columns, {escape_html(axis.name), chosen == rule ? fmt::format("{}", chosen) : fmt::format("<b>{}</b>", chosen),
                   fmt::format("{}", rule), fmt::format("{}", fmt::join(axis.values, ", "))});
@@ -149,10 +149,12 @@ std::string assembly(const TunedStep& step) {
 
 std::string section(const TunedStep& step, const std::string& title, int number,
                     const std::vector<bench::PublishedRate>& peers) {
+  const std::string kind = step.shape_class.substr(0, step.shape_class.find(" | "));
   std::string out =
-      fmt::format("<section id=\"step-{}\">\n<h2>{} <small>{}</small></h2>\n<p class=\"where\">tuned for {}, {}</p>\n",
-                  number, title, escape_html(step.shape_class), escape_html(dims_text(step.dims)),
-                  step.workers == 1 ? "1 thread" : fmt::format("{} threads", step.workers));
+      fmt::format("<section id=\"step-{}\">\n<h2>{} <small>{}</small></h2>\n", number, title, escape_html(kind));
+  out += fmt::format(
+      "<p class=\"where\">tuned for {}, {}; shape class <code>{}</code></p>\n", escape_html(dims_text(step.dims)),
+      step.workers == 1 ? "1 thread" : fmt::format("{} threads", step.workers), escape_html(step.shape_class));
   if (step.candidates.empty()) return out + "<p>Nothing was to be chosen.</p></section>\n";
   out += fmt::format("<p class=\"verdict\">{}</p>\n", escape_html(verdict_text(step))) + tiles(step);
   out += "<div class=\"charts\">\n" + heat_map(step) + roofline(step, peers) + "</div>\n" + candidate_chart(step);

@@ -67,8 +67,8 @@ std::string short_number(double value) {
 std::string difference_text(const TunedStep& step, const CpuSchedule& schedule) {
   std::string text;
   for (const ScheduleAxis& axis : step.axes)
-    if (schedule.*axis.field != step.rules().schedule.*axis.field)
-      text += fmt::format("{}{} {}", text.empty() ? "" : ", ", axis.name, schedule.*axis.field);
+    if (schedule.*axis.member != step.rules().schedule.*axis.member)
+      text += fmt::format("{}{} {}", text.empty() ? "" : ", ", axis.name, schedule.*axis.member);
   return text.empty() ? "the rules'" : text;
 }
 
@@ -80,7 +80,7 @@ std::string speed_text(const TunedStep& step, const TunedCandidate& candidate) {
 std::vector<ScheduleAxis> telling_axes(const TunedStep& step) {
   std::vector<ScheduleAxis> usual, found;
   for (const ScheduleAxis& axis : step.axes) {
-    if (!varied(step, axis.field)) continue;
+    if (!varied(step, axis.member)) continue;
     found.push_back(axis);
     if (axis.name == "block_q" || axis.name == "block_kv") usual.push_back(axis);
   }

@@ -22,7 +22,7 @@ struct Cell {
   bool chosen = false, rules = false;
 };
 
-int64_t value_of(const TunedCandidate& candidate, const ScheduleAxis& axis) { return candidate.schedule.*axis.field; }
+int64_t value_of(const TunedCandidate& candidate, const ScheduleAxis& axis) { return candidate.schedule.*axis.member; }
 
 /// Values that occur; where there are too many, those that nothing measured has go first.
 std::vector<int64_t> values_of(const TunedStep& step, const ScheduleAxis& axis) {

@@ -73,6 +73,26 @@ TEST_F(BenchRows, SayWhatRan) {
   EXPECT_GT(row.workspace_bytes, 0);
 }
 
+TEST(BenchPlan, RowsOfAmxRunOnItsTemplates) {
+  // Emulated tiles take the same plans; nothing is run.
+  const auto engine = Engine::create({.threads = 1, .isa = CpuIsa::amx_emulated});
+  ASSERT_TRUE(engine);
+  int amx = 0;
+  const auto sink = [&](const Row& row) {
+    EXPECT_EQ(row.verdict(), Verdict::measured) << row.key() << ": " << row.fall_back << row.skipped;
+    EXPECT_EQ(row.ms.median, 0) << row.key();
+    EXPECT_FALSE(row.schedule.empty()) << row.key();
+    if (row.group.find("on AMX") == std::string::npos) return;
+    ++amx;
+    EXPECT_NE(row.kernel.find("amx_"), std::string::npos) << row.key() << ": " << row.kernel;
+  };
+  for (const char* filter : {"AMX", "two threads", "masks", "decode"}) {
+    const auto done = measure_rows(*engine, {.filter = filter, .plan_only = true}, sink);
+    EXPECT_TRUE(done) << to_string(done.error());
+  }
+  EXPECT_GT(amx, 30);
+}
+
 TEST_F(BenchRows, PeakRiseIsWhatIsTouched) {
   constexpr int64_t kBytes = 32 << 20;
   const auto rise = peak_rise([&] {

@@ -22,7 +22,8 @@ inline TunedStep sample_prefill_step() {
   using Fate = TunedCandidate::Fate;
   TunedStep step;
   step.name = "o";
-  step.shape_class = "prefill f32 h8/8 d64/64 causal S 2048..";
+  step.shape_class =
+      "prefill avx512 | q f32 k f32 v f32 in f32 | d 64/64 group 1 | mask end | score plain | q_len >2048";
   step.dims = step.measured_at = {{"B", 1}, {"Sq", 4096}, {"Sk", 4096}};
   step.workers = 1;
   step.flops = 4.0 * 8 * 64 * 4096 * 4096 / 2;
@@ -99,7 +100,8 @@ inline TunedStep sample_decode_step() {
   using Fate = TunedCandidate::Fate;
   TunedStep step;
   step.name = "o";
-  step.shape_class = "decode f32 h32/8 d128/128 Sk 4096..16383";
+  step.shape_class =
+      "decode avx512 | q f32 k f32 v f32 in f32 | d 128/128 group 4 | mask none | score plain | kv_len >2048";
   step.dims = {{"B", 1}, {"Sq", 1}, {"Sk", 16000}};
   step.measured_at = {{"B", 1}, {"Sq", 1}, {"Sk", 8192}};
   step.workers = 2;
