@@ -28,6 +28,7 @@ struct PublishedRate {
   int heads, kv_heads, head_dim, length;
   bool causal;
   double gflops;
+  bool amx;  ///< ran on AMX tiles
 };
 std::span<const PublishedRate> published_rates();
 

@@ -24,53 +24,72 @@ void append_new(std::string& list, const std::string& item, std::string_view bet
 
 }  // namespace
 
-bool RowContext::expect(Row& row, const Subject& subject, CpuTemplate kernel, int workers) {
-  const auto memory = subject.kernel().memory_estimate(subject.dims(), workers);
+bool RowContext::expect(Row& row, const Kernel& kernel, const DimBindings& dims, CpuTemplate expected, int workers) {
+  const auto memory = kernel.memory_estimate(dims, workers);
   TW_CHECK(memory.ok());
   row.scratch_bytes = memory->scratch;
   row.workspace_bytes = memory->workspace;
-  const auto choices = subject.kernel().choices(subject.dims());
+  const auto choices = kernel.choices(dims);
   TW_CHECK(choices.ok());
-  const CompileStats& stats = subject.kernel().stats();
-  const auto& steps = subject.kernel().program().steps;
+  const CompileStats& stats = kernel.stats();
+  const auto& steps = kernel.program().steps;
   bool found = false;
   for (size_t i = 0; i < steps.size(); ++i) {
-    if (!is_for(kernel, steps[i])) continue;
+    if (!is_for(expected, steps[i])) continue;
     const StepReport& report = stats.step_reports[i];
     const CpuSchedule& schedule = report.schedules[(*choices)[i]];
     const CpuTemplate chosen = schedule.kernel;
     append_new(row.kernel, std::string(to_string(chosen)), ", ");
     append_new(row.schedule, print(schedule), "; ");
     found = true;
-    if (chosen == kernel || !row.fall_back.empty()) continue;
-    row.fall_back = fmt::format("expected the {} template, but {} ran", to_string(kernel), to_string(chosen));
+    if (chosen == expected || !row.fall_back.empty()) continue;
+    row.fall_back = fmt::format("expected the {} template, but {} ran", to_string(expected), to_string(chosen));
     for (const auto& refusal : report.refused)
-      if (refusal.kernel == kernel) row.fall_back += ", because " + refusal.reason;
+      if (refusal.kernel == expected) row.fall_back += ", because " + refusal.reason;
   }
   if (!found && row.fall_back.empty()) {
-    row.fall_back = fmt::format("expected the {} template, but the graph runs as plain loops", to_string(kernel));
+    row.fall_back = fmt::format("expected the {} template, but the graph runs as plain loops", to_string(expected));
     if (!stats.not_fused.empty()) row.fall_back += ": " + stats.not_fused[0].reason;
   }
   return row.fall_back.empty();
 }
 
-bool RowContext::runs_on(Row& row, const Subject& subject, const Templates& expected, int workers) const {
-  bool all = true;
-  for (CpuTemplate kernel : expected) all &= expect(row, subject, kernel, workers);
-  if (!all) emit(row);
-  return all;
+CompileOptions RowContext::compile_options(const RowKernel& kernel) const {
+  CompileOptions options;
+  options.force_generic = options_.force_generic;
+  options.precision = kernel.precision;
+  return options;
 }
 
-Result<Done> RowContext::compile_once(std::optional<Subject>& subject, Graph graph, DimBindings dims) const {
-  if (subject) return Done{};
-  auto compiled = compile(std::move(graph), std::move(dims));
+Result<std::optional<Subject>> RowContext::subject(Row& row, const RowKernel& kernel, int workers) const {
+  const auto compiled = engine.compile(kernel.graph, compile_options(kernel));
   if (!compiled) return compiled.error();
-  run_one(subject.emplace(std::move(*compiled)));
+  bool runs = true;
+  for (const CpuTemplate expected : kernel.expected) runs &= expect(row, *compiled, kernel.dims, expected, workers);
+  if (runs && !options_.plan_only) {
+    auto subject = yardstick(kernel);  // what was compiled is in the engine's cache
+    if (!subject) return subject.error();
+    return std::optional(std::move(*subject));
+  }
+  if (options_.plan_only) row.bar.reset();
+  emit(row);
+  return std::optional<Subject>();
+}
+
+Result<Subject> RowContext::yardstick(const RowKernel& kernel) const {
+  return Subject::create(engine, kernel.graph, kernel.dims, compile_options(kernel));
+}
+
+Result<Done> RowContext::yardstick_once(std::optional<Subject>& subject, const RowKernel& kernel) const {
+  if (subject) return Done{};
+  auto created = yardstick(kernel);
+  if (!created) return created.error();
+  run_one(subject.emplace(std::move(*created)));
   return Done{};
 }
 
 bool RowContext::on_amx(Row& row) const {
-  if (engine.target().isa == CpuIsa::amx) return true;
+  if (engine.target().isa == CpuIsa::amx || (options_.plan_only && engine.target().has_tiles())) return true;
   row.skipped = "this CPU lacks amx_bf16";
   emit(row);
   return false;
@@ -87,15 +106,15 @@ void set_time_limit(Row& row, std::string name, const Series& seconds) {
   row.limit_unit = "ms";
 }
 
-Result<Done> RowContext::share_of_peak(Row row, Graph graph, DimBindings dims, double flops, const Templates& expected,
-                                       Peak peak) const {
-  const auto subject = compile(std::move(graph), std::move(dims));
-  if (!subject) return subject.error();
+Result<Done> RowContext::share_of_peak(Row row, const RowKernel& kernel, double flops, Peak peak) const {
   if (row.unit.empty()) row.unit = "%";
-  if (!runs_on(row, *subject, expected)) return Done{};
-  run_one(*subject);
+  const auto prepared = subject(row, kernel);
+  if (!prepared) return prepared.error();
+  if (!*prepared) return Done{};
+  const Subject& timed = **prepared;
+  run_one(timed);
   const auto series =
-      measure_interleaved({[&] { return run_one(*subject); }, [&] { return peak_of_one(peak); }}, budget());
+      measure_interleaved({[&] { return run_one(timed); }, [&] { return peak_of_one(peak); }}, budget());
   const Series &seconds = series[0], &peaks = series[1];
   row.ms = milliseconds(seconds);
   row.work = flops;
@@ -109,15 +128,14 @@ Result<Done> RowContext::share_of_peak(Row row, Graph graph, DimBindings dims, d
   return Done{};
 }
 
-Result<Done> RowContext::two_threads(Row row, Graph graph, DimBindings dims, double flops,
-                                     const Templates& expected) const {
-  const auto subject = compile(std::move(graph), std::move(dims));
-  if (!subject) return subject.error();
+Result<Done> RowContext::two_threads(Row row, const RowKernel& kernel, double flops) const {
   row.unit = "x";
-  if (!runs_on(row, *subject, expected, 2)) return Done{};
-  subject->run(two);
-  const auto series =
-      measure_interleaved({[&] { return subject->run(two); }, [&] { return subject->run(one); }}, budget());
+  const auto prepared = subject(row, kernel, 2);
+  if (!prepared) return prepared.error();
+  if (!*prepared) return Done{};
+  const Subject& timed = **prepared;
+  timed.run(two);
+  const auto series = measure_interleaved({[&] { return timed.run(two); }, [&] { return timed.run(one); }}, budget());
   row.ms = milliseconds(series[0]);
   row.work = flops;
   row.rate_unit = "GFLOP/s";
@@ -164,7 +182,7 @@ void RowContext::cost_per_score(Row row, const Subject& subject, const Subject& 
 
 Result<Done> RowContext::cost_over_parts(Row row, const Subject& subject, const Subject& plain, Scores scores) const {
   // Values that stay in L2: the loop's arithmetic and gathers alone.
-  const auto alone = compile(modification_graph(scores), {{"R", kLoopRows}, {"C", kLoopColumns}});
+  const auto alone = yardstick({modification_graph(scores), {{"R", kLoopRows}, {"C", kLoopColumns}}, {}});
   if (!alone) return alone.error();
   run_one(subject);
   run_one(*alone);

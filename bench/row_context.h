@@ -11,6 +11,15 @@ namespace tilewright::bench {
 /// What a rate is a share of.
 enum class Peak : uint8_t { fma, amx };
 
+/// What a row runs.
+struct RowKernel {
+  Graph graph;
+  DimBindings dims;
+  std::vector<CpuTemplate> expected;  ///< of steps that such templates are for; another one makes the row void
+  /// Rows about f32 mean FMA, on every machine, unless they are about something else.
+  PrecisionPolicy precision = PrecisionPolicy::f32_fma;
+};
+
 class RowContext {
  public:
   RowContext(const Engine& with, const RowOptions& options, const std::function<void(const Row&)>& sink)
@@ -19,10 +28,8 @@ class RowContext {
   const Engine& engine;
   const std::shared_ptr<Executor> one, two;
 
-  bool wanted(const std::string& group, const std::string& name) const {
-    return (group + "/" + name).find(options_.filter) != std::string::npos;
-  }
-  bool wanted(const Row& row) const { return wanted(row.group, row.name); }
+  bool wanted(const Row& row) const { return row.key().find(options_.filter) != std::string::npos; }
+  bool plan_only() const { return options_.plan_only; }
   void emit(const Row& row) const { sink_(row); }
   /// Emits the row as skipped where this machine has no AMX; true: it has.
   bool on_amx(Row& row) const;
@@ -31,27 +38,23 @@ class RowContext {
   double run_one(const Subject& subject) const { return subject.run(one, TimeOf::thread); }
   /// GFLOP/s, in f32 of the FMA units and in bf16 of AMX.
   double peak_of_one(Peak peak) const;
-  /// A graph with data, compiled as the options say.
-  Result<Subject> compile(Graph graph, DimBindings dims) const {
-    CompileOptions options;
-    options.force_generic = options_.force_generic;
-    return Subject::create(engine, std::move(graph), std::move(dims), options);
-  }
-  /// Into a subject that several rows share, when the first of them is wanted.
-  Result<Done> compile_once(std::optional<Subject>& subject, Graph graph, DimBindings dims) const;
-  using Templates = std::vector<CpuTemplate>;
-  /// Fills kernel, schedule and memory and, where not every step that such a template is for runs on it, or there is no
-  /// such step, fall_back. False: the row is void.
-  static bool expect(Row& row, const Subject& subject, CpuTemplate kernel, int workers = 1);
-  /// The same for several; a void row is emitted, nothing need be measured for it.
-  bool runs_on(Row& row, const Subject& subject, const Templates& expected, int workers = 1) const;
+
+  /// Fills template, schedule and memory and, where not every step that such a template is for runs on it, or there is
+  /// no such step, fall_back. False: the row is void.
+  static bool expect(Row& row, const Kernel& kernel, const DimBindings& dims, CpuTemplate expected, int workers = 1);
+  /// The kernel compiled, and data for it. nullopt: nothing need be measured, and the row is emitted: it is void, or no
+  /// more than what would run was asked for.
+  Result<std::optional<Subject>> subject(Row& row, const RowKernel& kernel, int workers = 1) const;
+  /// A kernel that a row is compared with.
+  Result<Subject> yardstick(const RowKernel& kernel) const;
+  /// The same for several rows, made for the first of them.
+  Result<Done> yardstick_once(std::optional<Subject>& subject, const RowKernel& kernel) const;
 
   /// Measures and emits a row whose group, name and bar are set: the share of a peak of one thread, at `flops` a run,
   /// in percent or, where the row's unit says x, as a multiple.
-  Result<Done> share_of_peak(Row row, Graph graph, DimBindings dims, double flops, const Templates& expected,
-                             Peak peak = Peak::fma) const;
+  Result<Done> share_of_peak(Row row, const RowKernel& kernel, double flops, Peak peak = Peak::fma) const;
   /// Likewise: how many times as fast as one thread two are.
-  Result<Done> two_threads(Row row, Graph graph, DimBindings dims, double flops, const Templates& expected) const;
+  Result<Done> two_threads(Row row, const RowKernel& kernel, double flops) const;
   /// Likewise, of a subject that runs on what the row is about: the share that reading `ranges` once in a plain loop
   /// takes of a run.
   void share_of_reads(Row row, const Subject& subject, std::span<const MemoryRange> ranges, bool threads) const;
@@ -61,6 +64,8 @@ class RowContext {
   Result<Done> cost_over_parts(Row row, const Subject& subject, const Subject& plain, Scores scores) const;
 
  private:
+  CompileOptions compile_options(const RowKernel& kernel) const;
+
   RowOptions options_;
   const std::function<void(const Row&)>& sink_;
 };

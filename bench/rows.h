@@ -53,6 +53,7 @@ struct Row {
 struct RowOptions {
   std::string filter;          ///< rows whose "group/name" contains it
   double seconds = 1.5;        ///< per row, about
+  bool plan_only = false;      ///< rows say what would run, and nothing is measured
   bool force_generic = false;  ///< the generic templates in place of the fast ones: what is void without them
 };
 

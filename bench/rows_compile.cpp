@@ -8,6 +8,7 @@
 namespace tilewright::bench {
 
 Result<Done> compile_rows(const RowContext& context) {
+  if (context.plan_only()) return Done{};
   const auto row_named = [](const char* name, const char* unit, double target) {
     return Row{.group = "compile", .name = name, .unit = unit, .bar = Bar{target, false}};
   };
@@ -85,11 +86,14 @@ Result<Done> memory_rows(const RowContext& context) {
   if (!context.wanted(row)) return Done{};
   constexpr int64_t kLimit = 4 << 20;
   const int64_t size = 131072;
-  const auto subject =
-      context.compile(attention_graph({DType::f32, 1, 1, 64}, Scores::causal), {{"B", 1}, {"Sq", size}, {"Sk", size}});
-  if (!subject) return subject.error();
+  const RowKernel kernel{attention_graph({DType::f32, 1, 1, 64}, Scores::causal),
+                         {{"B", 1}, {"Sq", size}, {"Sk", size}},
+                         {CpuTemplate::prefill}};
   const auto& executor = context.engine.executor();
-  if (!context.runs_on(row, *subject, {CpuTemplate::prefill}, executor->workers())) return Done{};
+  const auto prepared = context.subject(row, kernel, executor->workers());
+  if (!prepared) return prepared.error();
+  if (!*prepared) return Done{};
+  const auto& subject = *prepared;
   const auto memory = subject->kernel().memory_estimate(subject->dims(), executor->workers(), kLimit);
   if (!memory) return memory.error();
   const auto series = measure_interleaved(

@@ -22,6 +22,7 @@ std::string threads_text(int threads) { return threads == 1 ? "1 thread" : fmt::
 }  // namespace
 
 Result<Done> limit_rows(const RowContext& context) {
+  if (context.plan_only()) return Done{};
   const CpuTarget& target = context.engine.target();
   for (const auto& executor : {context.one, context.two}) {
     const TimeOf clock = executor->workers() == 1 ? TimeOf::thread : TimeOf::wall;

@@ -52,32 +52,33 @@ Result<Done> stream_row(const RowContext& context, bool threads) {
           .name = fmt::format("1 x 4096 x 4096, {}", threads ? "2 threads" : "1 thread"),
           .bar = Bar{90}};
   if (!context.wanted(row)) return Done{};
-  const auto subject = context.compile(product_graph(), {{"M", 1}, {"N", 4096}, {"K", 4096}});
+  const RowKernel kernel{product_graph(), {{"M", 1}, {"N", 4096}, {"K", 4096}}, {CpuTemplate::matvec}};
+  const auto subject = context.subject(row, kernel, threads ? 2 : 1);
   if (!subject) return subject.error();
-  if (!context.runs_on(row, *subject, {CpuTemplate::matvec}, threads ? 2 : 1)) return Done{};
-  const TensorView& b = subject->inputs()[1];
+  if (!*subject) return Done{};
+  const TensorView& b = (*subject)->inputs()[1];
   const MemoryRange range{b.data, b.element_count() * size_of(b.dtype)};
-  context.share_of_reads(row, *subject, {&range, 1}, threads);
+  context.share_of_reads(row, **subject, {&range, 1}, threads);
   return Done{};
 }
 
 }  // namespace
 
 Result<Done> matmul_rows(const RowContext& context) {
-  const DimBindings cube = {{"M", 1024}, {"N", 1024}, {"K", 1024}};
+  const RowKernel cube{product_graph(), {{"M", 1024}, {"N", 1024}, {"K", 1024}}, {CpuTemplate::matmul}};
   const double flops = 2.0 * 1024 * 1024 * 1024;
   Row row{.group = "matmul f32", .name = "1024 x 1024 x 1024", .bar = Bar{75}};
   if (context.wanted(row))
-    if (auto ok = context.share_of_peak(row, product_graph(), cube, flops, {CpuTemplate::matmul}); !ok) return ok;
+    if (auto ok = context.share_of_peak(row, cube, flops); !ok) return ok;
   row = {.group = row.group, .name = "1024 x 1024 x 1024, 2 threads", .bar = Bar{1.9}};
   if (context.wanted(row))
-    if (auto ok = context.two_threads(row, product_graph(), cube, flops, {CpuTemplate::matmul}); !ok) return ok;
+    if (auto ok = context.two_threads(row, cube, flops); !ok) return ok;
   for (const bool threads : {false, true})
     if (auto ok = stream_row(context, threads); !ok) return ok;
   row = {.group = "whole layer forward f32, 1 thread", .name = "E4096 32/8 heads S1024 causal", .bar = Bar{70}};
   if (!context.wanted(row)) return Done{};
-  return context.share_of_peak(row, layer_graph(), {{"S", 1024}}, layer_flops(1024),
-                               {CpuTemplate::matmul, CpuTemplate::prefill});
+  return context.share_of_peak(row, {layer_graph(), {{"S", 1024}}, {CpuTemplate::matmul, CpuTemplate::prefill}},
+                               layer_flops(1024));
 }
 
 }  // namespace tilewright::bench

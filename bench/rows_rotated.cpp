@@ -54,18 +54,19 @@ Result<Done> rotation_rows(const RowContext& context) {
               .bar = Bar{1, false}};
       if (!context.wanted(row)) continue;
       const DimBindings dims = {{"B", 1}, {"S", length}};
-      const auto fused = context.compile(rotated_graph(test, false), dims);
-      if (!fused) return fused.error();
-      if (!context.runs_on(row, *fused, {CpuTemplate::prefill})) continue;
-      const auto apart = context.compile(rotated_graph(test, true), dims);
+      const auto subject = context.subject(row, {rotated_graph(test, false), dims, {CpuTemplate::prefill}});
+      if (!subject) return subject.error();
+      if (!*subject) continue;
+      const Subject& fused = **subject;
+      const auto apart = context.yardstick({rotated_graph(test, true), dims, {}});
       if (!apart) return apart.error();
-      context.run_one(*fused);
+      context.run_one(fused);
       context.run_one(*apart);
       const auto series = measure_interleaved(
-          {[&] { return context.run_one(*fused); }, [&] { return context.run_one(*apart); }}, context.budget());
+          {[&] { return context.run_one(fused); }, [&] { return context.run_one(*apart); }}, context.budget());
       const auto &own = series[0].values, &other = series[1].values;
       row.ms = milliseconds(series[0]);
-      row.work = fused->work().flops;
+      row.work = fused.work().flops;
       row.rate_unit = "GFLOP/s";
       set_time_limit(row, "own steps", series[1]);
       row.value = figure_of(own.size(), [&](size_t i) { return own[i] / other[i]; });

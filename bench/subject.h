@@ -18,6 +18,7 @@ class Subject {
   const Kernel& kernel() const { return kernel_; }
   const DimBindings& dims() const { return dims_; }
   const std::vector<TensorView>& inputs() const { return in_; }
+  const std::vector<TensorView>& outputs() const { return out_; }  ///< of the last run
   const Work& work() const { return work_; }
   const AttentionSpec& spec() const;  ///< of the first attention
   /// Scores in the tiles that the first attention's schedule visits.

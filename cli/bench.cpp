@@ -102,6 +102,7 @@ void add_bench(CommandLine& line) {
   auto options = std::make_shared<Options>();
   command.option("--filter", options->rows.filter, "rows whose group/name contains this");
   command.option("--seconds", options->rows.seconds, "about how long a row measures (1.5)");
+  command.flag("--plan", options->rows.plan_only, "say what each row would run, and measure nothing");
   command.flag("--generic", options->rows.force_generic,
                "the generic templates, which make the rows of fast ones void");
   command.flag("--json", options->json, "print JSON, to keep and to compare with");

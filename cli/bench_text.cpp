@@ -106,7 +106,14 @@ std::string row_text(const Row& row, const Row* before) {
                  limited ? fmt::format("{} {} {}", row.limit_name, number(row.limit.median), row.limit_unit) : "",
                  is_rate ? "" : value, bar_text(row), verdict_text(row.verdict()));
   const bool as_above = same_group && !row.schedule.empty() && before->schedule == row.schedule;
-  return out + indented({row.fall_back, as_above ? "as above" : row.schedule, memory_text(row), row.note});
+  std::vector<std::string> pieces = {row.fall_back};
+  // A schedule per template, the row's text has "; " between them.
+  for (size_t at = 0, end = 0; !as_above && at < row.schedule.size(); at = end + 2) {
+    end = std::min(row.schedule.find("; ", at), row.schedule.size());
+    pieces.push_back(row.schedule.substr(at, end - at));
+  }
+  pieces.insert(pieces.end(), {as_above ? "as above" : "", memory_text(row), row.note});
+  return out + indented(pieces);
 }
 
 std::string summary_text(const bench::BenchRun& run) {

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/tune_report.h"
 #include "runtime/tuner.h"
 
 namespace tilewright::cli {
@@ -10,7 +11,7 @@ namespace {
 
 struct Options {
   std::vector<std::string> files, dims;
-  std::string database;
+  std::string database, report;
   double budget = 60;
   int candidates = 32, threads = 0;
   bool json = false;
@@ -125,9 +126,15 @@ int tune_command(const Options& options) {
   EngineOptions engine_options;
   engine_options.threads = options.threads;
   if (!options.database.empty()) engine_options.tuning = options.database;
+  // Said before a minute is spent, not after it.
+  if (!options.report.empty())
+    if (auto ok = check_report_path(options.report); !ok) return fail(ok.error(), options.json);
+  tuning.want_assembly = !options.report.empty();
   const auto engine = Engine::create(engine_options);
   if (!engine) return fail(engine.error(), options.json);
   ProgressLine line;
+  std::vector<ReportedTuning> reported;
+  std::string not_saved;
   if (!options.json) tuning.progress = [&](const TuneProgress& progress) { line.show(progress); };
   Json results = Json::array();
   for (const std::string& file : options.files) {
@@ -151,8 +158,17 @@ int tune_command(const Options& options) {
       fmt::print("{} of @{} in {:.1f} s{}\n", result->steps.size() == 1 ? "one class" : "all classes", result->graph,
                  result->seconds, result->database.empty() ? "" : ", kept in " + result->database);
     }
-    if (!result->not_saved.empty()) return fail(result->not_saved, options.json);
+    if (!result->not_saved.empty()) not_saved = result->not_saved;
+    if (!options.report.empty()) {
+      const auto kernel = engine->compile(*graph);
+      reported.push_back({*result, kernel ? published_peers(*kernel) : PublishedPeers()});
+    }
   }
+  if (!options.report.empty()) {
+    if (auto ok = write_report(options.report, tune_report(reported)); !ok) return fail(ok.error(), options.json);
+    if (!options.json) fmt::print("report in {}\n", options.report);
+  }
+  if (!not_saved.empty()) return fail(not_saved, options.json);
   if (options.json) fmt::print("{}\n", results.dump(2));
   return kOk;
 }
@@ -168,6 +184,7 @@ void add_tune(CommandLine& line) {
   command.option("--candidates", options->candidates, "schedules that are compiled and measured per step (32)");
   command.option("--threads", options->threads, "worker threads, 0 = all cores");
   command.option("--db", options->database, "tuning database, in place of the one beside the cache");
+  command.option("--report", options->report, "a page of what was found, one self-contained HTML file");
   command.flag("--json", options->json, "print JSON");
   command.action([options] { return tune_command(*options); });
 }

@@ -29,7 +29,7 @@ class BenchRows : public ::testing::Test {
     auto subject = Subject::create(*engine_, std::move(graph), dims, options);
     TW_CHECK(subject.ok());
     Row row{.group = "planted", .name = "row", .value = {100, 99, 101}, .bar = Bar{1}};
-    const bool counts = RowContext::expect(row, *subject, kernel);
+    const bool counts = RowContext::expect(row, subject->kernel(), dims, kernel);
     EXPECT_EQ(counts, row.fall_back.empty());
     EXPECT_EQ(row.met(), row.fall_back.empty());
     return row;
@@ -71,6 +71,26 @@ TEST_F(BenchRows, SayWhatRan) {
   EXPECT_NE(row.schedule.find("block_kv"), std::string::npos) << row.schedule;
   EXPECT_GT(row.scratch_bytes, 0);
   EXPECT_GT(row.workspace_bytes, 0);
+}
+
+TEST(BenchPlan, RowsOfAmxRunOnItsTemplates) {
+  // Emulated tiles take the same plans; nothing is run.
+  const auto engine = Engine::create({.threads = 1, .isa = CpuIsa::amx_emulated});
+  ASSERT_TRUE(engine);
+  int amx = 0;
+  const auto sink = [&](const Row& row) {
+    EXPECT_EQ(row.verdict(), Verdict::measured) << row.key() << ": " << row.fall_back << row.skipped;
+    EXPECT_EQ(row.ms.median, 0) << row.key();
+    EXPECT_FALSE(row.schedule.empty()) << row.key();
+    if (row.group.find("on AMX") == std::string::npos) return;
+    ++amx;
+    EXPECT_NE(row.kernel.find("amx_"), std::string::npos) << row.key() << ": " << row.kernel;
+  };
+  for (const char* filter : {"AMX", "two threads", "masks", "decode"}) {
+    const auto done = measure_rows(*engine, {.filter = filter, .plan_only = true}, sink);
+    EXPECT_TRUE(done) << to_string(done.error());
+  }
+  EXPECT_GT(amx, 30);
 }
 
 TEST_F(BenchRows, PeakRiseIsWhatIsTouched) {

@@ -329,6 +329,23 @@ TEST_F(Cli, BenchRefusesFilesThatAreNoRuns) {
   says("--seconds -1", "--seconds is -1; 0 to 3600 will do");
 }
 
+TEST_F(Cli, TuneWritesAReport) {
+  const std::string page = (folder_ / "out.html").string(), database = (folder_ / "tuned.json").string();
+  const std::string small = " --dim Sq=96 --dim Sk=96 --budget 5 --candidates 3 --threads 1 --db " + database;
+  const Outcome outcome = run("tune " + graph_ + small + " --report " + page);
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("report in " + page), std::string::npos) << outcome.out;
+  const std::string html = read(page);
+  EXPECT_EQ(html.substr(0, 15), "<!DOCTYPE html>");
+  for (const char* what : {"Tuning of <code>@", "Roofline", "Landscape", "kernel's assembly", "vfmadd"})
+    EXPECT_NE(html.find(what), std::string::npos) << what;
+  EXPECT_EQ(html.find("<script"), std::string::npos);
+  const Outcome nowhere = run("tune " + graph_ + small + " --report " + folder_.string() + "/no/out.html");
+  EXPECT_EQ(nowhere.code, 2);
+  EXPECT_EQ(nowhere.err,
+            "tilewright: cannot write the report to " + folder_.string() + "/no/out.html: No such file or directory\n");
+}
+
 TEST_F(Cli, BenchRefusesUnknownRows) { EXPECT_EQ(run("bench --filter nothing-like-it").code, 2); }
 
 }  // namespace
