@@ -47,6 +47,23 @@ std::vector<DType> operand_types(const LoopStep& step) {
   return types;
 }
 
+std::string products_in_words(int64_t products) {
+  switch (products) {
+    case 1: return "one bf16 product";
+    case 3: return "three products of two bf16 parts";
+    case 4: return "four products of two bf16 parts";
+    default: return "six products of three bf16 parts";
+  }
+}
+
+std::string describe_tiles(PrecisionPolicy policy, bool reads_f32, const CpuSchedule& s) {
+  std::string text = fmt::format("scores by {} each, outputs by {}, on tiles, added in f32",
+                                 products_in_words(s.products), products_in_words(s.value_products));
+  if (reads_f32) text += fmt::format(", as precision {} allows", to_string(policy));
+  if (s.products > 1 || s.value_products > 1) text += "; blocks with operands out of range by FMA";
+  return text;
+}
+
 bool holds(const std::vector<DType>& types, DType type) {
   return std::find(types.begin(), types.end(), type) != types.end();
 }
@@ -63,6 +80,7 @@ std::string describe_tiles(bool of_f32, const CpuSchedule& s) {
 std::string describe(const std::vector<DType>& types, DType accumulate, PrecisionPolicy policy,
                      const CpuSchedule& schedule) {
   if (!is_float(accumulate)) return fmt::format("{} products", to_string(accumulate));
+  if (schedule.kernel == CpuTemplate::amx_prefill) return describe_tiles(policy, holds(types, DType::f32), schedule);
   if (accumulate == DType::f64) return "f64 products by FMA, which no precision policy narrows";
   if (schedule.kernel == CpuTemplate::amx_prefill || schedule.kernel == CpuTemplate::amx_decode)
     return describe_tiles(holds(types, DType::f32), schedule);

@@ -16,14 +16,32 @@ struct Block {
 // close to it; block_q so large that a block of K and V, which comes from L3 once per item, is used often enough.
 constexpr Block kBlocks[] = {{64, 256, 64}, {128, 512, 128}, {256, 256, 64}, {512, 128, 32}};
 
-/// Of the scores: one where both operands are bf16, four where two parts hold what f16 holds, six for f32.
-int64_t score_products(DType query, DType key) {
-  if (query == DType::f32 || key == DType::f32) return 6;
-  return query == DType::bf16 && key == DType::bf16 ? 1 : 4;
+/// Products per multiplication of operands that may be rounded to these types (semantics 22); 0 = FMA was asked for.
+int64_t products_of(DType a, DType b, PrecisionPolicy policy) {
+  if (a == DType::bf16 && b == DType::bf16) return 1;
+  if (a != DType::f32 && b != DType::f32) return 4;  // two parts hold what f16 holds
+  switch (policy) {
+    case PrecisionPolicy::f32: return 6;
+    case PrecisionPolicy::f32_x3: return 3;
+    case PrecisionPolicy::bf16: return 1;
+    case PrecisionPolicy::f32_fma: break;
+  }
+  return 0;
 }
 
-/// Of the outputs: weights may be rounded to V's type (semantics 19), which two parts of them hold for f16.
-int64_t value_products(DType value) { return value == DType::bf16 ? 1 : value == DType::f16 ? 3 : 6; }
+int64_t score_products(const AttentionSpec& spec) {
+  const DotTerm& dot = spec.dots[0];
+  const auto type = [&](const Access& stored, const std::optional<RowProgram>& row) {
+    return row ? row->dtype : operand_dtype(spec, stored);
+  };
+  return products_of(type(dot.query, dot.query_row), type(dot.key, dot.key_row), spec.precision);
+}
+
+/// Weights in two parts are finer than f16 already, without the product of both second parts.
+int64_t value_products(const AttentionSpec& spec) {
+  const int64_t products = products_of(spec.weights, operand_dtype(spec, spec.value), spec.precision);
+  return products == 4 ? 3 : products;
+}
 
 int64_t parts(int64_t products) { return products == 1 ? 1 : products <= 4 ? 2 : 3; }
 
@@ -37,11 +55,6 @@ bool is_bounded(const Expr& factor) {
   return small(root) || (select && small(factor[root.args[1]]) && small(factor[root.args[2]]));
 }
 
-std::string words(int64_t products, std::string_view what) {
-  if (products == 1) return fmt::format("{}: one product of bf16 operands", what);
-  return fmt::format("{}: {} products of operands in {} bf16 parts", what, products, parts(products));
-}
-
 }  // namespace
 
 std::string refuse_amx_prefill(const TileProgram& program, const CpuTarget& target) {
@@ -50,6 +63,7 @@ std::string refuse_amx_prefill(const TileProgram& program, const CpuTarget& targ
   if (std::string reason = refuse_fast(program, target); !reason.empty()) return reason;
   if (spec.accumulate != DType::f32) return "tiles add in f32, and this accumulates in f64";
   const CpuSchedule s = schedule_amx_prefill(program, target);
+  if (s.products == 0 || s.value_products == 0) return "precision f32_fma asks for FMA of f32";
   const bool split = s.products > 1 || s.value_products > 1;
   if (split && spec.normaliser == Normaliser::none)
     return "weights without softmax have any magnitude, and only those in a range may be split into bf16 parts";
@@ -76,7 +90,6 @@ CpuSchedule schedule_amx_prefill(const TileProgram& program, const CpuTarget& ta
   const DotTerm& dot = spec.dots[0];
   const int64_t dqk = round_up(std::max<int64_t>(dot.head_dim, 1), 32);
   const int64_t dv = round_up(std::max<int64_t>(spec.value_dim, 1), 32);
-  const DType query = operand_dtype(spec, dot.query, dot.query_row), key = operand_dtype(spec, dot.key, dot.key_row);
 
   CpuSchedule s;
   s.kernel = CpuTemplate::amx_prefill;
@@ -85,11 +98,9 @@ CpuSchedule schedule_amx_prefill(const TileProgram& program, const CpuTarget& ta
   s.strip_rows = 32;
   s.mr = 32;
   s.nv = 2;
-  s.products = score_products(query, key);
-  s.value_products = value_products(operand_dtype(spec, spec.value));
+  s.products = score_products(spec);
+  s.value_products = value_products(spec);
   s.rescale_log2 = 8;
-  s.reasons.push_back(words(s.products, "scores"));
-  s.reasons.push_back(words(s.value_products, "outputs"));
 
   const Block* block = std::find_if(std::begin(kBlocks), std::end(kBlocks) - 1,
                                     [&](const Block& b) { return std::max(dqk, dv) <= b.head_dim; });

@@ -31,9 +31,11 @@ CpuSchedule schedule_generic(const TileProgram& program, const CpuTarget& target
 }
 
 /// Whether it joined the choices; on machines with tiles, why not.
-bool take_amx_prefill(CpuPlan& plan, const TileProgram& program, const CpuTarget& target) {
+bool take_amx_prefill(CpuPlan& plan, const TileProgram& program, const CpuTarget& target, const PlanOptions& options) {
   if (!target.has_tiles()) return false;
-  std::string why_not = refuse_amx_prefill(program, target);
+  std::string why_not = options.feeds_backward
+                            ? "a backward pass recomputes the scores by FMA, which tiles round otherwise (fold_weights)"
+                            : refuse_amx_prefill(program, target);
   if (why_not.empty()) why_not = amx_prefill_is_slower(program, target);
   if (why_not.empty())
     plan.choices.push_back({schedule_amx_prefill(program, target), always()});
@@ -109,7 +111,7 @@ CpuPlan plan_cpu(const TileProgram& program, const CpuTarget& target, const Plan
       no_prefill =
           fmt::format("{} query rows share one KV head, which decode takes", to_string(spec.q_len * spec.head_group));
     plan.refused.push_back({CpuTemplate::prefill, no_prefill});
-  } else if (take_amx_prefill(plan, program, target)) {
+  } else if (take_amx_prefill(plan, program, target, options)) {
     plan.refused.push_back({CpuTemplate::prefill, "tiles take it"});
   } else if (no_prefill.empty()) {
     plan.choices.push_back({schedule_prefill(program, target), always()});

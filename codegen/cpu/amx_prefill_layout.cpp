@@ -20,7 +20,7 @@ AmxPrefillLayout::AmxPrefillLayout(const AttentionSpec& spec, const CpuSchedule&
       rescale_log2(schedule.rescale_log2) {
   TW_CHECK(spec.accumulate == DType::f32);
   const DotTerm& dot = spec.dots[0];
-  scales_queries = operand_dtype(spec, dot.query, dot.query_row) == DType::f32;
+  scales_queries = parts > 1 && operand_dtype(spec, dot.query, dot.query_row) == DType::f32;
   block_q = round_up(schedule.block_q, kUnit);
   block_kv = round_up(schedule.block_kv, std::lcm(kStep, 2 * value_steps()));
   stage_width = std::max(padded_head_dim, padded_value_dim);

@@ -15,7 +15,7 @@ struct AmxPrefillLayout {
   int64_t head_dim, value_dim, padded_head_dim, padded_value_dim;  ///< padded to 32
   int64_t products, value_products, parts, value_parts;
   int64_t rescale_log2;
-  bool scales_queries;  ///< Q is f32 in the stage and is multiplied by the leading scale before it is split
+  bool scales_queries;  ///< Q is f32 and split, and multiplied by the leading scale before that
 
   /// Operands are split: those that may not be go through FMA.
   bool checked() const { return parts > 1 || value_parts > 1; }

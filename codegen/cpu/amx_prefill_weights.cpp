@@ -10,7 +10,7 @@ constexpr int64_t kLanes = AmxPrefillLayout::kGroup;
 }  // namespace
 
 AmxWeights::AmxWeights(LlvmBuilder& builder, const AttentionSpec& spec, double scale, Value* b, Value* h)
-    : b_(builder), spec_(spec), scale_(scale) {
+    : b_(builder), spec_(spec), coarse_(spec.weights == DType::bf16 && !spec.logsumexp), scale_(scale) {
   if (!spec.weight_factor) return;
   ArgsReader args(b_, args_layout(spec));
   factor_.emplace(b_, args, spec.tensors, *spec.weight_factor, kLanes, Axis::q);
@@ -33,7 +33,7 @@ Value* AmxWeights::weigh(const Group& group, Value* kv, Value* scores, Value*& s
   if (normalised()) {
     weight = scale_ == 1 ? ir.CreateFSub(scores, group.reference)
                          : b_.fma(scores, b_.constant(DType::f32, scale_, kLanes), ir.CreateFNeg(group.reference));
-    weight = math::exp2(b_, weight);
+    weight = coarse_ ? math::exp2_for_bf16(b_, weight) : math::exp2(b_, weight);
     sum = ir.CreateFAdd(sum, weight);
   } else {
     weight = scale_ == 1 ? scores : ir.CreateFMul(scores, b_.constant(DType::f32, scale_, kLanes));

@@ -25,6 +25,7 @@ class AmxWeights {
  private:
   LlvmBuilder& b_;
   const AttentionSpec& spec_;
+  bool coarse_;  ///< weights become bf16, and nobody reads their sum but the normalisation
   double scale_;
   std::optional<ExprEmitter> factor_;
 };

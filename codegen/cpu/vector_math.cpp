@@ -176,11 +176,21 @@ class Lanes {
 
 #include "codegen/elementary.h"
 
+// Of exp2 for weights that are rounded to bf16: (2^f - 1) / f on [0, 1], relative error 8.6e-5.
+constexpr double kExp2Coarse[] = {0x1.63e658p-1, 0x1.d2378ap-3, 0x1.3baaa6p-4};
+
 }  // namespace
 
 Value* exp2(LlvmBuilder& b, Value* x) {
   Lanes v(b, x);
   return elementary::exp2(v, x);
+}
+
+Value* exp2_for_bf16(LlvmBuilder& b, Value* x) {
+  Lanes v(b, x);
+  TW_CHECK(v.single() && v.avx512());
+  Value* f = v.fraction(x);
+  return v.scale(v.fma(v.polynomial(f, kExp2Coarse), f, v.c(1)), x);
 }
 
 Value* exp(LlvmBuilder& b, Value* x) {

@@ -10,6 +10,8 @@ namespace tilewright::cpu::math {
 
 /// 2^x; exactly 1 at 0. -inf and anything below the normal range give 0, +inf gives +inf.
 llvm::Value* exp2(LlvmBuilder& b, llvm::Value* x);
+/// The same for f32 that is rounded to bf16 next: within 9e-5 of the result, two FMAs cheaper.
+llvm::Value* exp2_for_bf16(LlvmBuilder& b, llvm::Value* x);
 llvm::Value* exp(LlvmBuilder& b, llvm::Value* x);
 llvm::Value* log(LlvmBuilder& b, llvm::Value* x);
 /// max · ln 2 + ln(sum), rounded once at its own size: the logsumexp of scores whose maximum is in base 2.

@@ -195,6 +195,21 @@ void exact_points(DType dtype) {
   }
 }
 
+TEST(VectorMath, Exp2ForBf16) {
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  for (const CpuTarget& target : targets()) {
+    if (!target.has_avx512()) continue;
+    std::vector<float> in = {0, -kInf, -126.01f, -4, 3, std::nanf("")}, out;
+    while (in.size() < 4096) in.push_back(static_cast<float>(in.size()) * 0.05f - 110);
+    out.resize(in.size());
+    compile(target, DType::f32, 16, cpu::math::exp2_for_bf16)({in.data(), out.data()}, 4096);
+    const float exact[] = {1, 0, 0, 0.0625f, 8};
+    for (size_t i = 0; i < 5; ++i) EXPECT_EQ(out[i], exact[i]) << in[i];
+    EXPECT_TRUE(std::isnan(out[5]));
+    for (size_t i = 6; i < in.size(); ++i) EXPECT_NEAR(out[i] / std::exp2(in[i]), 1, 9e-5) << in[i];
+  }
+}
+
 TEST(VectorMath, ExactPoints) {
   exact_points<float>(DType::f32);
   exact_points<double>(DType::f64);

@@ -176,6 +176,7 @@ AttentionCase make_case(const CaseOptions& o, std::mt19937_64& random) {
   spec.kv_len = Dim::named("Sk");
   spec.head_group = o.group;
   spec.accumulate = o.dtype == DType::f64 ? DType::f64 : DType::f32;
+  spec.weights = rounding_of(o.dtype);
   spec.normaliser = o.normaliser;
   spec.value_dim = o.dv;
   const int64_t kv_heads = o.heads / o.group;
