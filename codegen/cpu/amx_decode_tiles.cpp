@@ -18,10 +18,10 @@ AmxDecodeTiles::AmxDecodeTiles(LlvmBuilder& builder, const DecodeLayout& layout,
   emit_outputs(vectors);
 }
 
-/// void name(scratch, base, stride, count, rows)
+/// void name(scratch, base, stride, count, from_memory, rows)
 llvm::Function* AmxDecodeTiles::begin(const char* name) {
   Type *p = b_.pointer_type(), *i = b_.i64_type();
-  llvm::Function* function = b_.begin_internal(name, b_.ir.getVoidTy(), {p, p, i, i, i});
+  llvm::Function* function = b_.begin_internal(name, b_.ir.getVoidTy(), {p, p, i, i, b_.ir.getInt1Ty(), i});
   tiles_.enter(words(l_.tiles.file_at, b_.i64(0)));
   return function;
 }
@@ -45,10 +45,10 @@ void AmxDecodeTiles::emit_pack() {
 
 void AmxDecodeTiles::pack_query(Value* scratch, Value* row) { b_.ir.CreateCall(pack_, {scratch, row}); }
 void AmxDecodeTiles::scores(Value* scratch, const DecodeBlock& keys, Value* rows) {
-  b_.ir.CreateCall(scores_, {scratch, keys.base, keys.stride, keys.count, rows});
+  b_.ir.CreateCall(scores_, {scratch, keys.base, keys.stride, keys.count, keys.from_memory, rows});
 }
 void AmxDecodeTiles::outputs(Value* scratch, const DecodeBlock& values, Value* rows) {
-  b_.ir.CreateCall(outputs_, {scratch, values.base, values.stride, values.count, rows});
+  b_.ir.CreateCall(outputs_, {scratch, values.base, values.stride, values.count, values.from_memory, rows});
 }
 
 AmxDecodeTiles::Group AmxDecodeTiles::group(const DecodeBlock& block, const DecodeOperand& operand, Value* first) {
@@ -82,20 +82,29 @@ void AmxDecodeTiles::copy_tail(const DecodeBlock& block, const DecodeOperand& op
   });
 }
 
-void AmxDecodeTiles::prefetch(const Group& group, const DecodeOperand& operand, Value* first_byte, int64_t lines) {
+/// L3 needs none of this: the loads of tiles reach further ahead than it takes to answer.
+void AmxDecodeTiles::prefetch(const DecodeBlock& block, const Group& group, Value* first_byte, int64_t lines) {
   auto* function = llvm::Intrinsic::getDeclaration(&b_.module(), llvm::Intrinsic::prefetch, {b_.pointer_type()});
-  Value* start = b_.byte_pointer(group.pointer, b_.add(first_byte, b_.mul(group.stride, b_.i64(operand.far))));
-  b_.loop_nonempty(b_.i64(0), b_.i64(kKeys), 1, {start}, [&](Value*, const Values& row) {
-    for (int64_t i = 0; i < lines; ++i)  // read, into L2, data
-      b_.ir.CreateCall(function, {b_.byte_pointer(row[0], b_.i64(i * kLine)), b_.ir.getInt32(0), b_.ir.getInt32(2),
-                                  b_.ir.getInt32(1)});
-    return Values{b_.byte_pointer(row[0], group.stride)};
+  const auto ask = [&](Value* line, int locality) {
+    b_.ir.CreateCall(function, {line, b_.ir.getInt32(0), b_.ir.getInt32(locality), b_.ir.getInt32(1)});
+  };
+  b_.when(block.from_memory, [&] {
+    Value* start = b_.byte_pointer(group.pointer, b_.add(first_byte, b_.mul(group.stride, b_.i64(kNear))));
+    Value* further = b_.mul(group.stride, b_.i64(kFar - kNear));
+    b_.loop_nonempty(b_.i64(0), b_.i64(kKeys), 1, {start}, [&](Value*, const Values& row) {
+      for (int64_t i = 0; i < lines; ++i) {
+        Value* line = b_.byte_pointer(row[0], b_.i64(i * kLine));
+        ask(line, 3);                            // into L1
+        ask(b_.byte_pointer(line, further), 2);  // into L2
+      }
+      return Values{b_.byte_pointer(row[0], group.stride)};
+    });
   });
 }
 
 void AmxDecodeTiles::emit_scores() {
   scores_ = begin("tile_scores");
-  const DecodeBlock keys{b_.argument(1), b_.argument(2), b_.argument(3)};
+  const DecodeBlock keys{b_.argument(1), b_.argument(2), b_.argument(3), b_.argument(4)};
   copy_tail(keys, l_.key);
   const TileShape by_rows{.row_bytes = static_cast<int>(4 * l_.tiles.columns)};
   tiles_.configure({by_rows, by_rows, {}, {}, by_rows});
@@ -126,7 +135,7 @@ void AmxDecodeTiles::score_groups(const DecodeBlock& keys, Value* first, int cou
   for (int i = 0; i < count; ++i) {
     Value* to = b_.mul(b_.add(first, b_.i64(i * kKeys)), b_.i64(columns));
     tiles_.store(i, words(l_.tiles.scores_at, to), b_.i64(4 * columns));
-    prefetch(groups[static_cast<size_t>(i)], l_.key, b_.i64(0), l_.key.dim / kDepth);
+    prefetch(keys, groups[static_cast<size_t>(i)], b_.i64(0), l_.key.dim / kDepth);
   }
 }
 
@@ -180,10 +189,10 @@ void AmxDecodeTiles::transpose(Value* count) {
 
 void AmxDecodeTiles::emit_outputs(DecodeTiles& vectors) {
   outputs_ = begin("tile_outputs");
-  const DecodeBlock values{b_.argument(1), b_.argument(2), b_.argument(3)};
-  vectors.rescale(b_.argument(4));
+  const DecodeBlock values{b_.argument(1), b_.argument(2), b_.argument(3), b_.argument(4)};
+  vectors.rescale(b_.argument(5));
   copy_tail(values, l_.value);
-  pack_weights(values.count, b_.argument(4));
+  pack_weights(values.count, b_.argument(5));
   const TileShape by_rows{.rows = static_cast<int>(l_.rows)};
   tiles_.configure({by_rows, by_rows, {}, {}, by_rows, by_rows, by_rows, by_rows});
   const int64_t units = l_.value.dim / kDepth, twice = units / 2 * 2;
@@ -236,7 +245,7 @@ void AmxDecodeTiles::output_units(const DecodeBlock& values, Value* unit, int co
       tiles_.load(2 + i, b_.byte_pointer(from.pointer, b_.add(byte, b_.i64(i * kLine))), from.stride);
       for (int odd = 0; odd < 2; ++odd) tiles_.dp_bf16(4 + 2 * i + odd, odd, 2 + i);
     }
-    prefetch(from, l_.value, byte, count);
+    prefetch(values, from, byte, count);
     return Values{};
   });
   each_sum(&AmxTiles::store);

@@ -47,6 +47,7 @@ class AmxDecodeTiles {
  private:
   static constexpr int64_t kKeys = 16, kDepth = 32;  ///< of a tile of K or V: keys, columns
   static constexpr int64_t kLine = 64;               ///< bytes of its rows
+  static constexpr int64_t kNear = 32, kFar = 128;
 
   llvm::Function* begin(const char* name);
   void emit_pack();
@@ -60,8 +61,8 @@ class AmxDecodeTiles {
   /// Keys [first, first + 16); those of a last, smaller group are in the copy that copy_tail makes.
   Group group(const DecodeBlock& block, const DecodeOperand& operand, llvm::Value* first);
   void copy_tail(const DecodeBlock& block, const DecodeOperand& operand);
-  /// Lines of the keys that lie operand.far keys on.
-  void prefetch(const Group& group, const DecodeOperand& operand, llvm::Value* first_byte, int64_t lines);
+  /// Where K and V come from memory, lines of the keys that lie kNear keys on, and kFar.
+  void prefetch(const DecodeBlock& block, const Group& group, llvm::Value* first_byte, int64_t lines);
   void score_groups(const DecodeBlock& keys, llvm::Value* first, int count);
   void transpose(llvm::Value* count);
   void pack_weights(llvm::Value* count, llvm::Value* rows);

@@ -52,6 +52,9 @@ void DecodeSplit::kernel(const std::string& symbol) {
   Value* splits = b_.ceil_div(kv_len, l_.split_kv);
   Value* kv_heads = b_.ir.CreateUDiv(extent_product(b_, args, spec_.heads), b_.i64(spec_.head_group));
   Value* rows = b_.mul(args.dim(spec_.q_len), b_.i64(spec_.head_group));
+  Value* key_bytes = b_.i64(l_.key.dim * size_of(l_.key.dtype) + l_.value.dim * size_of(l_.value.dtype));
+  Value* bytes = b_.mul(b_.mul(extent_product(b_, args, spec_.batch), kv_heads), b_.mul(kv_len, key_bytes));
+  from_memory_ = b_.ir.CreateICmpUGT(bytes, b_.i64(b_.target().l3_bytes / 2));
   Value* workspace = args.workspace();
   b_.loop(b_.argument(1), b_.argument(2), 1, [&](Value* index) {
     Value* sequence = b_.ir.CreateUDiv(index, splits);
@@ -288,14 +291,14 @@ DecodeBlock DecodeSplit::natural_or_copied(Emitters& emit, const DecodeOperand& 
                                                           access.stride_seq, access.stride_dim, dim, copy});
         return Values{copy, dim};
       });
-  return {chosen[0], chosen[1], rows.keys};
+  return {chosen[0], chosen[1], rows.keys, from_memory_};
 }
 
 DecodeBlock DecodeSplit::keys(Emitters& emit, const RowAccess& key, const DecodeRows& rows) {
   if (!computed_.key) return natural_or_copied(emit, l_.key, key, rows, l_.key_copy_at, false);
   Value* copy = scratch(l_.key_copy_at);
   computed_.key->call(rows.b, rows.h, rows.kv, rows.keys, copy);
-  return {copy, b_.i64(l_.key.dim), rows.keys};
+  return {copy, b_.i64(l_.key.dim), rows.keys, b_.ir.getFalse()};
 }
 
 void DecodeSplit::block(Emitters& emit, const DecodeRows& rows, const RowAccess& key, const RowAccess& value,

@@ -66,6 +66,7 @@ class DecodeSplit {
   DecodeTiles vectors_;
   std::optional<AmxDecodeTiles> tiles_;
   DecodeWeights weights_;
+  llvm::Value* from_memory_ = nullptr;                        ///< of the kernel: all K and V are more than half of L3
   std::map<std::pair<DType, bool>, llvm::Function*> copies_;  ///< by dtype and whether keys are hidden
 };
 

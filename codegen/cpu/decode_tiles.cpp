@@ -16,11 +16,11 @@ constexpr int64_t kRun = 16;
 DecodeTiles::DecodeTiles(LlvmBuilder& builder, const DecodeLayout& layout) : b_(builder), l_(layout) {
   if (l_.tiles.columns == 0) emit_scores();
   outputs_ = begin("outputs");
-  const DecodeBlock values{b_.argument(1), b_.argument(2), b_.argument(3)};
-  rescale(b_.argument(4));
+  const DecodeBlock values = parameters();
+  rescale(b_.argument(5));
   b_.loop_nonempty(b_.i64(0), values.count, kRun, {}, [&](Value* first, const Values&) {
     const KeyRun run{values, first, b_.min(b_.add(first, b_.i64(kRun)), values.count)};
-    for_row_tiles(b_.argument(4), [&](Value* row, int64_t count) { output_rows(run, row, count); });
+    for_row_tiles(b_.argument(5), [&](Value* row, int64_t count) { output_rows(run, row, count); });
     return Values{};
   });
   b_.ret();
@@ -28,25 +28,26 @@ DecodeTiles::DecodeTiles(LlvmBuilder& builder, const DecodeLayout& layout) : b_(
 
 void DecodeTiles::emit_scores() {
   scores_ = begin("scores");
-  const DecodeBlock keys{b_.argument(1), b_.argument(2), b_.argument(3)};
+  const DecodeBlock keys = parameters();
   b_.loop_nonempty(b_.i64(0), keys.count, l_.lanes, {}, [&](Value* key, const Values&) {
-    for_row_tiles(b_.argument(4), [&](Value* row, int64_t count) { score_rows(keys, key, row, count); });
+    for_row_tiles(b_.argument(5), [&](Value* row, int64_t count) { score_rows(keys, key, row, count); });
     return Values{};
   });
   b_.ret();
 }
 
-/// void name(scratch, base, stride, count, rows)
 llvm::Function* DecodeTiles::begin(const char* name) {
   Type *p = b_.pointer_type(), *i = b_.i64_type();
-  return b_.begin_internal(name, b_.ir.getVoidTy(), {p, p, i, i, i});
+  return b_.begin_internal(name, b_.ir.getVoidTy(), {p, p, i, i, b_.ir.getInt1Ty(), i});
 }
+DecodeBlock DecodeTiles::parameters() { return {b_.argument(1), b_.argument(2), b_.argument(3), b_.argument(4)}; }
 
-void DecodeTiles::scores(Value* scratch, const DecodeBlock& keys, Value* rows) {
-  b_.ir.CreateCall(scores_, {scratch, keys.base, keys.stride, keys.count, rows});
+void DecodeTiles::call(llvm::Function* function, Value* scratch, const DecodeBlock& block, Value* rows) {
+  b_.ir.CreateCall(function, {scratch, block.base, block.stride, block.count, block.from_memory, rows});
 }
+void DecodeTiles::scores(Value* scratch, const DecodeBlock& keys, Value* rows) { call(scores_, scratch, keys, rows); }
 void DecodeTiles::outputs(Value* scratch, const DecodeBlock& values, Value* rows) {
-  b_.ir.CreateCall(outputs_, {scratch, values.base, values.stride, values.count, rows});
+  call(outputs_, scratch, values, rows);
 }
 
 void DecodeTiles::for_row_tiles(Value* rows, const std::function<void(Value*, int64_t)>& body) {
@@ -64,6 +65,12 @@ void DecodeTiles::prefetch(Value* near, Value* far) {
   auto* function = llvm::Intrinsic::getDeclaration(&b_.module(), llvm::Intrinsic::prefetch, {b_.pointer_type()});
   b_.ir.CreateCall(function, {near, b_.ir.getInt32(0), b_.ir.getInt32(3), b_.ir.getInt32(1)});
   b_.ir.CreateCall(function, {far, b_.ir.getInt32(0), b_.ir.getInt32(2), b_.ir.getInt32(1)});
+}
+
+/// Keys from the one being read to the far ones. L3 answers in the time of the near ones, and asking for more takes
+/// turns from the loads: then this is 0, a line that is there already.
+Value* DecodeTiles::far_keys(const DecodeBlock& block, const DecodeOperand& operand) {
+  return b_.ir.CreateSelect(block.from_memory, b_.i64(operand.far), b_.i64(0));
 }
 
 /// The vector at `pointer`, widened: two for pairs; the tail is masked.
@@ -108,7 +115,7 @@ void DecodeTiles::dots(const DecodeBlock& keys, Value* first, int64_t count, Val
   const DecodeOperand& k = l_.key;
   Value* last = b_.sub(keys.count, b_.i64(1));
   Value* near = b_.mul(keys.stride, b_.i64(k.near));
-  Value* further = b_.mul(keys.stride, b_.i64(k.far - k.near));
+  Value* further = b_.sub(b_.mul(keys.stride, far_keys(keys, k)), near);
   Values pointers, soon;
   for (int64_t i = 0; i < count; ++i) {
     Value* index = b_.min(i ? b_.add(first, b_.i64(i)) : first, last);
@@ -235,7 +242,7 @@ void DecodeTiles::output_chunk(const KeyRun& run, Value* row, int64_t rows, Valu
     for (int64_t i = 0; i < vectors; ++i) carried.push_back(b_.load_vector(l_.dtype, slot(r, i), l_.lanes));
   Value* leads = b_.ir.CreateICmpEQ(row, b_.i64(0));
   Value* near = b_.mul(stride, b_.i64(v.near));
-  Value* far = b_.mul(stride, b_.i64(v.far));
+  Value* far = b_.mul(stride, far_keys(run.values, v));
   carried.push_back(b_.element_pointer(v.dtype, run.values.base, b_.add(first_column, b_.mul(run.begin, stride))));
   carried = b_.loop_nonempty(run.begin, run.end, 1, carried, [&](Value* key, Values next) {
     Value* pointer = next.back();

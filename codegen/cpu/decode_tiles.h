@@ -20,7 +20,8 @@ namespace tilewright::cpu {
 struct DecodeBlock {
   llvm::Value* base;
   llvm::Value* stride;
-  llvm::Value* count;  ///< at least 1
+  llvm::Value* count;        ///< at least 1
+  llvm::Value* from_memory;  ///< bool: all K and V are more than L3 holds, so that lines are asked for far ahead
 };
 
 class DecodeTiles {
@@ -36,13 +37,17 @@ class DecodeTiles {
   void rescale(llvm::Value* rows);
 
  private:
+  /// void name(scratch, base, stride, count, from_memory, rows), and the block that its parameters are.
   llvm::Function* begin(const char* name);
+  DecodeBlock parameters();
+  void call(llvm::Function* function, llvm::Value* scratch, const DecodeBlock& block, llvm::Value* rows);
   void emit_scores();
   llvm::Value* at(llvm::Value* base, llvm::Value* elements) { return b_.element_pointer(l_.dtype, base, elements); }
   llvm::Value* scratch(int64_t elements) { return at(b_.argument(0), b_.i64(elements)); }
   Values read(const DecodeOperand& operand, llvm::Value* pointer, bool tail);
   void for_row_tiles(llvm::Value* rows, const std::function<void(llvm::Value* row, int64_t count)>& body);
   void prefetch(llvm::Value* near, llvm::Value* far);
+  llvm::Value* far_keys(const DecodeBlock& block, const DecodeOperand& operand);
 
   void score_rows(const DecodeBlock& keys, llvm::Value* first_key, llvm::Value* row, int64_t rows);
   void dots(const DecodeBlock& keys, llvm::Value* first, int64_t count, llvm::Value* query, int64_t rows,
