@@ -86,7 +86,7 @@ std::vector<ScheduleAxis> telling_axes(const TunedStep& step) {
   }
   if (usual.size() == 2) return usual;
   std::stable_sort(found.begin(), found.end(), [&](const ScheduleAxis& a, const ScheduleAxis& b) {
-    return explained_variance(step, a.field) > explained_variance(step, b.field);
+    return explained_variance(step, a.member) > explained_variance(step, b.member);
   });
   if (found.size() > 2) found.resize(2);
   return found;

@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-#include <llvm/Config/llvm-config.h>
 
 #include "codegen/cpu/target_features.h"
 
@@ -7,6 +6,6 @@ namespace tilewright {
 
 extern const char kCodegenSourceHash[];  // written by codegen/source_hash.cmake
 
-std::string codegen_version() { return fmt::format("llvm {} source {}", LLVM_VERSION_STRING, kCodegenSourceHash); }
+std::string codegen_version() { return fmt::format("llvm {} source {}", TILEWRIGHT_LLVM_VERSION, kCodegenSourceHash); }
 
 }  // namespace tilewright

@@ -190,7 +190,7 @@ Value* exp2_for_bf16(LlvmBuilder& b, Value* x) {
   Lanes v(b, x);
   TW_CHECK(v.single() && v.avx512());
   Value* f = v.fraction(x);
-  return v.scale(v.fma(v.polynomial(f, kExp2Coarse), f, v.c(1)), x);
+  return v.scale(v.fma(elementary::polynomial(v, f, kExp2Coarse), f, v.c(1)), x);
 }
 
 Value* exp(LlvmBuilder& b, Value* x) {

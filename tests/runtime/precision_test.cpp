@@ -62,12 +62,12 @@ TEST(Precision, OptionBeforeGraphBeforeEngine) {
 TEST(Precision, IsPartOfEveryKey) {
   std::vector<std::string> given, asked, canonical;
   for (const PrecisionPolicy policy : kPrecisionPolicies) {
-    serialise_key(attention(DType::f32, policy), {}, given.emplace_back());
-    serialise_key(attention(), asking(policy), asked.emplace_back());
+    serialise_key(attention(DType::f32, policy), {}, 0, given.emplace_back());
+    serialise_key(attention(), asking(policy), 0, asked.emplace_back());
     canonical.push_back(compile_front(attention(DType::f32, policy))->canonical_text);
   }
-  serialise_key(attention(), {}, given.emplace_back());
-  serialise_key(attention(), {}, asked.emplace_back());
+  serialise_key(attention(), {}, 0, given.emplace_back());
+  serialise_key(attention(), {}, 0, asked.emplace_back());
   canonical.push_back(compile_front(attention())->canonical_text);
   for (auto* keys : {&given, &asked, &canonical}) {
     std::sort(keys->begin(), keys->end());
