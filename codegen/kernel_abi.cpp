@@ -101,4 +101,15 @@ Expr item_count(const ScoreSpace& spec, int64_t block_q, int64_t head_step) {
   return expr;
 }
 
+Expr packed_blocks(const ScoreSpace& spec, int64_t block_kv, int64_t factor) {
+  Expr expr;
+  const auto constant = [&](int64_t value) { return expr.constant_int(value, DType::i64); };
+  ExprId product = product_expr(expr, product_expr(expr, constant(1), spec.batch), spec.heads);
+  product = expr.op(Op::div, DType::i64, {product, constant(spec.head_group)});
+  const ExprId keys = expr.op(Op::add, DType::i64, {expr.dim(spec.kv_len), constant(block_kv - 1)});
+  product = expr.op(Op::mul, DType::i64, {product, expr.op(Op::div, DType::i64, {keys, constant(block_kv)})});
+  expr.set_root(expr.op(Op::mul, DType::i64, {product, constant(factor)}));
+  return expr;
+}
+
 }  // namespace tilewright

@@ -48,6 +48,8 @@ struct LaunchPhase {
 
 /// Work items of an attention: (b, h, query block), row-major, query blocks fastest; `head_step` query heads are one.
 Expr item_count(const ScoreSpace& spec, int64_t block_q, int64_t head_step = 1);
+/// The number of blocks of `block_kv` keys of all (b, kv head), times `factor`: where K and V are packed by blocks.
+Expr packed_blocks(const ScoreSpace& spec, int64_t block_kv, int64_t factor);
 
 struct LaunchInfo {
   CpuSchedule schedule;

@@ -8,13 +8,13 @@
 namespace tilewright {
 namespace {
 
-struct Block {
+struct TileBlock {
   int64_t head_dim;  ///< up to this, the larger of Dqk and Dv
   int64_t block_q, block_kv;
 };
 // From the prototypes on 48 KB L1 and 2 MB L2 (docs/performance-log.md): block_kv with S and P of two units in L1 or
 // close to it; block_q so large that a block of K and V, which comes from L3 once per item, is used often enough.
-constexpr Block kBlocks[] = {{64, 256, 64}, {128, 512, 128}, {256, 256, 64}, {512, 128, 32}};
+constexpr TileBlock kTileBlocks[] = {{64, 256, 64}, {128, 512, 128}, {256, 256, 64}, {512, 128, 32}};
 
 /// Products per multiplication of operands that may be rounded to these types (semantics 22); 0 = FMA was asked for.
 int64_t products_of(DType a, DType b, PrecisionPolicy policy) {
@@ -29,7 +29,7 @@ int64_t products_of(DType a, DType b, PrecisionPolicy policy) {
   return 0;
 }
 
-int64_t score_products(const AttentionSpec& spec) {
+int64_t products_of_scores(const AttentionSpec& spec) {
   const DotTerm& dot = spec.dots[0];
   const auto type = [&](const Access& stored, const std::optional<RowProgram>& row) {
     return row ? row->dtype : operand_dtype(spec, stored);
@@ -38,15 +38,15 @@ int64_t score_products(const AttentionSpec& spec) {
 }
 
 /// Weights in two parts are finer than f16 already, without the product of both second parts.
-int64_t value_products(const AttentionSpec& spec) {
+int64_t products_of_values(const AttentionSpec& spec) {
   const int64_t products = products_of(spec.weights, operand_dtype(spec, spec.value), spec.precision);
   return products == 4 ? 3 : products;
 }
 
-int64_t parts(int64_t products) { return products == 1 ? 1 : products <= 4 ? 2 : 3; }
+int64_t bf16_parts(int64_t products) { return products == 1 ? 1 : products <= 4 ? 2 : 3; }
 
 /// A constant, or one of two: dropout's factor.
-bool is_bounded(const Expr& factor) {
+bool is_bounded_factor(const Expr& factor) {
   const auto small = [&](const ExprNode& node) {
     return node.kind == ExprKind::constant && std::abs(node.literal.real) <= 1 << 20;
   };
@@ -67,7 +67,7 @@ std::string refuse_amx_prefill(const TileProgram& program, const CpuTarget& targ
   const bool split = s.products > 1 || s.value_products > 1;
   if (split && spec.normaliser == Normaliser::none)
     return "weights without softmax have any magnitude, and only those in a range may be split into bf16 parts";
-  if (split && spec.weight_factor && !is_bounded(*spec.weight_factor))
+  if (split && spec.weight_factor && !is_bounded_factor(*spec.weight_factor))
     return "weights times a factor have any magnitude, and only those in a range may be split into bf16 parts";
   return {};
 }
@@ -98,15 +98,15 @@ CpuSchedule schedule_amx_prefill(const TileProgram& program, const CpuTarget& ta
   s.strip_rows = 32;
   s.mr = 32;
   s.nv = 2;
-  s.products = score_products(spec);
-  s.value_products = value_products(spec);
+  s.products = products_of_scores(spec);
+  s.value_products = products_of_values(spec);
   s.rescale_log2 = 8;
 
-  const Block* block = std::find_if(std::begin(kBlocks), std::end(kBlocks) - 1,
-                                    [&](const Block& b) { return std::max(dqk, dv) <= b.head_dim; });
+  const TileBlock* block = std::find_if(std::begin(kTileBlocks), std::end(kTileBlocks) - 1,
+                                        [&](const TileBlock& b) { return std::max(dqk, dv) <= b.head_dim; });
   s.block_kv = round_up(block->block_kv, amx_block_unit(dv));
   s.block_q = block->block_q;
-  const int64_t qk_bytes = 2 * parts(s.products) * dqk, v_bytes = 2 * parts(s.value_products) * dv;
+  const int64_t qk_bytes = 2 * bf16_parts(s.products) * dqk, v_bytes = 2 * bf16_parts(s.value_products) * dv;
   const auto working_set = [&] { return s.block_q * (qk_bytes + 4 * dv) + s.block_kv * (qk_bytes + v_bytes); };
   while (s.block_q > 64 && working_set() > target.l2_bytes * 3 / 4) s.block_q /= 2;
   if (spec.q_len.is_constant()) s.block_q = std::clamp<int64_t>(round_up(spec.q_len.constant(), 32), 32, s.block_q);

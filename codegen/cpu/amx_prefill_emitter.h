@@ -16,6 +16,11 @@ class AmxPrefillEmitter {
   void main_kernel(const std::string& symbol);
 
  private:
+  using Layout = AmxPrefillLayout;
+  using State = AmxPipelineState;
+  using Field = AmxUnitFields;
+  static constexpr int64_t kLanes = Layout::kGroup;
+
   llvm::Value* place(int64_t at) { return b_.byte_pointer(b_.argument(3), b_.i64(at)); }
   llvm::Value* state_word(int64_t word) { return place(layout_.state_at + 8 * word); }
   llvm::Value* per_row(int64_t at, llvm::Value* row, int64_t unit_bytes) {

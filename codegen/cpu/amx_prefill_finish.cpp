@@ -6,10 +6,6 @@
 namespace tilewright::cpu {
 using llvm::Value;
 
-namespace {
-constexpr int64_t kLanes = AmxPrefillLayout::kGroup;
-}  // namespace
-
 void AmxPrefillEmitter::finish(ArgsReader& args, const Item& item) {
   const AmxPrefillLayout& l = layout_;
   const bool softmax = spec_.normaliser == Normaliser::softmax;

@@ -5,12 +5,6 @@
 namespace tilewright::cpu {
 using llvm::Value;
 
-namespace {
-using Layout = AmxPrefillLayout;
-constexpr int64_t kLanes = Layout::kGroup;
-constexpr RegisterTile kTile{8, 1};  // small: few blocks come here
-}  // namespace
-
 AmxFmaUnit::AmxFmaUnit(LlvmBuilder& builder, AmxScorePass& scores, const AttentionSpec& spec,
                        const AmxPrefillLayout& layout)
     : b_(builder),

@@ -26,6 +26,10 @@ class AmxFmaUnit {
   void call(const Unit& unit);
 
  private:
+  using Layout = AmxPrefillLayout;
+  static constexpr int64_t kLanes = Layout::kGroup;
+  static constexpr RegisterTile kTile{8, 1};  // small: few blocks come here
+
   void emit();
 
   LlvmBuilder& b_;

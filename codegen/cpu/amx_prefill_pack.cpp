@@ -7,10 +7,6 @@
 namespace tilewright::cpu {
 using llvm::Value;
 
-namespace {
-using Layout = AmxPrefillLayout;
-}  // namespace
-
 AmxPrefillPacker::AmxPrefillPacker(LlvmBuilder& builder, const AttentionSpec& spec, const ArgsLayout& args,
                                    const AmxPrefillLayout& layout)
     : b_(builder),

@@ -33,6 +33,8 @@ class AmxPrefillPacker {
                    llvm::Value* h, llvm::Value* scratch);
 
  private:
+  using Layout = AmxPrefillLayout;
+
   class KeyStage;
   llvm::Function* begin_query_function(const std::string& name);
   llvm::Function* begin_block_function(const std::string& name);

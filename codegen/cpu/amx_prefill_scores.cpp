@@ -7,11 +7,6 @@
 namespace tilewright::cpu {
 using llvm::Value;
 
-namespace {
-using Layout = AmxPrefillLayout;
-constexpr int64_t kLanes = Layout::kGroup;
-}  // namespace
-
 AmxScorePass::AmxScorePass(LlvmBuilder& builder, const TileProgram& program, const AmxPrefillLayout& layout)
     : b_(builder),
       spec_(program.spec),

@@ -35,6 +35,9 @@ class AmxScorePass {
   double query_scale() const { return leading_.scale; }
 
  private:
+  using Layout = AmxPrefillLayout;
+  static constexpr int64_t kLanes = Layout::kGroup;
+
   void emit();
   // Of the group of lanes that starts at `lane`, 0 or 16.
   llvm::Value* emit_group(const Unit& unit, llvm::Value* lane);

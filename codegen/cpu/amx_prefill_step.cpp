@@ -7,13 +7,6 @@
 namespace tilewright::cpu {
 using llvm::Value;
 
-namespace {
-using Layout = AmxPrefillLayout;
-using State = AmxPipelineState;
-using Field = AmxUnitFields;
-constexpr int64_t kLanes = Layout::kGroup, kTile = Layout::kTile;
-}  // namespace
-
 AmxPrefillStep::AmxPrefillStep(LlvmBuilder& builder, AmxTiles& tiles, AmxScorePass& scores, const AttentionSpec& spec,
                                const AmxPrefillLayout& layout)
     : b_(builder), tiles_(tiles), scores_(scores), spec_(spec), layout_(layout) {

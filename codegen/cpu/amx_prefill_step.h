@@ -30,6 +30,11 @@ class AmxPrefillStep {
   void call(llvm::Value* b, llvm::Value* h, llvm::Value* scratch);
 
  private:
+  using Layout = AmxPrefillLayout;
+  using State = AmxPipelineState;
+  using Field = AmxUnitFields;
+  static constexpr int64_t kLanes = Layout::kGroup, kTile = Layout::kTile;
+
   /// A unit's fields, read from scratch.
   struct Unit {
     llvm::Value *row, *q, *rows, *kv, *columns, *whole, *steps, *keys, *values, *scores, *weights;

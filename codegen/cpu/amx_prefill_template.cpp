@@ -23,17 +23,10 @@
 // the item and a block of K and V in L2. Scratch does not depend on sequence lengths.
 #include "codegen/cpu/amx_prefill_emitter.h"
 #include "codegen/cpu/cpu_module.h"
-#include "codegen/cpu/launch_sizes.h"
 #include "codegen/cpu/templates.h"
 
 namespace tilewright::cpu {
 using llvm::Value;
-
-namespace {
-using Layout = AmxPrefillLayout;
-using State = AmxPipelineState;
-using Field = AmxUnitFields;
-}  // namespace
 
 AmxPrefillEmitter::AmxPrefillEmitter(LlvmBuilder& builder, const TileProgram& program, const AmxPrefillLayout& layout)
     : b_(builder),
@@ -238,17 +231,6 @@ void AmxPrefillEmitter::push(const Item& item, Value* row, const RowBlock& rows,
   advance(item);
 }
 
-namespace {
-
-/// (b, kv head, block) triples times `factor`.
-Expr packed_items(const AttentionSpec& spec, int64_t block_kv, int64_t factor) {
-  LaunchSizes sizes;
-  const ExprId heads = sizes.div(sizes.mul(sizes.product(spec.batch), sizes.product(spec.heads)), spec.head_group);
-  return sizes.done(sizes.mul(sizes.mul(heads, sizes.blocks(sizes.dim(spec.kv_len), block_kv)), sizes.i(factor)));
-}
-
-}  // namespace
-
 CpuKernelSource generate_amx_prefill(const TileProgram& program, const CpuSchedule& schedule, const CpuTarget& target,
                                      const std::string& prefix) {
   CpuModule module = make_cpu_module(prefix + "_amx_prefill", InstructionOrder::emitted);
@@ -258,13 +240,13 @@ CpuKernelSource generate_amx_prefill(const TileProgram& program, const CpuSchedu
   LaunchInfo launch;
   launch.schedule = schedule;
   launch.native_tiles = target.isa == CpuIsa::amx;
-  launch.phases.push_back({prefix + "_pack", packed_items(program.spec, layout.block_kv, 1), true});
+  launch.phases.push_back({prefix + "_pack", packed_blocks(program.spec, layout.block_kv, 1), true});
   launch.phases.push_back({prefix + "_main", item_count(program.spec, layout.block_q), false});
   emitter.pack_kernel(launch.phases[0].symbol);
   emitter.main_kernel(launch.phases[1].symbol);
   launch.scratch_bytes = layout.scratch_bytes;
-  launch.workspace_bytes = packed_items(program.spec, layout.block_kv, 0);
-  launch.packed_bytes = packed_items(program.spec, layout.block_kv, layout.packed_block());
+  launch.workspace_bytes = packed_blocks(program.spec, layout.block_kv, 0);
+  launch.packed_bytes = packed_blocks(program.spec, layout.block_kv, layout.packed_block());
   return {std::move(module), std::move(launch)};
 }
 

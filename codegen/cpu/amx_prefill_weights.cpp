@@ -5,10 +5,6 @@
 namespace tilewright::cpu {
 using llvm::Value;
 
-namespace {
-constexpr int64_t kLanes = AmxPrefillLayout::kGroup;
-}  // namespace
-
 AmxWeights::AmxWeights(LlvmBuilder& builder, const AttentionSpec& spec, double scale, Value* b, Value* h)
     : b_(builder), spec_(spec), coarse_(spec.weights == DType::bf16 && !spec.logsumexp), scale_(scale) {
   if (!spec.weight_factor) return;
@@ -44,6 +40,7 @@ Value* AmxWeights::weigh(const Group& group, Value* kv, Value* scores, Value*& s
 }
 
 void rescale_outputs(LlvmBuilder& b, const AmxPrefillLayout& layout, Value* outputs, Value* factors) {
+  constexpr int64_t kLanes = AmxPrefillLayout::kGroup;
   for (int64_t group = 0; group < 2; ++group) {
     Value* factor = b.load_vector(DType::f32, b.byte_pointer(factors, b.i64(group * kLanes * 4)), kLanes);
     b.loop_nonempty(b.i64(0), b.i64(layout.padded_value_dim), 1, {}, [&](Value* column, const Values&) {

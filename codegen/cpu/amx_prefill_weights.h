@@ -23,6 +23,8 @@ class AmxWeights {
   bool normalised() const { return spec_.normaliser == Normaliser::softmax; }
 
  private:
+  static constexpr int64_t kLanes = AmxPrefillLayout::kGroup;
+
   LlvmBuilder& b_;
   const AttentionSpec& spec_;
   bool coarse_;  ///< weights become bf16, and nobody reads their sum but the normalisation

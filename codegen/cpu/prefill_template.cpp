@@ -22,7 +22,6 @@
 // Only the products and the row pass are compiled for speed; everything else here runs once per strip or less.
 #include <algorithm>
 #include <functional>
-#include <limits>
 
 #include "codegen/cpu/cpu_module.h"
 #include "codegen/cpu/prefill_emitter.h"
@@ -184,23 +183,6 @@ void PrefillEmitter::strip(const Item& item, Value* row, Value* rows, Value* kv,
   });
 }
 
-namespace {
-
-Expr packed_items(const AttentionSpec& spec, int64_t block_kv, int64_t factor) {
-  Expr expr;
-  auto constant = [&](int64_t value) { return expr.constant_int(value, DType::i64); };
-  ExprId product = constant(1);
-  for (const auto* dims : {&spec.batch, &spec.heads})
-    for (const Dim& dim : *dims) product = expr.op(Op::mul, DType::i64, {product, expr.dim(dim)});
-  product = expr.op(Op::div, DType::i64, {product, constant(spec.head_group)});
-  const ExprId keys = expr.op(Op::add, DType::i64, {expr.dim(spec.kv_len), constant(block_kv - 1)});
-  product = expr.op(Op::mul, DType::i64, {product, expr.op(Op::div, DType::i64, {keys, constant(block_kv)})});
-  expr.set_root(expr.op(Op::mul, DType::i64, {product, constant(factor)}));
-  return expr;
-}
-
-}  // namespace
-
 CpuKernelSource generate_prefill(const TileProgram& program, const CpuSchedule& schedule, const CpuTarget& target,
                                  const std::string& prefix) {
   CpuModule module = make_cpu_module(prefix + "_prefill", InstructionOrder::emitted);
@@ -211,15 +193,15 @@ CpuKernelSource generate_prefill(const TileProgram& program, const CpuSchedule& 
   launch.schedule = schedule;
   const bool shares = schedule.share_packed != 0;
   if (shares) {
-    launch.phases.push_back({prefix + "_pack", packed_items(program.spec, layout.block_kv, 1), true});
+    launch.phases.push_back({prefix + "_pack", packed_blocks(program.spec, layout.block_kv, 1), true});
     emitter.pack_kernel(launch.phases.back().symbol);
   }
   launch.phases.push_back({prefix + "_main", item_count(program.spec, layout.block_q), false});
   emitter.main_kernel(launch.phases.back().symbol);
   launch.scratch_bytes = layout.scratch_elements * layout.element;
-  launch.workspace_bytes = packed_items(program.spec, layout.block_kv, 0);
+  launch.workspace_bytes = packed_blocks(program.spec, layout.block_kv, 0);
   launch.packed_bytes =
-      packed_items(program.spec, layout.block_kv, shares ? layout.packed_block() * layout.element : 0);
+      packed_blocks(program.spec, layout.block_kv, shares ? layout.packed_block() * layout.element : 0);
   return {std::move(module), std::move(launch)};
 }
 
