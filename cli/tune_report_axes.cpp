@@ -84,7 +84,10 @@ std::vector<ScheduleAxis> telling_axes(const TunedStep& step) {
     found.push_back(axis);
     if (axis.name == "block_q" || axis.name == "block_kv") usual.push_back(axis);
   }
-  if (usual.size() == 2) return usual;
+  if (usual.size() == 2) {
+    if (usual[0].name == "block_kv") std::swap(usual[0], usual[1]);  // queries down, keys across, as in a score matrix
+    return usual;
+  }
   std::stable_sort(found.begin(), found.end(), [&](const ScheduleAxis& a, const ScheduleAxis& b) {
     return explained_variance(step, a.member) > explained_variance(step, b.member);
   });

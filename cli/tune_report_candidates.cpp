@@ -8,7 +8,7 @@
 namespace tilewright::cli {
 namespace {
 
-constexpr double kLabel = 330, kPlot = 500, kFate = 230, kRow = 20, kHead = 44;
+constexpr double kLabel = 400, kPlot = 450, kFate = 230, kRow = 20, kHead = 44;
 
 /// Slower than this, relative to the fastest, is drawn at the edge with an arrow.
 constexpr double kShownRange = 2.5;
@@ -75,7 +75,7 @@ std::string candidate_chart(const TunedStep& step) {
     const TunedCandidate& candidate = *shown[i];
     const bool chosen = &candidate == &step.best(), rules = &candidate == &step.rules();
     const double y = kHead + kRow * (static_cast<double>(i) + 0.5);
-    const std::string label = shortened(difference_text(step, candidate.schedule), 52);
+    const std::string label = shortened(difference_text(step, candidate.schedule), 54);
     svg.text(kLabel - 12, y + 4, label, chosen || rules ? "label strong" : "label", Anchor::end);
     draw_run(svg, scale, candidate, y, chosen);
     std::string fate = speed_text(step, candidate);

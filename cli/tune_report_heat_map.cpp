@@ -60,7 +60,7 @@ class HeatMap {
   std::string draw() {
     const auto columns = static_cast<double>(columns_.size()), rows = static_cast<double>(row_count());
     const double height = kTop + rows * kCellHeight + 46;
-    SvgDrawing svg(std::max(kLeft + columns * kCellWidth + 12, 380.0), height, summary());
+    SvgDrawing svg(std::max(kLeft + columns * kCellWidth + 12, 480.0), height, summary());
     svg.text(kLeft + columns * kCellWidth / 2, 16, axes_.back().name, "axis-name", Anchor::middle);
     if (axes_.size() == 2) svg.text(kLeft - 10, kTop - 12, axes_[0].name, "axis-name", Anchor::end);
     for (size_t c = 0; c < columns_.size(); ++c)
