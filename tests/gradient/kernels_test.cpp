@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "ir/text.h"
+#include "runtime/cpu_detect.h"
 #include "tests/support/gradient_case.h"
 #include "tests/support/kernel_check.h"
 #include "tests/support/paths.h"
@@ -12,7 +13,7 @@
 namespace tilewright::testing {
 namespace {
 
-enum class How : uint8_t { materialised, fused };
+enum class How : uint8_t { materialised, fused, tiles };  // tiles: fused, AMX emulated
 
 void run_kernels(GradientCase& test, How how = How::materialised) {
   ASSERT_TRUE(run_backward(test));
@@ -24,7 +25,10 @@ void run_kernels(GradientCase& test, How how = How::materialised) {
   }
   check.materialise = how == How::materialised;
   check.variants = {};
-  for (const KernelVariant& variant : kernel_variants())  // where no template is involved, AVX2 now and then
+  if (how == How::tiles) check.variants = {{CpuIsa::amx_emulated}};
+  for (const KernelVariant& variant : how == How::tiles
+                                          ? std::vector<KernelVariant>{}
+                                          : kernel_variants())  // where no template is involved, AVX2 now and then
     if (!variant.force_generic && (check.variants.empty() || test.seed % 4 == 0)) check.variants.push_back(variant);
   check.run();
 }
@@ -60,6 +64,19 @@ TEST_P(VariantKernels, MatchTheOracleFused) {
     GradientCase test = variant_case(numbers, 16, {"ragged", 2, 9, 21});
     test.request.recompute = recompute;
     run_kernels(test, How::fused);
+  }
+}
+
+// P and dS rounded to bf16, as bf16 graphs round them, and long enough for the bound of the mean.
+TEST_P(VariantKernels, MatchTheOracleOnTiles) {
+  if (detect_cpu().isa < CpuIsa::avx512) GTEST_SKIP() << "this CPU lacks AVX-512, on which tiles are emulated";
+  for (Numbers numbers : {Numbers::bf16, Numbers::bf16_cast}) {
+    // Those that do not type with narrow products.
+    if (numbers == Numbers::bf16 && (GetParam().number == 23 || GetParam().number == 24)) continue;
+    SCOPED_TRACE(to_string(numbers));
+    GradientCase test = variant_case(numbers, 32, {"square", 1, 150, 150});
+    test.request.recompute = numbers == Numbers::bf16;
+    run_kernels(test, How::tiles);
   }
 }
 
