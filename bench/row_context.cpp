@@ -9,6 +9,7 @@ bool is_for(CpuTemplate kernel, const Step& step) {
   const auto* loop = std::get_if<LoopStep>(&step.what);
   const bool product = loop && loop->kind == LoopKind::contract;
   switch (kernel) {
+    case CpuTemplate::amx_backward:
     case CpuTemplate::backward: return std::holds_alternative<BackwardStep>(step.what);
     case CpuTemplate::matmul:
     case CpuTemplate::matvec: return product;

@@ -80,9 +80,8 @@ std::vector<BackwardCase> backward_cases(double full64, double causal64, double 
 Result<Done> backward_speed(const RowContext& context) {
   const BackwardGroup f32{"backward f32, 1 thread", DType::f32, PrecisionPolicy::f32_fma,
                           CpuTemplate::backward,    false,      backward_cases(60, 52, 60, 52)};
-  const BackwardGroup bf16{
-      "backward bf16 on AMX, 1 thread", DType::bf16, PrecisionPolicy::f32, CpuTemplate::backward, true,
-      backward_cases(24, 24, 24, 24)};
+  const BackwardGroup bf16{"backward bf16 on AMX, 1 thread", DType::bf16, PrecisionPolicy::f32,
+                           CpuTemplate::amx_backward,        true,        backward_cases(24, 24, 24, 24)};
   const BackwardGroup x6{"backward f32 on AMX, 1 thread, times the FMA peak",
                          DType::f32,
                          PrecisionPolicy::f32,

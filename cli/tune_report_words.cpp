@@ -64,6 +64,13 @@ std::vector<std::string> schedule_sentences(const CpuSchedule& s) {
         out.push_back(
             fmt::format("Sums are rescaled when a row's maximum has grown by more than 2^{}.", s.rescale_log2));
       break;
+    case CpuTemplate::amx_backward:
+      out.push_back(
+          fmt::format("A work item takes {} keys of one head and walks queries {} at a time, {} keys at a time.",
+                      s.chunk_kv, s.block_q, s.block_kv));
+      out.push_back(
+          "Five products of bf16 on 2 x 2 tiles of 16 x 16; P and dS are written once per use, untransposed.");
+      break;
     case CpuTemplate::loop: out.push_back("One loop nest over memory."); break;
     case CpuTemplate::generic:
       out.push_back(fmt::format("Op by op over tiles of {} query rows by {} keys.", s.block_q, s.block_kv));

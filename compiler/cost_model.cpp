@@ -58,6 +58,7 @@ class Model {
       case CpuTemplate::decode:
       case CpuTemplate::amx_decode: decode(); break;
       case CpuTemplate::backward: backward(); break;
+      case CpuTemplate::amx_backward: amx_backward(); break;
       case CpuTemplate::matmul: matmul(); break;
       case CpuTemplate::matvec: matvec(); break;
       case CpuTemplate::generic: generic(); break;
@@ -217,6 +218,26 @@ class Model {
     const double kv_heads = heads / static_cast<double>(spec.head_group);
     say("{:.0f} chunks read Q and dO and add to dQ", chunks);
     finish(tiles * per_tile * (1 + l2), traffic, imbalance(kv_heads * chunks));
+  }
+
+  /// As amx_prefill; sums of outputs are loaded and stored once per tile of scores.
+  void amx_backward() {
+    const BackwardSpec& spec = *std::get<const BackwardSpec*>(step_);
+    const int64_t q_len = known(spec.q_len, dims_), kv_len = known(spec.kv_len, dims_);
+    const auto heads = static_cast<double>(product(spec.batch, dims_) * product(spec.heads, dims_));
+    const double share = visited_share(spec), depth = up(backward_width(spec), 32) / 32;
+    const double ragged = share < 1 ? static_cast<double>(s_.block_kv + s_.block_q) / 2 : 0;
+    const double rows = up(q_len, 32) * heads;
+    const double keys = std::min(share * static_cast<double>(kv_len) + ragged, up(kv_len, 32));
+    const double scores = rows * keys / 256, products = scores * depth * 5;
+    const double sums =
+        scores * depth * 2 * (4 * 16 / static_cast<double>(s_.block_q) + 2 * 16 / static_cast<double>(s_.block_kv));
+    const double chunks = std::ceil(static_cast<double>(kv_len) / static_cast<double>(s_.chunk_kv));
+    const double pack = rows * share * chunks * depth * 32 / 16 * 12;
+    const double l2 = spill(working_set(s_, step_), target_.l2_bytes * 3 / 4, "a chunk and a block of rows");
+    say("{:.0f} chunks read Q and dO and add to dQ", chunks);
+    finish((products * 16 + sums * 20 + rows * keys / 16 * 2 * kSoftmaxCycles + pack) * (1 + l2), products * 19,
+           imbalance(heads / static_cast<double>(spec.head_group) * chunks));
   }
 
   void matmul() {

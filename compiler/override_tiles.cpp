@@ -72,12 +72,13 @@ Result<Done> override_tiles(CpuPlan& plan, const BackwardSpec& spec, const CpuTa
   if (wanted.empty()) return Done{};
   for (CpuPlan::Choice& choice : plan.choices) {
     CpuSchedule& s = choice.schedule;
-    const bool fast = s.kernel == CpuTemplate::backward;
+    const bool tiled = s.kernel == CpuTemplate::amx_backward, fast = tiled || s.kernel == CpuTemplate::backward;
     if (wanted.block_kv > 0) {
       s.block_kv = take(s, "block_kv", wanted.block_kv, fast ? s.nr() : 1, "panels");
       s.chunk_kv = round_up(s.chunk_kv, s.block_kv);
     }
     if (wanted.block_q > 0) s.block_q = s.strip_rows = take(s, "block_q", wanted.block_q, fast ? s.mr : 1, "tiles");
+    if (tiled) s.strip_rows = s.mr;
     if (auto ok = validate(s, &spec, target); !ok) return ok;
   }
   return Done{};

@@ -15,32 +15,6 @@ struct Block {
 // Measured best for f32 on 48 KB L1 and 2 MB L2; see docs/performance-log.md.
 constexpr Block kBlocks[] = {{128, 48, 192, 384}, {256, 48, 128, 128}, {512, 48, 64, 64}};
 
-std::vector<const DotTerm*> terms(const BackwardSpec& spec) {
-  std::vector<const DotTerm*> all;
-  for (const DotTerm& dot : spec.dots) all.push_back(&dot);
-  if (spec.output_gradient) all.push_back(&*spec.output_gradient);
-  return all;
-}
-
-std::string refuse(const BackwardSpec& spec, const CpuTarget& target) {
-  if (target.isa == CpuIsa::baseline) return "the target has no AVX2";
-  std::vector<int> operands;
-  for (const DotTerm* term : terms(spec)) operands.insert(operands.end(), {term->query.tensor, term->key.tensor});
-  for (const auto* products : {&spec.rows, &spec.columns})
-    for (const BackwardProduct& product : *products) operands.push_back(product.operand.tensor);
-  for (int tensor : operands) {
-    const SpecTensor& operand = spec.tensors[static_cast<size_t>(tensor)];
-    if (!is_float(operand.type.dtype))
-      return fmt::format("%{} is {}, not a float", operand.name, to_string(operand.type.dtype));
-  }
-  if (backward_width(spec) > kMaxHeadDim)
-    return fmt::format("head dim {} is over {}", backward_width(spec), kMaxHeadDim);
-  const auto depends = dependencies(spec.keep_kv);
-  if (spec.head_group > 1 && !depends.empty() && depends[static_cast<size_t>(raw(spec.keep_kv.root()))] & bit(Axis::h))
-    return "which keys are hidden differs between query heads that share K and V";
-  return {};
-}
-
 CpuSchedule schedule_fast(const BackwardSpec& spec, const CpuTarget& target) {
   const int64_t element = size_of(spec.accumulate), width = backward_width(spec);
   CpuSchedule s;
@@ -79,15 +53,48 @@ CpuSchedule schedule_generic(const BackwardSpec& spec, const CpuTarget& target, 
 
 }  // namespace
 
+std::vector<const DotTerm*> score_products(const BackwardSpec& spec) {
+  std::vector<const DotTerm*> all;
+  for (const DotTerm& dot : spec.dots) all.push_back(&dot);
+  if (spec.output_gradient) all.push_back(&*spec.output_gradient);
+  return all;
+}
+
 int64_t backward_width(const BackwardSpec& spec) {
   int64_t width = 1;
-  for (const DotTerm* term : terms(spec)) width = std::max(width, term->head_dim);
+  for (const DotTerm* term : score_products(spec)) width = std::max(width, term->head_dim);
   for (const auto* products : {&spec.rows, &spec.columns})
     for (const BackwardProduct& product : *products) width = std::max(width, product.width);
   return width;
 }
 
+std::string refuse_fast_backward(const BackwardSpec& spec, const CpuTarget& target) {
+  if (target.isa == CpuIsa::baseline) return "the target has no AVX2";
+  std::vector<int> operands;
+  for (const DotTerm* term : score_products(spec))
+    operands.insert(operands.end(), {term->query.tensor, term->key.tensor});
+  for (const auto* products : {&spec.rows, &spec.columns})
+    for (const BackwardProduct& product : *products) operands.push_back(product.operand.tensor);
+  for (int tensor : operands) {
+    const SpecTensor& operand = spec.tensors[static_cast<size_t>(tensor)];
+    if (!is_float(operand.type.dtype))
+      return fmt::format("%{} is {}, not a float", operand.name, to_string(operand.type.dtype));
+  }
+  if (backward_width(spec) > kMaxHeadDim)
+    return fmt::format("head dim {} is over {}", backward_width(spec), kMaxHeadDim);
+  const auto depends = dependencies(spec.keep_kv);
+  if (spec.head_group > 1 && !depends.empty() && depends[static_cast<size_t>(raw(spec.keep_kv.root()))] & bit(Axis::h))
+    return "which keys are hidden differs between query heads that share K and V";
+  return {};
+}
+
 int64_t backward_working_set(const CpuSchedule& s, const BackwardSpec& spec) {
+  if (s.kernel == CpuTemplate::amx_backward) {
+    // K twice, V; dK and dV; Q and dO twice, dQ; P once and dS twice, a strip of S and T.
+    const int64_t parts = s.products == 1 ? 1 : s.products == 3 ? 2 : 3, width = round_up(backward_width(spec), 32);
+    return s.chunk_kv * width * (3 * 2 * parts + 2 * 4) + s.block_q * width * (4 * 2 * parts + 4) +
+           s.block_q * s.block_kv * 3 * 2 * parts + 2 * 32 * s.block_kv * 4;
+  }
   const int64_t columns = 5 * s.chunk_kv + 3 * s.block_q;
   return (columns * backward_width(spec) + 2 * s.block_q * s.block_kv) * size_of(spec.accumulate);
 }
@@ -96,9 +103,15 @@ CpuPlan plan_backward(const BackwardSpec& spec, const CpuTarget& target, const P
   CpuPlan plan;
   Expr always;
   always.set_root(always.constant_int(1, DType::boolean));
-  const std::string no = options.force_generic ? "the generic template was asked for" : refuse(spec, target);
-  if (!no.empty()) plan.refused.push_back({CpuTemplate::backward, no});
-  plan.choices.push_back({no.empty() ? schedule_fast(spec, target) : schedule_generic(spec, target, no), always});
+  const std::string asked = options.force_generic ? "the generic template was asked for" : "";
+  const std::string no_amx = options.force_generic ? asked : refuse_amx_backward(spec, target);
+  const std::string no = options.force_generic ? asked : refuse_fast_backward(spec, target);
+  if (!no_amx.empty() && target.has_tiles()) plan.refused.push_back({CpuTemplate::amx_backward, no_amx});
+  if (!no_amx.empty() && !no.empty()) plan.refused.push_back({CpuTemplate::backward, no});
+  plan.choices.push_back({no_amx.empty() ? schedule_amx_backward(spec, target)
+                          : no.empty()   ? schedule_fast(spec, target)
+                                         : schedule_generic(spec, target, no),
+                          always});
   CpuSchedule& chosen = plan.choices[0].schedule;
   chosen.arithmetic = describe_products(spec, chosen);
   return plan;

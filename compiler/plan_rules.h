@@ -35,9 +35,14 @@ CpuSchedule schedule_amx_decode(const TileProgram& program, const CpuTarget& tar
 /// Chooses mr and nv for outputs of `width` columns (lanes are set), and says why.
 void fit_micro_kernel(CpuSchedule& schedule, const CpuTarget& target, int64_t width);
 
+/// What every fast backward template needs; empty when it is there.
+std::string refuse_fast_backward(const BackwardSpec& spec, const CpuTarget& target);
+std::string refuse_amx_backward(const BackwardSpec& spec, const CpuTarget& target);
+CpuSchedule schedule_amx_backward(const BackwardSpec& spec, const CpuTarget& target);
+/// The products of scores: of s, and of t where there is one.
+std::vector<const DotTerm*> score_products(const BackwardSpec& spec);
 /// Columns of the widest operand or product.
 int64_t backward_width(const BackwardSpec& spec);
-
 /// Bytes of L2 that a backward schedule works in: a chunk with K, V, dK and dV, a block of rows, two tiles of scores.
 int64_t backward_working_set(const CpuSchedule& schedule, const BackwardSpec& spec);
 

@@ -15,6 +15,7 @@ std::string_view to_string(CpuTemplate name) {
     case CpuTemplate::matmul: return "matmul";
     case CpuTemplate::matvec: return "matvec";
     case CpuTemplate::amx_prefill: return "amx_prefill";
+    case CpuTemplate::amx_backward: return "amx_backward";
     case CpuTemplate::amx_decode: return "amx_decode";
     case CpuTemplate::ahead_of_time: return "ahead_of_time";
     case CpuTemplate::generic: break;
@@ -72,6 +73,9 @@ std::string print(const CpuSchedule& s) {
   if (s.kernel == CpuTemplate::amx_decode)
     return fmt::format("amx_decode {}: block_q {}, block_kv {}, tiles of 16 keys x 32 columns, split_kv {}",
                        to_string(s.isa), s.block_q, s.block_kv, s.split_kv);
+  if (s.kernel == CpuTemplate::amx_backward)
+    return fmt::format("amx_backward {}: block_q {}, block_kv {}, chunk_kv {}, tiles 2x2 of 16x16, products {}",
+                       to_string(s.isa), s.block_q, s.block_kv, s.chunk_kv, s.products);
   std::string text = fmt::format(
       "{} {}: block_q {}, block_kv {}, strip_rows {}, micro-kernel {}x{} vectors of {}, k_unroll {}",
       to_string(s.kernel), to_string(s.isa), s.block_q, s.block_kv, s.strip_rows, s.mr, s.nv, s.lanes, s.k_unroll);

@@ -26,6 +26,7 @@ enum class CpuTemplate : uint8_t {
   matvec,
   amx_prefill,
   amx_decode,
+  amx_backward,
   ahead_of_time
 };
 std::string_view to_string(CpuTemplate name);

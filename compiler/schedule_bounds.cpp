@@ -23,6 +23,7 @@ class Bounds {
       case CpuTemplate::decode:
       case CpuTemplate::amx_decode: decode(); break;
       case CpuTemplate::backward: backward(); break;
+      case CpuTemplate::amx_backward: amx_backward(); break;
       case CpuTemplate::matmul: matmul(); break;
       case CpuTemplate::matvec: matvec(); break;
       case CpuTemplate::generic: generic(); break;
@@ -144,6 +145,16 @@ class Bounds {
     in_range("chunk_kv", s_.chunk_kv, 1);
     multiple("block_q", s_.block_q, s_.mr, "rows of the micro-kernel");
     multiple("block_kv", s_.block_kv, s_.nr(), "keys of a panel");
+    multiple("chunk_kv", s_.chunk_kv, s_.block_kv, "keys of a block (block_kv)");
+    backward_l2();
+  }
+
+  void amx_backward() {
+    in_range("block_q", s_.block_q, 1);
+    in_range("block_kv", s_.block_kv, 1);
+    in_range("chunk_kv", s_.chunk_kv, 1);
+    multiple("block_q", s_.block_q, 32, "rows of two tiles");
+    multiple("block_kv", s_.block_kv, 32, "keys of two tiles");
     multiple("chunk_kv", s_.chunk_kv, s_.block_kv, "keys of a block (block_kv)");
     backward_l2();
   }

@@ -19,6 +19,7 @@ class SpaceBuilder {
       case CpuTemplate::prefill: prefill(); break;
       case CpuTemplate::decode: decode(); break;
       case CpuTemplate::backward: backward(); break;
+      case CpuTemplate::amx_backward: amx_backward(); break;
       case CpuTemplate::matmul: matmul(); break;
       case CpuTemplate::matvec: matvec(); break;
       case CpuTemplate::generic: generic(); break;
@@ -84,6 +85,11 @@ class SpaceBuilder {
     axis(&CpuSchedule::block_kv, {64, 128, 192, 256, 384});
     axis(&CpuSchedule::chunk_kv, {64, 128, 256, 384, 512, 768, 1024});
   }
+  void amx_backward() {
+    axis(&CpuSchedule::block_q, {32, 64, 128, 256}, query_rows());
+    axis(&CpuSchedule::block_kv, {32, 64, 128, 256});
+    axis(&CpuSchedule::chunk_kv, {128, 256, 384, 512, 768, 1024});
+  }
   void matmul() {
     if (rules_.isa >= CpuIsa::avx512) {
       axis(&CpuSchedule::mr, {6, 8, 9, 12, 14});
@@ -133,6 +139,7 @@ void settle(CpuSchedule& s) {
       s.block_kv = round_down(s.block_kv, s.nr());
       s.chunk_kv = round_down(s.chunk_kv, s.block_kv);
       break;
+    case CpuTemplate::amx_backward: s.chunk_kv = round_down(s.chunk_kv, s.block_kv); break;
     case CpuTemplate::matmul:
       s.block_m = round_up(s.block_m, s.mr);
       s.block_n = round_up(s.block_n, s.nr());

@@ -1,5 +1,7 @@
 #include "codegen/cpu/amx_pack.h"
 
+#include <llvm/IR/IntrinsicsX86.h>
+
 #include "codegen/cpu/row_copy.h"
 #include "codegen/cpu/split_terms.h"
 
@@ -18,6 +20,14 @@ Value* bits_of(LlvmBuilder& b, Value* reals) {
 Value* reals_of(LlvmBuilder& b, Value* bits) { return b.ir.CreateBitCast(bits, b.vector_type(DType::f32, kPackLanes)); }
 Value* tile_at(LlvmBuilder& b, Value* base, Value* number) { return b.byte_pointer(base, b.mul(number, b.i64(1024))); }
 
+llvm::Type* halves(LlvmBuilder& b) { return llvm::FixedVectorType::get(b.ir.getInt16Ty(), 2 * kPackLanes); }
+
+/// VCVTNE2PS2BF16: `low`, then `high`.
+Value* convert_two(LlvmBuilder& b, Value* low, Value* high) {
+  return b.ir.CreateBitCast(b.ir.CreateIntrinsic(llvm::Intrinsic::x86_avx512bf16_cvtne2ps2bf16_512, {}, {high, low}),
+                            halves(b));
+}
+
 }  // namespace
 
 Value* peel_bf16(LlvmBuilder& b, Value*& rest) {
@@ -34,20 +44,35 @@ Value* round_bf16(LlvmBuilder& b, Value* lanes, bool keep_nan) {
 }
 
 Value* pair_bf16(LlvmBuilder& b, Value* even, Value* odd) {
-  Type* halves = llvm::FixedVectorType::get(b.ir.getInt16Ty(), 2 * kPackLanes);
-  Value* low = b.ir.CreateBitCast(b.ir.CreateLShr(even, packed_words(b, 16)), halves);
+  Value* low = b.ir.CreateBitCast(b.ir.CreateLShr(even, packed_words(b, 16)), halves(b));
   std::vector<int> blend;
   for (int i = 0; i < 2 * kPackLanes; ++i) blend.push_back(i % 2 == 0 ? i : i + 2 * static_cast<int>(kPackLanes));
-  return b.ir.CreateShuffleVector(low, b.ir.CreateBitCast(odd, halves), blend);
+  return b.ir.CreateShuffleVector(low, b.ir.CreateBitCast(odd, halves(b)), blend);
+}
+
+Value* nearest_pairs(LlvmBuilder& b, Value* even, Value* odd) {
+  if (!b.target().avx512_bf16) return pair_bf16(b, round_bf16(b, even, true), round_bf16(b, odd, true));
+  std::vector<int> interleaved;
+  for (int i = 0; i < 2 * kPackLanes; ++i) interleaved.push_back(i / 2 + i % 2 * static_cast<int>(kPackLanes));
+  return b.ir.CreateShuffleVector(convert_two(b, even, odd), interleaved);
+}
+
+Value* nearest_row(LlvmBuilder& b, Value* low, Value* high) {
+  if (b.target().avx512_bf16) return convert_two(b, low, high);
+  std::vector<int> upper;
+  for (int i = 0; i < 2 * kPackLanes; ++i) upper.push_back(2 * i + 1);
+  const auto rounded = [&](Value* lanes) { return b.ir.CreateBitCast(round_bf16(b, lanes, true), halves(b)); };
+  return b.ir.CreateShuffleVector(rounded(low), rounded(high), upper);
 }
 
 void TilePacker::declare(const Shape& shape) {
   if (functions_.contains(shape)) return;
   if (shape.form != Form::a) emit_transpose();
   Type* p = b_.pointer_type();
-  const char* form = shape.form == Form::a ? "a" : shape.form == Form::b ? "b" : "a_transposed";
-  functions_[shape] = b_.begin_internal(std::string("pack_tiles_") + form, b_.i64_type(), {p, p, p});
-  if (shape.form == Form::a_transposed)
+  static constexpr const char* kNames[] = {"a", "b", "a_transposed", "b_transposed"};
+  const std::string name = std::string("pack_tiles_") + kNames[static_cast<size_t>(shape.form)];
+  functions_[shape] = b_.begin_internal(name, b_.i64_type(), {p, p, p});
+  if (shape.form == Form::a_transposed || shape.form == Form::b_transposed)
     emit_columns(shape);
   else
     emit_rows(shape);
@@ -87,7 +112,6 @@ void TilePacker::emit_rows(const Shape& shape) {
   Value* none = llvm::Constant::getNullValue(llvm::FixedVectorType::get(b_.ir.getInt1Ty(), kPackLanes));
   std::vector<int> upper;
   for (int i = 0; i < 2 * kPackLanes; ++i) upper.push_back(2 * i + 1);
-  Type* halves = llvm::FixedVectorType::get(b_.ir.getInt16Ty(), 2 * kPackLanes);
   const Values bad = b_.loop_nonempty(b_.i64(0), b_.i64(blocks), 1, {none}, [&](Value* block, const Values& outer) {
     Values flagged = outer;
     // Part by part over the rows, since form b transposes whole tiles; what a part leaves stays in the stage.
@@ -106,7 +130,7 @@ void TilePacker::emit_rows(const Shape& shape) {
           const bool last = part + 1 == shape.parts;
           Value* high = last ? round_bf16(b_, rest, true) : peel_bf16(b_, rest);
           if (!last) b_.store_vector(DType::f32, rest, slot);
-          halves_of[half] = b_.ir.CreateBitCast(high, halves);
+          halves_of[half] = b_.ir.CreateBitCast(high, halves(b_));
         }
         Value* line = b_.ir.CreateShuffleVector(halves_of[0], halves_of[1], upper);
         b_.store_vector(DType::i32, b_.ir.CreateBitCast(line, b_.vector_type(DType::i32, kPackLanes)),
@@ -120,7 +144,7 @@ void TilePacker::emit_rows(const Shape& shape) {
   b_.ir.CreateRet(b_.ir.CreateZExt(b_.ir.CreateOrReduce(bad[0]), b_.i64_type()));
 }
 
-/// i64 pack(stage, temporary, dst): form a_transposed. A word of the temporary is a pair of rows of one column.
+/// i64 pack(stage, temporary, dst): forms a_transposed and b_transposed, whose word is a pair of rows of one column.
 void TilePacker::emit_columns(const Shape& shape) {
   Value *stage = b_.argument(0), *temporary = b_.argument(1), *dst = b_.argument(2);
   Value* none = llvm::Constant::getNullValue(llvm::FixedVectorType::get(b_.ir.getInt1Ty(), kPackLanes));
@@ -128,6 +152,8 @@ void TilePacker::emit_columns(const Shape& shape) {
       b_.i64(0), b_.i64(shape.columns / kPackLanes), 1, {none}, [&](Value* block, const Values& outer) {
         Values flagged = outer;
         for (int64_t part = 0; part < shape.parts; ++part) {
+          Value* to = tile_at(b_, dst, b_.add(b_.mul(block, b_.i64(shape.parts)), b_.i64(part)));
+          Value* pairs = shape.form == Form::b_transposed ? to : temporary;
           flagged = b_.loop_nonempty(b_.i64(0), b_.i64(kPackLanes), 1, flagged, [&](Value* pair, const Values& before) {
             Values next = before;
             Value* high[2];
@@ -142,12 +168,10 @@ void TilePacker::emit_columns(const Shape& shape) {
               if (!last) b_.store_vector(DType::f32, rest, slot);
             }
             Value* word = b_.ir.CreateBitCast(pair_bf16(b_, high[0], high[1]), b_.vector_type(DType::i32, kPackLanes));
-            b_.store_vector(DType::i32, word,
-                            b_.element_pointer(DType::i32, temporary, b_.mul(pair, b_.i64(kPackLanes))));
+            b_.store_vector(DType::i32, word, b_.element_pointer(DType::i32, pairs, b_.mul(pair, b_.i64(kPackLanes))));
             return next;
           });
-          b_.ir.CreateCall(transpose_,
-                           {temporary, tile_at(b_, dst, b_.add(b_.mul(block, b_.i64(shape.parts)), b_.i64(part)))});
+          if (pairs != to) b_.ir.CreateCall(transpose_, {temporary, to});
         }
         return flagged;
       });

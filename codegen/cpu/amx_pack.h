@@ -4,6 +4,7 @@
 //   as A      16 rows × 32 columns as they are                                    [part][column / 32] tiles
 //   as B      the same transposed by pairs: row r = columns 2r, 2r + 1            [part][column / 32] tiles
 //   as Aᵀ     32 rows × 16 columns transposed: row r = column r of 32 rows        [column / 16][part] tiles
+//   as Bᵀ     32 rows × 16 columns by pairs: row r = rows 2r, 2r + 1              [column / 16][part] tiles
 //
 // Parts of values that are bf16 already are the values.
 #pragma once
@@ -23,12 +24,17 @@ llvm::Value* peel_bf16(LlvmBuilder& b, llvm::Value*& rest);
 llvm::Value* round_bf16(LlvmBuilder& b, llvm::Value* lanes, bool keep_nan);
 /// Upper halves of `even` and `odd` as pairs, even below.
 llvm::Value* pair_bf16(LlvmBuilder& b, llvm::Value* even, llvm::Value* odd);
+// Of f32 lanes, NaN kept, subnormals possibly zeros; 32 bf16, in one conversion where the target has it.
+/// Pairs, even below.
+llvm::Value* nearest_pairs(LlvmBuilder& b, llvm::Value* even, llvm::Value* odd);
+/// `low`, then `high`.
+llvm::Value* nearest_row(LlvmBuilder& b, llvm::Value* low, llvm::Value* high);
 
 class TilePacker {
  public:
   explicit TilePacker(LlvmBuilder& builder) : b_(builder) {}
 
-  enum class Form : uint8_t { a, b, a_transposed };
+  enum class Form : uint8_t { a, b, a_transposed, b_transposed };
   struct Shape {
     Form form;
     int64_t columns;  ///< multiple of 32

@@ -2,18 +2,16 @@
 // works.
 #pragma once
 
-#include <map>
 #include <memory>
-#include <optional>
 
-#include "codegen/cpu/backward_pack.h"
+#include "codegen/cpu/backward_products.h"
 #include "codegen/cpu/backward_rows.h"
 #include "codegen/cpu/backward_scores.h"
 #include "codegen/cpu/block_tests.h"
 
 namespace tilewright::cpu {
 
-class BackwardEmitter {
+class BackwardEmitter : private BackwardScratch {
  public:
   BackwardEmitter(LlvmBuilder& builder, const BackwardSpec& spec, const BackwardLayout& layout);
 
@@ -37,25 +35,16 @@ class BackwardEmitter {
     llvm::Value* count;
     llvm::Value* number;
   };
-  llvm::Value* at(llvm::Value* base, llvm::Value* elements) {
-    return b_.element_pointer(layout_.dtype, base, elements);
-  }
-  llvm::Value* at(llvm::Value* base, int64_t elements) { return at(base, b_.i64(elements)); }
-  llvm::Value* scratch(int64_t elements) { return at(b_.argument(3), elements); }
-  /// Row `row` of a region of scratch.
-  llvm::Value* scratch(int64_t region, llvm::Value* row, int64_t stride) {
-    return at(scratch(region), b_.mul(row, b_.i64(stride)));
-  }
-  llvm::Value* null() { return llvm::ConstantPointerNull::get(b_.ir.getPtrTy()); }
   llvm::Value* size(ArgsReader& args, const Expr& expr);
-  TileProduct& product(RegisterTile shape, AOrder order);
 
   void item(ArgsReader& args, llvm::Value* number);
   void chunk(ArgsReader& args, const Chunk& chunk);
   void head(ArgsReader& args, const Chunk& chunk, llvm::Value* h);
   /// i1: something was visited.
   llvm::Value* visit_block(ArgsReader& args, const Chunk& chunk, const Block& block);
-  void tile(const Chunk& chunk, const Block& block, const BlockTests::Keys& keys, llvm::Value* factors);
+  void tile(const Chunk& chunk, const Block& block, const BlockTests::Keys& keys, llvm::Value* more);
+  void strip(const Chunk& chunk, const Block& block, const BlockTests::Keys& keys, const BackwardProducts::Tile& tile,
+             const BackwardProducts::Strip& strip, llvm::Value* full);
   void add_rows(ArgsReader& args, const Block& block);
   void store_columns(ArgsReader& args, const Chunk& chunk);
 
@@ -75,13 +64,10 @@ class BackwardEmitter {
   /// b, h and rows of a number below row_blocks().
   Block decode_rows(ArgsReader& args, llvm::Value* number);
 
-  LlvmBuilder& b_;
   const BackwardSpec& spec_;
-  const BackwardLayout& layout_;
   ArgsLayout args_layout_;
-  std::map<std::tuple<int64_t, int64_t, AOrder>, std::unique_ptr<TileProduct>> products_;
   ScorePass scores_;
-  BackwardPacker packer_;
+  std::unique_ptr<BackwardProducts> products_;
   RowWriter writer_;
   BlockTests tests_;
 

@@ -10,7 +10,7 @@
 namespace tilewright::cpu {
 namespace {
 
-int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+constexpr int64_t kTiled = AmxBackwardLayout::kStep;
 
 /// Through casts between integers.
 const ExprNode& plain(const Expr& expr, ExprId id) {
@@ -44,8 +44,10 @@ BackwardLayout::BackwardLayout(const BackwardSpec& spec, const CpuSchedule& sche
       lanes(schedule.lanes),
       k_unroll(schedule.k_unroll),
       score_tile{schedule.mr, schedule.nv},
-      spec_(spec) {
+      spec_(spec),
+      tiled_(schedule.kernel == CpuTemplate::amx_backward) {
   panel = score_tile.nv * lanes;
+  if (tiled_) panel = round_up(panel, kTiled);
   block_kv = round_up(schedule.block_kv, panel);
   chunk_kv = round_up(schedule.chunk_kv, block_kv);
   for (const CapturedSum& sum : spec.captured) classify(sum);
@@ -54,15 +56,19 @@ BackwardLayout::BackwardLayout(const BackwardSpec& spec, const CpuSchedule& sche
   const bool wide = draws_random(spec.weights) && !scatters;
   score_lanes = lanes;
   while (wide && score_lanes < 4 * lanes && panel % (2 * score_lanes) == 0) score_lanes *= 2;
-  rounded = std::lcm(score_lanes, k_unroll);
-  int64_t row_unit = std::lcm(score_tile.mr, k_unroll);
-  for (const Product& p : columns) rounded = std::lcm(rounded, p.shape.mr);
-  for (const Product& p : rows) row_unit = std::lcm(row_unit, p.shape.mr);
-  block_q = round_up(schedule.block_q, row_unit);
+  row_unit = tiled_ ? kTiled : k_unroll;
+  rounded = std::lcm(score_lanes, row_unit);
+  int64_t whole_rows = tiled_ ? kTiled : std::lcm(score_tile.mr, k_unroll);
+  for (const Product& p : columns)
+    if (!tiled_) rounded = std::lcm(rounded, p.shape.mr);
+  for (const Product& p : rows)
+    if (!tiled_) whole_rows = std::lcm(whole_rows, p.shape.mr);
+  block_q = round_up(schedule.block_q, whole_rows);
+  strip_rows = tiled_ ? kTiled : block_q;
   spare = rounded;
-  tile_rows = block_q;
+  tile_rows = strip_rows;
   tile_stride = round_up(block_kv, rounded) + 64 / element;
-  place();
+  place(schedule, target);
   lay_out_workspace();
 }
 
@@ -91,7 +97,7 @@ BackwardLayout::Product BackwardLayout::product(const BackwardProduct& from, boo
   Product p{};
   p.shape = tile_for_columns(score_tile, vectors, target);
   p.width = from.width;
-  p.stride = round_up(vectors, p.shape.nv) * lanes;
+  p.stride = tiled_ ? round_up(std::max<int64_t>(from.width, 1), kTiled) : round_up(vectors, p.shape.nv) * lanes;
   p.operand = rows_of(by_rows ? kv_rows : q_rows, from.operand, from.width, 1, p.stride);
   p.weight = tile_of(from.weight);
   p.output = from.output;
@@ -166,7 +172,7 @@ bool BackwardLayout::partial_tables() const {
   return std::any_of(captured.begin(), captured.end(), [](const Captured& c) { return !c.owned; });
 }
 
-void BackwardLayout::place() {
+void BackwardLayout::place(const CpuSchedule& schedule, const CpuTarget& target) {
   const int64_t line = 64 / element;
   int64_t at = 0;
   auto take = [&](int64_t count) {
@@ -176,6 +182,12 @@ void BackwardLayout::place() {
   };
   tiles = static_cast<int64_t>(std::max<size_t>(weights.size(), spec_.output_gradient ? 2 : 1));
   tiles_at = take(tiles * tile_rows * tile_stride);
+  for (Product& p : rows) p.at = take(block_q * p.stride);
+  if (tiled_) {
+    amx.emplace(*this, schedule, target, at * element);
+    scratch_bytes = amx->scratch_bytes;
+    return;
+  }
   for (Rows& r : q_rows) r.at = take(block_q * r.stride);
   for (Rows& r : kv_rows) r.at = take(chunk_kv * r.stride);
   stage_stride = lanes;
@@ -183,11 +195,10 @@ void BackwardLayout::place() {
     term.panels_at = take(chunk_kv * term.padded_dim);
     stage_stride = std::max(stage_stride, term.padded_dim);
   }
-  for (Product& p : rows) p.at = take(block_q * p.stride);
   for (Product& p : columns) p.at = take((chunk_kv + spare) * p.stride);
   stage_at = take(lanes * stage_stride);
   ones_at = take(std::max(block_q, block_kv + spare));
-  scratch_elements = at;
+  scratch_bytes = at * element;
 }
 
 void BackwardLayout::lay_out_workspace() {

@@ -3,6 +3,9 @@
 // cache line.
 #pragma once
 
+#include <optional>
+
+#include "codegen/cpu/amx_backward_layout.h"
 #include "codegen/cpu/backward_tables.h"
 #include "codegen/cpu/microkernel.h"
 
@@ -16,8 +19,10 @@ struct BackwardLayout {
   int64_t element;  ///< its bytes
   int64_t lanes, k_unroll;
   int64_t block_q, block_kv, chunk_kv;
+  int64_t strip_rows;  ///< query rows of the block whose scores are in the tiles at a time
+  int64_t row_unit;    ///< products read rows of a strip up to a multiple of this
   RegisterTile score_tile;
-  int64_t panel;        ///< keys of one panel: score_tile.nv · lanes
+  int64_t panel;        ///< keys of one panel: score_tile.nv · lanes; tiles start at panels of the chunk
   int64_t score_lanes;  ///< columns that the score pass takes at once, so that random numbers hide their latency
   int64_t rounded;      ///< the score pass leaves zeros up to a multiple of this many columns
 
@@ -85,10 +90,13 @@ struct BackwardLayout {
   /// An item is a chunk of one b and one KV head, or of all of them where an owned sum adds over them.
   bool split_batch = true, split_heads = true;
 
+  /// Places of operands as tiles of bf16; then operands and column sums have no other place.
+  std::optional<AmxBackwardLayout> amx;
+
   int64_t spare;  ///< rows behind the chunk's, written with zeros by row tiles that reach beyond it
   int64_t stage_stride;
   int64_t tiles_at, stage_at, ones_at;
-  int64_t scratch_elements;
+  int64_t scratch_bytes;
 
   // Shared by all workers. Byte offsets into the workspace and counts, as i64 Exprs over dims.
   //   turns   [chunk][b][h]: query blocks of this head that this chunk and all before it are done with
@@ -102,7 +110,7 @@ struct BackwardLayout {
 
  private:
   void list_operands(const CpuTarget& target, double query_scale);
-  void place();
+  void place(const CpuSchedule& schedule, const CpuTarget& target);
   void lay_out_workspace();
   void classify(const CapturedSum& sum);
   size_t rows_of(std::vector<Rows>& list, const Access& access, int64_t width, double scale, int64_t stride);
@@ -111,6 +119,7 @@ struct BackwardLayout {
   DType type_of(int tensor) const { return spec_.tensors[static_cast<size_t>(tensor)].type.dtype; }
 
   const BackwardSpec& spec_;
+  const bool tiled_;
 };
 
 }  // namespace tilewright::cpu

@@ -1,10 +1,8 @@
-// Operand movement of the backward template: rows of a query block, and rows and k-major panels of a chunk of keys;
-// widened to the accumulation type, zero padded, keys hidden by keep_kv as zeros.
+// Operand movement of the backward template's FMA products: rows of a query block, and rows and k-major panels of a
+// chunk of keys; widened to the accumulation type, zero padded, keys hidden by keep_kv as zeros.
 #pragma once
 
-#include "codegen/cpu/access.h"
-#include "codegen/cpu/backward_layout.h"
-#include "codegen/cpu/row_copy.h"
+#include "codegen/cpu/backward_source.h"
 
 namespace tilewright::cpu {
 
@@ -26,10 +24,8 @@ class BackwardPacker {
   }
 
   LlvmBuilder& b_;
-  const BackwardSpec& spec_;
-  const ArgsLayout& args_;
   const BackwardLayout& layout_;
-  RowCopy copy_;
+  BackwardSource source_;
   llvm::Function *queries_ = nullptr, *chunk_ = nullptr;
 };
 

@@ -15,7 +15,8 @@
 //      |______|_____________________|       then the dQ block is added to the output, in its turn.
 //
 // Captured sums: one element per (q, kv), as of a full bias, is stored past the caches by the first (b, h) that reaches
-// it, its zero where a block is skipped, and added to by the others; sums over q are added up in the output or in tables.
+// it, its zero where a block is skipped, and added to by the others; sums over q are added up in the output or in
+// tables.
 //
 // Memory, all in L2: the two tiles [block_q][block_kv], Q and dO rows of a block, and of the chunk K rows, K and V
 // panels, dK and dV. A micro-kernel's own B panel and A rows are in L1 (microkernel.h has the registers).
@@ -29,7 +30,9 @@
 
 #include <algorithm>
 
+#include "codegen/cpu/amx_backward_products.h"
 #include "codegen/cpu/backward_emitter.h"
+#include "codegen/cpu/backward_fma.h"
 #include "codegen/cpu/cpu_module.h"
 #include "codegen/cpu/templates.h"
 #include "compiler/fold_weights.h"
@@ -37,39 +40,34 @@
 namespace tilewright::cpu {
 using llvm::Value;
 
+namespace {
+
+std::unique_ptr<BackwardProducts> make_products(LlvmBuilder& builder, const BackwardSpec& spec, const ArgsLayout& args,
+                                                const BackwardLayout& layout) {
+  if (layout.amx) return std::make_unique<AmxBackwardProducts>(builder, spec, args, layout);
+  return std::make_unique<FmaBackwardProducts>(builder, spec, args, layout);
+}
+
+}  // namespace
+
 BackwardEmitter::BackwardEmitter(LlvmBuilder& builder, const BackwardSpec& spec, const BackwardLayout& layout)
-    : b_(builder),
+    : BackwardScratch(builder, layout),
       spec_(spec),
-      layout_(layout),
       args_layout_(args_layout(spec)),
       scores_(builder, spec, layout, args_layout_),
-      packer_(builder, spec, args_layout_, layout),
+      products_(make_products(builder, spec, args_layout_, layout)),
       writer_(builder, layout.dtype, layout.lanes),
       tests_(builder, spec, args_layout_) {
-  product(layout.score_tile, AOrder::rows);
   for (const auto& p : layout.rows) {
-    product(p.shape, AOrder::rows);
     writer_.declare(RowWriter::Mode::add, layout.dtype);
     if (p.staged)
       writer_.declare(RowWriter::Mode::store, p.type);
     else
       writer_.declare(RowWriter::Mode::zero, p.type);
   }
-  for (const auto& p : layout.columns) {
-    product(p.shape, AOrder::columns);
-    writer_.declare(RowWriter::Mode::store, p.type);
-  }
+  for (const auto& p : layout.columns) writer_.declare(RowWriter::Mode::store, p.type);
   for (size_t i = 0; i < layout.captured.size(); ++i)
     if (layout.captured[i].direct) writer_.declare(RowWriter::Mode::zero, layout.dtype);
-}
-
-TileProduct& BackwardEmitter::product(RegisterTile shape, AOrder order) {
-  auto& slot = products_[{shape.mr, shape.nv, order}];
-  if (!slot) {
-    const std::string name = fmt::format("product_{}x{}{}", shape.mr, shape.nv, order == AOrder::columns ? "_t" : "");
-    slot = std::make_unique<TileProduct>(b_, layout_.dtype, layout_.lanes, shape, layout_.k_unroll, name, order);
-  }
-  return *slot;
 }
 
 Value* BackwardEmitter::size(ArgsReader& args, const Expr& expr) {
@@ -85,9 +83,9 @@ void BackwardEmitter::main_kernel(const std::string& symbol) {
   batch_ = extent_product(b_, args, spec_.batch);
   heads_ = extent_product(b_, args, spec_.heads);
   tests_.start(args);
-  b_.loop(b_.i64(0), b_.i64(std::max(layout_.block_q, layout_.block_kv + layout_.spare)), 1,
-          [&](Value* i) { b_.store(layout_.dtype, b_.constant(layout_.dtype, 1), at(scratch(layout_.ones_at), i)); });
+  products_->enter();
   b_.loop(b_.argument(1), b_.argument(2), 1, [&](Value* number) { item(args, number); });
+  products_->leave();
   // Streaming stores are not ordered by what tells others that the items are done.
   if (std::ranges::any_of(layout_.captured, [](const auto& sum) { return sum.stored; }))
     b_.ir.CreateIntrinsic(llvm::Intrinsic::x86_sse_sfence, {}, {});
@@ -127,11 +125,7 @@ void BackwardEmitter::item(ArgsReader& args, Value* number) {
 }
 
 void BackwardEmitter::chunk(ArgsReader& args, const Chunk& c) {
-  packer_.load_chunk(c.b, c.head, c.first, c.count, b_.argument(3));
-  for (const auto& p : layout_.columns)
-    b_.loop(b_.i64(0), b_.i64((layout_.chunk_kv + layout_.spare) * p.stride), layout_.lanes, [&](Value* i) {
-      b_.store_vector(layout_.dtype, b_.constant(layout_.dtype, 0, layout_.lanes), at(scratch(p.at), i));
-    });
+  products_->load_chunk(c.b, c.head, c.first, c.count);
   b_.loop(c.head, b_.add(c.head, b_.i64(spec_.head_group)), 1, [&](Value* h) { head(args, c, h); });
   store_columns(args, c);
 }
@@ -174,14 +168,14 @@ Value* BackwardEmitter::visit_block(ArgsReader& args, const Chunk& c, const Bloc
       b_.ir.CreateICmpSLT(begin, end),
       [&] {
         return b_.branch(tests_.skip(block.rows, {begin, end}), none, [&] {
-          packer_.load_queries(block.rows.b, block.rows.h, block.rows.q_begin, block.count, b_.argument(3));
+          products_->load_queries(block.rows.b, block.rows.h, block.rows.q_begin, block.count);
           // Blocks start at whole panels of the chunk.
           Value* offset = b_.sub(begin, c.first);
           Value* start =
               b_.add(c.first, b_.mul(b_.ir.CreateUDiv(offset, b_.i64(layout_.panel)), b_.i64(layout_.panel)));
           clear_scores(args, block.rows, {c.first, start});
           clear_scores(args, block.rows, {end, chunk_end});
-          Value* factors = b_.loop(start, end, layout_.block_kv, {null()}, [&](Value* kv, const Values& carried) {
+          return b_.loop(start, end, layout_.block_kv, {b_.ir.getFalse()}, [&](Value* kv, const Values& carried) {
             const BlockTests::Keys keys{kv, b_.min(b_.add(kv, b_.i64(layout_.block_kv)), end)};
             return b_.branch(
                 tests_.skip(block.rows, keys),
@@ -191,61 +185,50 @@ Value* BackwardEmitter::visit_block(ArgsReader& args, const Chunk& c, const Bloc
                 },
                 [&] {
                   tile(c, block, keys, carried[0]);
-                  return Values{scratch(layout_.ones_at)};
+                  return Values{b_.ir.getTrue()};
                 });
-          })[0];
-          return Values{b_.ir.CreateIsNotNull(factors)};
+          });
         });
       },
       none)[0];
 }
 
-/// The five products and the pass between them. `factors`: what the dQ block so far is multiplied by, null for the
-/// first tile of a block.
-void BackwardEmitter::tile(const Chunk& c, const Block& block, const BlockTests::Keys& keys, Value* factors) {
-  const BackwardLayout& l = layout_;
-  Value* columns = b_.sub(keys.end, keys.begin);
-  Value* offset = b_.sub(keys.begin, c.first);
-  Value *ones = scratch(l.ones_at), *tile_stride = b_.i64(l.tile_stride);
-  auto tiles_of = [&](Value* count, int64_t unit) { return b_.ceil_div(count, unit); };
-  for (const auto& term : l.terms) {
-    const auto& queries = l.q_rows[term.queries];
-    for (int64_t d = 0; d < term.padded_dim; d += term.piece) {
-      const int64_t depth = std::min(term.piece, term.padded_dim - d);
-      product(l.score_tile, AOrder::rows)
-          .call({scratch(queries.at + d), b_.i64(queries.stride),
-                 at(scratch(term.panels_at, offset, term.padded_dim), d * l.panel), b_.i64(l.panel),
-                 b_.i64(l.panel * term.padded_dim), scratch(l.tile(static_cast<size_t>(term.product))), tile_stride,
-                 b_.i64(depth), tiles_of(columns, l.panel), tiles_of(block.count, l.score_tile.mr),
-                 term.first && d == 0 ? null() : ones});
-    }
+/// The five products and the pass between them. `more`: i1, not the first tile of the block.
+void BackwardEmitter::tile(const Chunk& c, const Block& block, const BlockTests::Keys& keys, Value* more) {
+  const BackwardProducts::Tile tile{block.count, b_.sub(keys.end, keys.begin), b_.sub(keys.begin, c.first)};
+  // A test that scans tables is asked once.
+  const bool one_strip = layout_.strip_rows == layout_.block_q;
+  Value* full = one_strip || tests_.full_scans() ? tests_.full(block.rows, keys) : nullptr;
+  if (one_strip) {
+    strip(c, block, keys, tile, {b_.i64(0), block.count}, full);
+  } else {
+    b_.loop(b_.i64(0), block.count, layout_.strip_rows, [&](Value* row) {
+      Value* rows = b_.min(b_.sub(block.count, row), b_.i64(layout_.strip_rows));
+      strip(c, block, keys, tile, {row, rows}, full);
+    });
   }
-  Value* padded_rows = b_.mul(b_.ceil_div(block.count, l.k_unroll), b_.i64(l.k_unroll));
-  Value* whole = b_.ir.CreateICmpEQ(b_.ir.CreateAnd(columns, b_.i64(l.score_lanes - 1)), b_.i64(0));
-  whole = b_.ir.CreateAnd(whole, tests_.full(block.rows, keys));
-  scores_.call({block.rows.b, block.rows.h, block.rows.q_begin, block.count, keys.begin, columns, whole,
-                scratch(l.tile(0)), c.list});
+  products_->outputs(tile, more);
+}
+
+/// `full`: i1, of the whole block; null when the strip is to be tested itself.
+void BackwardEmitter::strip(const Chunk& c, const Block& block, const BlockTests::Keys& keys,
+                            const BackwardProducts::Tile& tile, const BackwardProducts::Strip& strip, Value* full) {
+  const BackwardLayout& l = layout_;
+  products_->scores(tile, strip);
+  Value* q = b_.add(block.rows.q_begin, strip.row);
+  if (!full) full = tests_.full({block.rows.b, block.rows.h, q, b_.add(q, strip.rows)}, keys);
+  Value* whole = b_.ir.CreateICmpEQ(b_.ir.CreateAnd(tile.columns, b_.i64(l.score_lanes - 1)), b_.i64(0));
+  whole = b_.ir.CreateAnd(whole, full);
+  scores_.call(
+      {block.rows.b, block.rows.h, q, strip.rows, keys.begin, tile.columns, whole, scratch(l.tile(0)), c.list});
   // Rows that pad k of the column products.
-  b_.loop(block.count, padded_rows, 1, [&](Value* row) {
+  b_.loop(strip.rows, b_.mul(b_.ceil_div(strip.rows, l.row_unit), b_.i64(l.row_unit)), 1, [&](Value* row) {
     for (size_t i = 0; i < l.weights.size(); ++i)
       b_.loop(b_.i64(0), b_.i64(l.tile_stride), l.lanes, [&](Value* column) {
         b_.store_vector(l.dtype, b_.constant(l.dtype, 0, l.lanes), at(scratch(l.tile(i), row, l.tile_stride), column));
       });
   });
-  for (const auto& p : l.columns)
-    product(p.shape, AOrder::columns)
-        .call({scratch(l.tile(p.weight)), tile_stride, scratch(l.q_rows[p.operand].at),
-               b_.i64(l.q_rows[p.operand].stride), b_.i64(p.shape.nv * l.lanes), scratch(p.at, offset, p.stride),
-               b_.i64(p.stride), padded_rows, b_.i64(p.stride / (p.shape.nv * l.lanes)), tiles_of(columns, p.shape.mr),
-               ones});
-  for (const auto& p : l.rows) {
-    const auto& keys_rows = l.kv_rows[p.operand];
-    Value* depth = b_.mul(b_.ceil_div(columns, l.k_unroll), b_.i64(l.k_unroll));
-    product(p.shape, AOrder::rows)
-        .call({scratch(l.tile(p.weight)), tile_stride, scratch(keys_rows.at, offset, keys_rows.stride),
-               b_.i64(keys_rows.stride), b_.i64(p.shape.nv * l.lanes), scratch(p.at), b_.i64(p.stride), depth,
-               b_.i64(p.stride / (p.shape.nv * l.lanes)), tiles_of(block.count, p.shape.mr), factors});
-  }
+  products_->take_weights(tile, strip);
 }
 
 void BackwardEmitter::add_rows(ArgsReader& args, const Block& block) {
@@ -259,20 +242,27 @@ void BackwardEmitter::add_rows(ArgsReader& args, const Block& block) {
 }
 
 void BackwardEmitter::store_columns(ArgsReader& args, const Chunk& c) {
-  for (const auto& p : layout_.columns)
-    writer_.call(RowWriter::Mode::store, p.type, output_rows(args, p, c.b, c.head, c.first, c.count), scratch(p.at),
-                 p.stride);
+  for (size_t i = 0; i < layout_.columns.size(); ++i) {
+    const auto& p = layout_.columns[i];
+    products_->column_sums(i, c.count, [&](const BackwardProducts::ColumnSums& sums) {
+      writer_.call(RowWriter::Mode::store, p.type,
+                   output_rows(args, p, c.b, c.head, b_.add(c.first, sums.first), sums.rows), sums.source, sums.stride);
+    });
+  }
 }
 
 CpuKernelSource generate_fast_backward(const BackwardSpec& given, const CpuSchedule& schedule, const CpuTarget& target,
                                        const std::string& prefix) {
   CpuModule module = make_cpu_module(prefix + "_backward", InstructionOrder::emitted);
   LlvmBuilder builder(module.state(), target);
-  const auto [spec, query_scale] = fold_weights(given, true);
+  // Operands that are bf16 stay what they are.
+  const bool scale_queries = schedule.kernel != CpuTemplate::amx_backward || schedule.products > 1;
+  const auto [spec, query_scale] = fold_weights(given, scale_queries);
   const BackwardLayout layout(spec, schedule, target, query_scale);
   BackwardEmitter emitter(builder, spec, layout);
   LaunchInfo launch;
   launch.schedule = schedule;
+  launch.native_tiles = layout.amx && target.isa == CpuIsa::amx;
   auto phase = [&](const std::string& name, Expr items, bool ordered = false) {
     launch.phases.push_back({prefix + name, std::move(items), false, ordered});
     return launch.phases.back().symbol;
@@ -285,7 +275,7 @@ CpuKernelSource generate_fast_backward(const BackwardSpec& given, const CpuSched
     emitter.staged_kernel(phase("_rows", layout.row_blocks()));
   for (size_t i = 0; i < layout.captured.size(); ++i)
     if (!layout.captured[i].direct) emitter.table_kernel(phase(fmt::format("_table{}", i), table_rows(spec, i)), i);
-  launch.scratch_bytes = layout.scratch_elements * layout.element;
+  launch.scratch_bytes = layout.scratch_bytes;
   launch.workspace_bytes = layout.workspace_bytes;
   launch.packed_bytes.set_root(launch.packed_bytes.constant_int(0, DType::i64));
   return {std::move(module), std::move(launch)};

@@ -11,6 +11,7 @@ CpuKernelSource generate_attention(const TileProgram& program, const CpuSchedule
     case CpuTemplate::decode:
     case CpuTemplate::amx_decode: return cpu::generate_decode(program, schedule, target, symbol_prefix);
     case CpuTemplate::amx_prefill: return cpu::generate_amx_prefill(program, schedule, target, symbol_prefix);
+    case CpuTemplate::amx_backward:
     case CpuTemplate::backward:
     case CpuTemplate::loop:
     case CpuTemplate::matmul:
@@ -22,7 +23,7 @@ CpuKernelSource generate_attention(const TileProgram& program, const CpuSchedule
 
 CpuKernelSource generate_backward(const BackwardSpec& spec, const CpuSchedule& schedule, const CpuTarget& target,
                                   const std::string& symbol_prefix) {
-  if (schedule.kernel == CpuTemplate::backward)
+  if (schedule.kernel == CpuTemplate::backward || schedule.kernel == CpuTemplate::amx_backward)
     return cpu::generate_fast_backward(spec, schedule, target, symbol_prefix);
   TW_CHECK(schedule.kernel == CpuTemplate::generic);
   return cpu::generate_generic_backward(spec, schedule, target, symbol_prefix);

@@ -28,7 +28,7 @@ void expect_round_trip(const BackwardSpec& spec) {
 
 /// The plan's own schedule with random small tiles, so that sequences meet every kind of block.
 CpuSchedule drawn_schedule(CpuSchedule schedule, std::mt19937_64& random) {
-  const bool fast = schedule.kernel == CpuTemplate::backward;
+  const bool fast = schedule.kernel != CpuTemplate::generic;
   const auto times = [&](int64_t unit, uint64_t most) { return unit * (1 + static_cast<int64_t>(random() % most)); };
   schedule.block_q = schedule.strip_rows = fast ? times(schedule.mr, 4) : times(1, 20);
   schedule.block_kv = fast ? times(schedule.nr(), 2) : times(1, 40);
@@ -65,6 +65,32 @@ TEST(RandomBackward, TextOracleGenericAndFastAgree) {
   std::printf("%lu random backward specs, fast takes %.1f %%\n", static_cast<unsigned long>(seeds.cases), 100 * share);
   if (seeds.full) {
     EXPECT_GE(share, kFastShare);
+  }
+}
+
+/// Those of them in bf16 on AMX tiles.
+TEST(RandomBackward, TilesAgreeWithTheOracle) {
+  const std::vector<CpuTarget> targets = tile_targets();
+  if (targets.empty()) GTEST_SKIP() << "this CPU lacks AVX-512, on which tiles are emulated";
+  const SeedRange seeds = seed_range(kCases);
+  uint64_t tiled = 0;
+  for (uint64_t seed = seeds.first; seed < seeds.first + seeds.cases; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    const BackwardCase test = random_backward_case(seed);
+    const CpuTarget& target = targets[seed % targets.size()];
+    const CpuSchedule chosen = plan_backward(test.spec, target).choices[0].schedule;
+    if (chosen.kernel != CpuTemplate::amx_backward) continue;
+    ++tiled;
+    std::mt19937_64 random(seed);
+    const CpuSchedule schedule = drawn_schedule(chosen, random);
+    run_backward_case(test, schedule, target, static_cast<int>(1 + seed % 3));
+    check_backward_case(test, expected_gradients(test), kNarrowWeights);
+    ASSERT_FALSE(HasFailure()) << print(schedule) << "\n" << test.options.text() << "\n" << print(test.spec);
+  }
+  std::printf("%lu of %lu random backward specs run on tiles\n", static_cast<unsigned long>(tiled),
+              static_cast<unsigned long>(seeds.cases));
+  if (seeds.full) {
+    EXPECT_GE(tiled, 5u);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "ir/text.h"
+#include "runtime/cpu_detect.h"
 #include "tests/support/gradient_case.h"
 #include "tests/support/kernel_check.h"
 #include "tests/support/paths.h"
@@ -12,7 +13,7 @@
 namespace tilewright::testing {
 namespace {
 
-enum class How : uint8_t { materialised, fused };
+enum class How : uint8_t { materialised, fused, tiles };  // tiles: fused, AMX emulated
 
 void run_kernels(GradientCase& test, How how = How::materialised) {
   ASSERT_TRUE(run_backward(test));
@@ -24,7 +25,10 @@ void run_kernels(GradientCase& test, How how = How::materialised) {
   }
   check.materialise = how == How::materialised;
   check.variants = {};
-  for (const KernelVariant& variant : kernel_variants())  // where no template is involved, AVX2 now and then
+  if (how == How::tiles) check.variants = {{CpuIsa::amx_emulated}};
+  for (const KernelVariant& variant : how == How::tiles
+                                          ? std::vector<KernelVariant>{}
+                                          : kernel_variants())  // where no template is involved, AVX2 now and then
     if (!variant.force_generic && (check.variants.empty() || test.seed % 4 == 0)) check.variants.push_back(variant);
   check.run();
 }
@@ -61,6 +65,22 @@ TEST_P(VariantKernels, MatchTheOracleFused) {
     test.request.recompute = recompute;
     run_kernels(test, How::fused);
   }
+}
+
+// P and dS rounded to bf16, as bf16 graphs round them, and long enough for the bound of the mean.
+TEST_P(VariantKernels, MatchTheOracleOnTiles) {
+  if (detect_cpu().isa < CpuIsa::avx512) GTEST_SKIP() << "this CPU lacks AVX-512, on which tiles are emulated";
+  const int number = GetParam().number;
+  if (number == 23 || number == 24) GTEST_SKIP() << "does not type with narrow products";
+  GradientCase test = variant_case(Numbers::bf16, 32, {"square", 1, 150, 150});
+  test.request.recompute = number % 2 == 0;
+  run_kernels(test, How::tiles);
+  const auto kernel = engine_for(CpuIsa::amx_emulated).compile(test.gradient.backward, {});
+  ASSERT_TRUE(kernel) << to_string(kernel.error());
+  bool on_tiles = false;
+  for (const StepReport& step : kernel->stats().step_reports)
+    for (const CpuSchedule& schedule : step.schedules) on_tiles |= schedule.kernel == CpuTemplate::amx_backward;
+  if (number <= 6) EXPECT_TRUE(on_tiles);
 }
 
 // Long enough for the bound of the mean, which sees what the LSE and the recomputed scores do not round alike.

@@ -102,13 +102,16 @@ BackwardCase make_backward_case(const BackwardOptions& options, std::mt19937_64&
   const ExprId de = e.op(Op::mul, t, {p, e.op(Op::sub, t, {dp, row})});
   const ExprId ds = e.op(Op::mul, t, {de, derivative(options.forward, e, t)});
 
+  // Wide gradients stand for graphs whose arithmetic is wide.
+  const DType rounding = options.wide_gradients ? DType::f32 : rounding_of(options.forward.dtype);
   for (size_t i = 0; i < spec.dots.size(); ++i) {
     const std::string suffix = i ? "2" : "";
     const DotTerm dot = spec.dots[i];
-    spec.rows.push_back({ds, dot.key, dot.head_dim, b.output("dq" + suffix, dot.query)});
-    spec.columns.push_back({ds, dot.query, dot.head_dim, b.output("dk" + suffix, dot.key)});
+    spec.rows.push_back({ds, dot.key, dot.head_dim, b.output("dq" + suffix, dot.query), rounding});
+    spec.columns.push_back({ds, dot.query, dot.head_dim, b.output("dk" + suffix, dot.key), rounding});
   }
-  spec.columns.push_back({dropped, output_gradient, forward.spec.value_dim, b.output("dv", forward.spec.value)});
+  const Access dv = b.output("dv", forward.spec.value);
+  spec.columns.push_back({dropped, output_gradient, forward.spec.value_dim, dv, rounding});
 
   const DType narrow = b.gradient_type(options.forward.dtype);
   if (options.captured && options.forward.score == Score::bias) {
@@ -151,7 +154,7 @@ std::vector<OracleTensor> expected_gradients(const BackwardCase& test) {
   return std::vector<OracleTensor>(test.tensors.size());
 }
 
-std::string wrong_gradient(const BackwardCase& test, const std::vector<OracleTensor>& want) {
+std::string wrong_gradient(const BackwardCase& test, const std::vector<OracleTensor>& want, double weights) {
   size_t output = 0;
   for (size_t i = 0; i < test.tensors.size(); ++i) {
     const SpecTensor& tensor = test.spec.tensors[i];
@@ -163,7 +166,7 @@ std::string wrong_gradient(const BackwardCase& test, const std::vector<OracleTen
     for (long double value : values)
       if (std::isfinite(static_cast<double>(value))) largest = std::max(largest, std::abs(static_cast<double>(value)));
     const double unit = tensor.type.dtype == DType::bf16 ? 0x1p-8 : tensor.type.dtype == DType::f16 ? 0x1p-11 : 0;
-    const double arithmetic = test.spec.accumulate == DType::f64 ? 1e-12 : 2e-5;
+    const double arithmetic = std::max(weights, test.spec.accumulate == DType::f64 ? 1e-12 : 2e-5);
     for (size_t at = 0; at < values.size(); ++at) {
       const auto expected = static_cast<double>(values[at]);
       const double got = test.tensors[i].get(static_cast<int64_t>(at));
@@ -179,8 +182,8 @@ std::string wrong_gradient(const BackwardCase& test, const std::vector<OracleTen
   return {};
 }
 
-void check_backward_case(const BackwardCase& test, const std::vector<OracleTensor>& want) {
-  EXPECT_EQ(wrong_gradient(test, want), "");
+void check_backward_case(const BackwardCase& test, const std::vector<OracleTensor>& want, double weights) {
+  EXPECT_EQ(wrong_gradient(test, want, weights), "");
 }
 
 }  // namespace tilewright::testing

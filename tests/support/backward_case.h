@@ -36,7 +36,9 @@ int64_t run_backward_case(const BackwardCase& test, const CpuSchedule& schedule,
 /// What the spec's interpreter gives; the same for every run of a case with the same options and seed.
 std::vector<OracleTensor> expected_gradients(const BackwardCase& test);
 /// Compares all outputs with it and checks that nothing else was written: the first thing wrong, or nothing.
-std::string wrong_gradient(const BackwardCase& test, const std::vector<OracleTensor>& want);
-void check_backward_case(const BackwardCase& test, const std::vector<OracleTensor>& want);
+std::string wrong_gradient(const BackwardCase& test, const std::vector<OracleTensor>& want, double weights = 0);
+void check_backward_case(const BackwardCase& test, const std::vector<OracleTensor>& want, double weights = 0);
+/// `weights` above where they are rounded to bf16 before they are multiplied, as a part of the largest sum.
+inline constexpr double kNarrowWeights = 0x1p-8;
 
 }  // namespace tilewright::testing

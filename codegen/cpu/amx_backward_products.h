@@ -1,0 +1,65 @@
+// Products of the backward template on AMX tiles. Every product takes the orientation in which what lies between two of
+// them needs no transpose. Scores have queries as rows and keys as lanes, as the score pass wants them:
+//
+//     keys of a chunk, packed once per chunk        S += Q·Kᵀ   T += dO·Vᵀ          C: 16 queries × 16 keys
+//       Kᵀ Vᵀ  [key/16] of (pairs of d × 16 keys)     score pass: S, T become P, dS, in place, f32 in L1
+//       K      [key/32] of (pairs of keys × 16 d)   dVᵀ += dOᵀ·P  dKᵀ += Qᵀ·dS      C: 16 d × 16 keys
+//     queries of a block                              P, dS as B: (pairs of queries × 16 keys): two rows blended
+//       Q dO   [q/16] of (16 q × 32 d)              dQ += dS·K                      C: 16 queries × 16 d
+//       Qᵀ dOᵀ [q/32] of (16 d × 32 q)                dS as A: (16 queries × 32 keys): two vectors narrowed
+//
+//           block_kv keys
+//           ______________     A strip of rows at a time: S and T, the score pass, weights to bf16 tiles; S and T of a
+//   strip  |______________|    strip are in L1, dS is written twice since one tile cannot be both B by pairs of queries
+//   of 32  |              |    and A by pairs of keys. Then the three products of the whole tile of scores, whose sums
+//          |  block_q     |    of k are long enough (block_q, block_kv) that sums are loaded and stored seldom.
+//          |______________|
+//
+// Column sums stay transposed, [d][keys of the chunk] of f32, and are turned once when the chunk ends. Everything is
+// padded to 32 with zeros. Memory in L2: of a chunk K twice and V once as bf16, dK and dV as f32; of a block Q
+// and dO twice, P once and dS twice as bf16, dQ as f32.
+//
+// Rounding: with one product, P and dS are rounded to bf16 before they meet bf16 operands, as the graph of a bf16 model
+// rounds them; every sum is f32, in chains of 32 products (AmxTiles::dp_bf16) that are added in ascending order.
+#pragma once
+
+#include <map>
+#include <memory>
+
+#include "codegen/cpu/amx_backward_pack.h"
+#include "codegen/cpu/amx_product.h"
+#include "codegen/cpu/backward_products.h"
+
+namespace tilewright::cpu {
+
+class AmxBackwardProducts final : public BackwardProducts {
+ public:
+  /// Emits the internal functions it needs; call with no function under construction.
+  AmxBackwardProducts(LlvmBuilder& builder, const BackwardSpec& spec, const ArgsLayout& args,
+                      const BackwardLayout& layout);
+
+  void enter() override;
+  void leave() override;
+  void load_chunk(llvm::Value* b, llvm::Value* h, llvm::Value* first, llvm::Value* count) override;
+  void load_queries(llvm::Value* b, llvm::Value* h, llvm::Value* begin, llvm::Value* count) override;
+  void scores(const Tile& tile, const Strip& strip) override;
+  void take_weights(const Tile& tile, const Strip& strip) override;
+  void outputs(const Tile& tile, llvm::Value* more) override;
+  void column_sums(size_t product, llvm::Value* count, const std::function<void(const ColumnSums&)>& piece) override;
+
+ private:
+  using Tiles = AmxBackwardLayout::Tiles;
+  /// Of operands in so many parts.
+  AmxProduct& product(int64_t a_parts, int64_t b_parts, bool adds);
+  /// Tiles from 32 · `steps` rows (columns of B), or 32 · `k` of the summed dimension, on.
+  AmxProduct::Operand operand(const Tiles& tiles, llvm::Value* steps, llvm::Value* k);
+  llvm::Value* place(int64_t at) { return b_.byte_pointer(b_.argument(3), b_.i64(at)); }
+  llvm::Value* steps(llvm::Value* count) { return b_.ceil_div(count, AmxBackwardLayout::kStep); }
+
+  const AmxBackwardLayout& amx_;
+  AmxTiles tiles_;
+  AmxBackwardPacker packer_;
+  std::map<std::tuple<int64_t, int64_t, bool>, std::unique_ptr<AmxProduct>> products_;
+};
+
+}  // namespace tilewright::cpu
