@@ -11,7 +11,7 @@ void Command::required(const std::string& name, std::string& value, const std::s
 }
 
 void Command::files(const std::string& name, std::vector<std::string>& values, const std::string& help) {
-  app_.add_option(name, values, help)->required();
+  app_.add_option(name, values, help);
 }
 
 void Command::option(const std::string& name, std::string& value, const std::string& help) {

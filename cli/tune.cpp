@@ -1,4 +1,6 @@
 // tilewright tune FILE…: search the fastest schedules of a graph on this machine and keep them.
+#include "cli/tune.h"
+
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -11,10 +13,10 @@ namespace {
 
 struct Options {
   std::vector<std::string> files, dims;
-  std::string database, report;
+  std::string database, report, filter;
   double budget = 60;
   int candidates = 32, threads = 0;
-  bool json = false;
+  bool json = false, suite = false, family = false;
 };
 
 std::string milliseconds(double seconds) {
@@ -119,10 +121,27 @@ Json json(const TunedStep& step) {
   return out;
 }
 
+void print_result(const TuneResult& result) {
+  for (const TunedStep& step : result.steps) print_step(step);
+  for (const std::string& note : result.notes) fmt::print("note: {}\n", note);
+  fmt::print("@{} in {:.1f} s{}\n", result.graph, result.seconds,
+             result.database.empty() ? "" : ", kept in " + result.database);
+  std::fflush(stdout);
+}
+
+Json json(const TuneResult& result, const std::string& file) {
+  Json out = {{"graph", result.graph},       {"file", file},          {"device", result.device},
+              {"compiler", result.compiler}, {"date", result.date},   {"seconds", result.seconds},
+              {"database", result.database}, {"notes", result.notes}, {"steps", Json::array()}};
+  for (const TunedStep& step : result.steps) out["steps"].push_back(json(step));
+  return out;
+}
+
 int tune_command(const Options& options) {
   TuneOptions tuning;
   tuning.budget_seconds = options.budget;
   tuning.candidates = options.candidates;
+  tuning.for_family = options.family;
   EngineOptions engine_options;
   engine_options.threads = options.threads;
   if (!options.database.empty()) engine_options.tuning = options.database;
@@ -136,34 +155,43 @@ int tune_command(const Options& options) {
   std::vector<ReportedTuning> reported;
   std::string not_saved;
   if (!options.json) tuning.progress = [&](const TuneProgress& progress) { line.show(progress); };
-  Json results = Json::array();
+  if (options.suite == !options.files.empty())
+    return fail(options.suite ? "--suite has shapes of its own; no graph file goes with it"
+                              : "nothing to tune: name a graph file, or --suite",
+                options.json);
+  std::vector<SuiteShape> shapes;
+  if (options.suite) {
+    shapes = suite_shapes(options.filter);
+    if (shapes.empty())
+      return fail(fmt::format("--filter {} matches no shape of the suite", options.filter), options.json);
+    tuning.twins = false;
+  }
   for (const std::string& file : options.files) {
-    const auto graph = read_graph(file);
+    auto graph = read_graph(file);
     if (!graph) return fail(graph.error(), options.json, file);
     auto dims = parse_dims(options.dims);
     if (!dims) return fail(dims.error(), options.json);
     add_default_dims(*graph, *dims);
-    const auto result = engine->tune(*graph, *dims, tuning);
+    shapes.push_back({file, std::move(*graph), std::move(*dims)});
+  }
+  Json results = Json::array();
+  SuiteTable table;
+  for (const SuiteShape& shape : shapes) {
+    const auto result = engine->tune(shape.graph, shape.dims, tuning);
     line.clear();
-    if (!result) return fail(result.error(), options.json, file);
-    if (options.json) {
-      Json one = {{"graph", result->graph},       {"file", file},           {"device", result->device},
-                  {"compiler", result->compiler}, {"date", result->date},   {"seconds", result->seconds},
-                  {"database", result->database}, {"notes", result->notes}, {"steps", Json::array()}};
-      for (const TunedStep& step : result->steps) one["steps"].push_back(json(step));
-      results.push_back(std::move(one));
-    } else {
-      for (const TunedStep& step : result->steps) print_step(step);
-      for (const std::string& note : result->notes) fmt::print("note: {}\n", note);
-      fmt::print("{} of @{} in {:.1f} s{}\n", result->steps.size() == 1 ? "one class" : "all classes", result->graph,
-                 result->seconds, result->database.empty() ? "" : ", kept in " + result->database);
-    }
+    if (!result) return fail(result.error(), options.json, shape.name);
+    for (const TunedStep& step : result->steps) table.add(shape.name, step);
+    if (options.json)
+      results.push_back(json(*result, shape.name));
+    else
+      print_result(*result);
     if (!result->not_saved.empty()) not_saved = result->not_saved;
     if (!options.report.empty()) {
-      const auto kernel = engine->compile(*graph);
+      const auto kernel = engine->compile(shape.graph);
       reported.push_back({*result, kernel ? published_peers(*kernel) : PublishedPeers()});
     }
   }
+  if (options.suite && !options.json) fmt::print("\n{}", table.summary());
   if (!options.report.empty()) {
     if (auto ok = write_report(options.report, tune_report(reported)); !ok) return fail(ok.error(), options.json);
     if (!options.json) fmt::print("report in {}\n", options.report);
@@ -178,13 +206,18 @@ int tune_command(const Options& options) {
 void add_tune(CommandLine& line) {
   Command command = line.add("tune", "search the fastest legal schedules of a graph on this machine, and keep them");
   auto options = std::make_shared<Options>();
-  command.files("FILE", options->files, "graph files, - for stdin");
+  command.files("FILE", options->files, "graph files, - for stdin; none with --suite");
   command.option("--dim", options->dims, "NAME=SIZE of a named dim");
   command.option("--budget", options->budget, "seconds per graph (60)");
   command.option("--candidates", options->candidates, "schedules that are compiled and measured per step (32)");
   command.option("--threads", options->threads, "worker threads, 0 = all cores");
   command.option("--db", options->database, "tuning database, in place of the one beside the cache");
   command.option("--report", options->report, "a page of what was found, one self-contained HTML file");
+  command.flag("--suite", options->suite,
+               "the shapes of the benchmark in place of files, and what rules lose to tuned");
+  command.option("--filter", options->filter, "shapes of the suite whose name contains this");
+  command.flag("--family", options->family,
+               "keep results for every device of this family (what ships in runtime/tuned)");
   command.flag("--json", options->json, "print JSON");
   command.action([options] { return tune_command(*options); });
 }

@@ -27,7 +27,7 @@ int64_t known(const Dim& dim, const DimBindings& dims) {
   return std::max<int64_t>(sum, 1);
 }
 
-int64_t product(const std::vector<Dim>& list, const DimBindings& dims) {
+int64_t extent(const std::vector<Dim>& list, const DimBindings& dims) {
   int64_t all = 1;
   for (const Dim& dim : list) all *= known(dim, dims);
   return all;
@@ -109,7 +109,7 @@ class Model {
   void prefill() {
     const AttentionSpec& spec = std::get<const TileProgram*>(step_)->spec;
     const int64_t q_len = known(spec.q_len, dims_), kv_len = known(spec.kv_len, dims_);
-    const int64_t heads = product(spec.batch, dims_) * product(spec.heads, dims_);
+    const int64_t heads = extent(spec.batch, dims_) * extent(spec.heads, dims_);
     const double share = visited_share(spec), lanes = static_cast<double>(s_.lanes);
     const auto element = static_cast<double>(shape_.element);
     const double dqk = up(shape_.score_columns, 4);
@@ -156,7 +156,7 @@ class Model {
   void amx_prefill() {
     const AttentionSpec& spec = std::get<const TileProgram*>(step_)->spec;
     const int64_t q_len = known(spec.q_len, dims_), kv_len = known(spec.kv_len, dims_);
-    const auto heads = static_cast<double>(product(spec.batch, dims_) * product(spec.heads, dims_));
+    const auto heads = static_cast<double>(extent(spec.batch, dims_) * extent(spec.heads, dims_));
     const double share = visited_share(spec);
     const double ragged = share < 1 ? static_cast<double>(s_.block_kv + s_.block_q) / 2 : 0;
     const double keys = std::min(share * static_cast<double>(kv_len) + ragged, up(kv_len, 32));
@@ -179,7 +179,7 @@ class Model {
   void decode() {
     const AttentionSpec& spec = std::get<const TileProgram*>(step_)->spec;
     const int64_t kv_len = known(spec.kv_len, dims_);
-    const double heads = static_cast<double>(product(spec.batch, dims_) * product(spec.heads, dims_) / spec.head_group);
+    const double heads = static_cast<double>(extent(spec.batch, dims_) * extent(spec.heads, dims_) / spec.head_group);
     const double rows = static_cast<double>(known(spec.q_len, dims_) * spec.head_group);
     const double share = visited_share(spec);
     const double splits = std::ceil(static_cast<double>(kv_len) / static_cast<double>(s_.split_kv));
@@ -201,7 +201,7 @@ class Model {
   void backward() {
     const BackwardSpec& spec = *std::get<const BackwardSpec*>(step_);
     const int64_t q_len = known(spec.q_len, dims_), kv_len = known(spec.kv_len, dims_);
-    const auto heads = static_cast<double>(product(spec.batch, dims_) * product(spec.heads, dims_));
+    const auto heads = static_cast<double>(extent(spec.batch, dims_) * extent(spec.heads, dims_));
     const double share = visited_share(spec), lanes = static_cast<double>(s_.lanes);
     const double width = up(shape_.score_columns, 4), vectors = std::ceil(width / lanes);
     const double ragged = share < 1 ? static_cast<double>(s_.block_kv + s_.block_q) / 2 : 0;
@@ -243,11 +243,11 @@ class Model {
   void matmul() {
     const LoopStep& step = *std::get<const LoopStep*>(step_);
     const ContractAxes axes = contract_axes(step);
-    const auto extent = [&](int axis) { return known(step.extents[static_cast<size_t>(axis)], dims_); };
+    const auto size_of_axis = [&](int axis) { return known(step.extents[static_cast<size_t>(axis)], dims_); };
     int64_t outer = 1, m = 1;
-    for (int axis : axes.outer) outer *= extent(axis);
-    for (int axis : axes.rows) m *= extent(axis);
-    const int64_t n = extent(axes.column), k = extent(axes.depth);
+    for (int axis : axes.outer) outer *= size_of_axis(axis);
+    for (int axis : axes.rows) m *= size_of_axis(axis);
+    const int64_t n = size_of_axis(axes.column), k = size_of_axis(axes.depth);
     const double lanes = static_cast<double>(s_.lanes), bytes = static_cast<double>(shape_.element);
     const double row_blocks = std::ceil(static_cast<double>(m) / static_cast<double>(s_.block_m));
     const double column_blocks = std::ceil(static_cast<double>(n) / static_cast<double>(s_.block_n));
@@ -268,10 +268,10 @@ class Model {
   void matvec() {
     const LoopStep& step = *std::get<const LoopStep*>(step_);
     const ContractAxes axes = contract_axes(step);
-    const auto extent = [&](int axis) { return known(step.extents[static_cast<size_t>(axis)], dims_); };
+    const auto size_of_axis = [&](int axis) { return known(step.extents[static_cast<size_t>(axis)], dims_); };
     int64_t outer = 1;
-    for (int axis : axes.outer) outer *= extent(axis);
-    const int64_t n = extent(axes.column), k = extent(axes.depth);
+    for (int axis : axes.outer) outer *= size_of_axis(axis);
+    const int64_t n = size_of_axis(axes.column), k = size_of_axis(axes.depth);
     const double items =
         static_cast<double>(outer) * std::ceil(static_cast<double>(n) / static_cast<double>(s_.block_n));
     const double bytes = static_cast<double>(outer * n * k * shape_.element);
@@ -285,7 +285,7 @@ class Model {
     const ScoreSpace& space = backward ? static_cast<const ScoreSpace&>(**backward)
                                        : static_cast<const ScoreSpace&>(std::get<const TileProgram*>(step_)->spec);
     const auto q_len = static_cast<double>(known(space.q_len, dims_));
-    const auto heads = static_cast<double>(product(space.batch, dims_) * product(space.heads, dims_));
+    const auto heads = static_cast<double>(extent(space.batch, dims_) * extent(space.heads, dims_));
     const double scores = q_len * static_cast<double>(known(space.kv_len, dims_)) * heads;
     const double tile = static_cast<double>(s_.block_q * s_.block_kv);
     const auto columns = static_cast<double>(shape_.score_columns + shape_.value_columns);

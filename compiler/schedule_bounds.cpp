@@ -8,7 +8,7 @@ namespace tilewright {
 namespace {
 
 /// Far above any cache and far below any overflow of the sums here.
-constexpr int64_t kLargest = 1 << 22;
+constexpr int64_t kLargestInteger = 1 << 22;
 
 /// Complaints about one schedule; the first one counts.
 class Bounds {
@@ -41,7 +41,7 @@ class Bounds {
     if (!holds && failure_.empty()) failure_ = fmt::format(sentence, std::forward<Args>(args)...);
   }
 
-  void in_range(std::string_view name, int64_t value, int64_t least, int64_t most = kLargest) {
+  void in_range(std::string_view name, int64_t value, int64_t least, int64_t most = kLargestInteger) {
     require(value >= least && value <= most, "{} is {}; it may be {} to {}", name, value, least, most);
   }
   void multiple(std::string_view name, int64_t value, int64_t unit, std::string_view unit_name) {

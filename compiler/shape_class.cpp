@@ -17,19 +17,19 @@ bool reads_tensors(const Expr& expr) {
   return std::ranges::any_of(expr.nodes(), [](const ExprNode& node) { return node.tensor >= 0; });
 }
 
-bool is_constant(const Expr& expr) { return expr.empty() || expr.root_node().kind == ExprKind::constant; }
+bool is_literal(const Expr& expr) { return expr.empty() || expr.root_node().kind == ExprKind::constant; }
 
-void add(std::string& list, std::string_view word) { list += fmt::format("{}{}", list.empty() ? "" : "+", word); }
+void add_word(std::string& list, std::string_view word) { list += fmt::format("{}{}", list.empty() ? "" : "+", word); }
 
 /// Which work the mask leaves out, and how blocks are told apart.
 std::string mask_shape(const ScoreSpace& space) {
   constexpr uint32_t kMoves = bit(Axis::q_lo) | bit(Axis::q_hi) | bit(Axis::q);
   std::string shape;
-  if (root_dependencies(space.kv_range.begin) & kMoves) add(shape, "begin");
-  if (root_dependencies(space.kv_range.end) & kMoves) add(shape, "end");
-  if (!is_constant(space.kv_range.skip)) add(shape, "skip");
-  if (reads_tensors(space.keep)) add(shape, "reads");
-  if (shape.empty() && !space.keep.empty() && !space.keep.is_constant_true()) add(shape, "partial");
+  if (root_dependencies(space.kv_range.begin) & kMoves) add_word(shape, "begin");
+  if (root_dependencies(space.kv_range.end) & kMoves) add_word(shape, "end");
+  if (!is_literal(space.kv_range.skip)) add_word(shape, "skip");
+  if (reads_tensors(space.keep)) add_word(shape, "reads");
+  if (shape.empty() && !space.keep.empty() && !space.keep.is_constant_true()) add_word(shape, "partial");
   return shape.empty() ? "none" : shape;
 }
 
@@ -44,9 +44,9 @@ std::string code_shape(const Expr& expr) {
   for (size_t i = 0; i < depends.size(); ++i)
     streams |= expr.nodes()[i].kind == ExprKind::load && depends[i] & bit(Axis::q) && depends[i] & bit(Axis::kv);
   if (streams)
-    add(shape, "streams");
+    add_word(shape, "streams");
   else if (reads_tensors(expr))
-    add(shape, "reads");
+    add_word(shape, "reads");
   return shape;
 }
 
@@ -62,8 +62,8 @@ std::string attention_text(const TileProgram& program) {
     dims += fmt::format("{}{}", dims.empty() ? "" : "+", dot.head_dim);
   }
   std::string score = code_shape(leading_scale(program.score).expr);
-  if (spec.weight_factor) add(score, "factor");
-  if (spec.normaliser == Normaliser::none) add(score, "unnormalised");
+  if (spec.weight_factor) add_word(score, "factor");
+  if (spec.normaliser == Normaliser::none) add_word(score, "unnormalised");
   return fmt::format("{}v {} in {} | d {}/{} group {} | mask {} | score {}", dtypes, stored_dtype(spec, spec.value),
                      to_string(spec.accumulate), dims, spec.value_dim, spec.head_group, mask_shape(spec), score);
 }
@@ -94,7 +94,7 @@ std::string product_text(const LoopStep& step) {
     std::string dtypes;
     for (const ExprNode& node : expr.nodes())
       if (node.kind == ExprKind::load)
-        add(dtypes, to_string(step.tensors[static_cast<size_t>(node.tensor)].type.dtype));
+        add_word(dtypes, to_string(step.tensors[static_cast<size_t>(node.tensor)].type.dtype));
     return dtypes + (innermost(expr, axes.depth) ? " by depth" : "");
   };
   return fmt::format("a {} b {} in {} | n {} k {} | epilogue {}", operand(step.value), operand(step.value2),

@@ -28,7 +28,7 @@ struct Task {
   double weight;
 };
 
-bool has_choices(const TuneRequest& request, size_t step, size_t choice) {
+bool can_be_tuned(const TuneRequest& request, size_t step, size_t choice) {
   const SearchSubject subject(request.rules->compiled->program.steps[step]);
   return !schedule_space(request.rules->stats.step_reports[step].schedules[choice], subject.step()).axes.empty();
 }
@@ -113,7 +113,7 @@ Result<TuneResult> tune_graph(const TuneRequest& request) {
   std::vector<Task> tasks;
   std::vector<std::string> classes;
   const auto add = [&](size_t step, const DimBindings& dims, size_t choice) {
-    if (!has_choices(request, step, choice)) return;
+    if (!can_be_tuned(request, step, choice)) return;
     const StepReport& report = request.rules->stats.step_reports[step];
     const SearchSubject subject(program.steps[step]);
     const CpuSchedule& rules = report.schedules[choice];
@@ -146,6 +146,7 @@ Result<TuneResult> tune_graph(const TuneRequest& request) {
     auto tuned = search_step({request, task.step, task.choice, task.dims, request.options.budget_seconds * share});
     if (!tuned) return tuned.error();
     entries.push_back(entry_of(*tuned, result));
+    if (request.options.for_family) entries.back().device = device_family(request.target);
     result.steps.push_back(std::move(*tuned));
   }
   if (request.options.save && request.store) {
