@@ -101,6 +101,17 @@ std::string product_text(const LoopStep& step) {
                      to_string(step.accumulate), extent(axes.column), extent(axes.depth), code_shape(step.epilogue));
 }
 
+std::string precision_of(const ScheduledStep& step) {
+  PrecisionPolicy policy = PrecisionPolicy::f32;
+  if (const auto* program = std::get_if<const TileProgram*>(&step))
+    policy = (*program)->spec.precision;
+  else if (const auto* backward = std::get_if<const BackwardSpec*>(&step))
+    policy = (*backward)->precision;
+  else
+    policy = std::get<const LoopStep*>(step)->precision;
+  return policy == PrecisionPolicy::f32 ? std::string() : fmt::format("precision {} | ", to_string(policy));
+}
+
 /// Lengths do not matter to it: up to eight rows wait for B.
 bool has_buckets(const CpuSchedule& schedule) { return schedule.kernel != CpuTemplate::matvec; }
 
@@ -162,10 +173,8 @@ std::string shape_class(const CpuSchedule& schedule, const ScheduledStep& step, 
     length = bucket + 1 == kBuckets ? fmt::format("{} >{}", name, kLengthBuckets[bucket - 1])
                                     : fmt::format("{} <={}", name, kLengthBuckets[bucket]);
   }
-  // Accuracy is none of a tuning's choices: each number of products is a class of its own.
-  if (schedule.products != 1 || schedule.value_products != 1)
-    what += fmt::format(", products {}/{}", schedule.products, schedule.value_products);
-  return fmt::format("{} {} | {} | {}", to_string(schedule.kernel), to_string(schedule.isa), what, length);
+  return fmt::format("{} {} | {}{} | {}", to_string(schedule.kernel), to_string(schedule.isa), precision_of(step), what,
+                     length);
 }
 
 }  // namespace tilewright

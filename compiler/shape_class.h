@@ -2,10 +2,11 @@
 //
 //   prefill avx512 | q f32 k f32 v f32 in f32 | d 64/64 group 1 | mask end | score plain | q_len <=512
 //
-// In it: the template and ISA; dtypes in memory and of the arithmetic; head dims; heads that share K and V; how the
-// mask leaves work out (which borders of the kv range move with q, whether blocks are skipped or scanned, whether it
-// reads tensors); what score code there is besides a scale; rows that are computed; and a bucket of the one length that
-// decides how much work there is to share out. Not in it: batch, heads, strides, the number of threads.
+// In it: the template and ISA; the precision policy when it is not f32; dtypes in memory and of the arithmetic; head
+// dims; heads that share K and V; how the mask leaves work out (which borders of the kv range move with q, whether
+// blocks are skipped or scanned, whether it reads tensors); what score code there is besides a scale; rows that are
+// computed; and a bucket of the one length that decides how much work there is to share out. Not in it: batch, heads,
+// strides, the number of threads.
 #pragma once
 
 #include <array>

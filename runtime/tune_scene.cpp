@@ -43,6 +43,11 @@ double tolerance(const Graph& graph, DType output) {
     coarsest = std::max(coarsest, epsilon(dtype));
     all_f64 &= dtype == DType::f64;
   }
+  switch (graph.precision.value_or(PrecisionPolicy::f32)) {
+    case PrecisionPolicy::bf16: coarsest = std::max(coarsest, epsilon(DType::bf16)); break;
+    case PrecisionPolicy::f32_x3: coarsest = std::max(coarsest, 0x1p-14); break;
+    default: break;
+  }
   return 16 * coarsest + 256 * epsilon(all_f64 ? DType::f64 : DType::f32);
 }
 

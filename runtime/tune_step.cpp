@@ -111,10 +111,9 @@ class Search {
     std::vector<std::string> batch, lengths;
     collect_names(batch, lengths);
     const int wanted = request_.options.candidates;
-    // A first guess without running anything: half the peak of a fast core.
-    const auto guess = [&](const DimBindings& dims) {
-      return guess_flops(program(), source_, dims) / (5e10 * out_.workers) + 1e-5;
-    };
+    // A first guess without running anything: six tenths of two FMAs a cycle at 2.5 GHz.
+    const double rate = 0.6 * static_cast<double>(4 * rules.lanes) * 2.5e9 * out_.workers;
+    const auto guess = [&](const DimBindings& dims) { return guess_flops(program(), source_, dims) / rate + 1e-5; };
     // One warm and one cold run per candidate and repeat, one to judge it.
     const auto needed = [&](const DimBindings& dims) { return guess(dims) * (1 + 2 * 4) * wanted; };
     const double budget = search_.seconds * kRaceShare;

@@ -84,7 +84,7 @@ struct TuneOptions {
   int candidates = 32;         ///< compiled per step, the rules' own among them; at least 2
   bool twins = true;           ///< a step that decodes as well as prefills is tuned for one query, too
   bool want_assembly = false;
-  bool for_family = false;  ///< results are kept for every device with these features, L1 and L2
+  bool for_family = false;  ///< results are kept for every device of device_family()
   bool save = true;         ///< in the user's database, when there is one
   std::function<void(const TuneProgress&)> progress;
 

@@ -53,11 +53,12 @@ std::string device_family(const CpuTarget& target) {
   std::string text(to_string(target.isa));
   if (target.avx512_bf16) text += " bf16";
   if (target.avx512_fp16) text += " fp16";
-  return text + fmt::format(" l1 {} l2 {}", target.l1_bytes, target.l2_bytes);
+  const char* cores = target.cores <= 4 ? "1-4" : target.cores <= 16 ? "5-16" : "17+";
+  return text + fmt::format(" l1 {} l2 {} cores {}", target.l1_bytes, target.l2_bytes, cores);
 }
 
 std::string device_fingerprint(const CpuTarget& target) {
-  return fmt::format("{} l3 {} cores {}", device_family(target), target.l3_bytes, target.cores);
+  return fmt::format("{} l3 {} of {}", device_family(target), target.l3_bytes, target.cores);
 }
 
 Result<CpuSchedule> tuned_schedule(const TuningEntry& entry, const CpuSchedule& rules, const ScheduledStep& step,

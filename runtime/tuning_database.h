@@ -1,7 +1,7 @@
 // TuningDatabase: which schedule was measured best for a class of shapes on a device, as JSON that people can read.
 //
 //   { "format": "tilewright tuning 1",
-//     "entries": [ { "device": "avx512 … l1 49152 l2 2097152 l3 … cores 2",      device_fingerprint
+//     "entries": [ { "device": "avx512 … l1 49152 l2 2097152 cores 1-4 l3 … of 2",      device_fingerprint
 //                    "compiler": "llvm 19.1.7 source …",                          codegen_version
 //                    "class": "prefill avx512 | …",                               compiler/shape_class.h
 //                    "schedule": { "block_q": 384, … },                           integers of schedule_fields() alone
@@ -22,10 +22,10 @@
 
 namespace tilewright {
 
-/// What a measurement depends on besides the code: "avx512 bf16 fp16 l1 49152 l2 2097152 l3 272629760 cores 2".
-std::string device_fingerprint(const CpuTarget& target);
-/// Without L3 and cores: devices that share defaults.
+/// Devices that share defaults: ISA and features, L1, L2, few, some or many cores.
 std::string device_family(const CpuTarget& target);
+/// What a measurement depends on besides the code: "avx512 bf16 fp16 l1 49152 l2 2097152 cores 1-4 l3 272629760 of 2".
+std::string device_fingerprint(const CpuTarget& target);
 
 struct TuningEntry {
   std::string device, compiler, shape_class;

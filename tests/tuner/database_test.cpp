@@ -14,7 +14,7 @@ namespace tilewright::testing {
 namespace {
 
 TuningEntry entry(const std::string& shape, int64_t block_q = 48) {
-  return {"avx512 l1 1 l2 2 l3 3 cores 4",
+  return {"avx512 l1 1 l2 2 cores 1-4 l3 3 of 4",
           "llvm 19 source abc",
           shape,
           {{"block_q", block_q}, {"mr", 6}},

@@ -1,0 +1,106 @@
+// `tilewright tune` as a user meets it.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/support/paths.h"
+#include "tests/support/temporary_folder.h"
+
+namespace {
+
+using tilewright::testing::read_file;
+using tilewright::testing::write_file;
+using Json = nlohmann::json;
+
+constexpr const char* kGraph =
+    R"(graph @small(%q: f32[B,2,Sq,32], %k: f32[B,2,Sk,32], %v: f32[B,2,Sk,32]) -> f32[B,2,Sq,32] {
+  %s = matmul_nt %q, %k : f32[B,2,Sq,Sk]
+  %p = softmax %s, axis=3 : f32[B,2,Sq,Sk]
+  %o = matmul %p, %v : f32[B,2,Sq,32]
+  return %o
+})";
+
+class Tune : public ::testing::Test {
+ protected:
+  struct Outcome {
+    int code = -1;
+    std::string out, err;
+  };
+  Outcome run(const std::string& arguments, const std::string& environment = "") const {
+    const std::string out = folder_.path() + "/stdout", err = folder_.path() + "/stderr";
+    const int status = std::system(
+        (environment + " " + tilewright::testing::cli_path() + " " + arguments + " >" + out + " 2>" + err).c_str());
+    return {WEXITSTATUS(status), read_file(out), read_file(err)};
+  }
+  std::string graph() const {
+    write_file(folder_.path() + "/g.attn", kGraph);
+    return folder_.path() + "/g.attn";
+  }
+  std::string database() const { return folder_.path() + "/t.json"; }
+  /// Exit code 2, nothing on stdout, one line on stderr with this in it.
+  void expect_sentence(const Outcome& outcome, const std::string& part) const {
+    EXPECT_EQ(outcome.code, 2);
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+    EXPECT_NE(outcome.err.find(part), std::string::npos) << outcome.err;
+  }
+  const std::string quick_ = " --dim Sq=48 --dim Sk=100 --candidates 3 --budget 3 --threads 1";
+  tilewright::testing::TemporaryFolder folder_;
+};
+
+TEST_F(Tune, SearchesPrintsAndKeeps) {
+  const Outcome tuned = run("tune " + graph() + quick_ + " --db " + database());
+  EXPECT_EQ(tuned.code, 0) << tuned.err;
+  for (const char* part :
+       {"class      prefill", "class      decode", "3 compiled and checked, 0 of them wrong", "kept in "})
+    EXPECT_NE(tuned.out.find(part), std::string::npos) << part << " in\n" << tuned.out;
+  // Not a terminal: plain lines.
+  EXPECT_NE(tuned.err.find("3 of 3 candidates left, best "), std::string::npos) << tuned.err;
+  EXPECT_NE(tuned.err.find(" s left\n"), std::string::npos) << tuned.err;
+  EXPECT_EQ(tuned.err.find('\r'), std::string::npos);
+  EXPECT_EQ(tuned.err.find('\033'), std::string::npos);
+  const Outcome used =
+      run("run " + graph() + " --dim Sq=48 --dim Sk=100 --repeat 1 --verify", "TILEWRIGHT_TUNING=" + database());
+  EXPECT_EQ(used.code, 0) << used.err;
+  EXPECT_NE(used.out.find("from the tuning database: measured "), std::string::npos) << used.out;
+  const Outcome ignored = run("run " + graph() + " --repeat 1", "TILEWRIGHT_TUNING=off");
+  EXPECT_EQ(ignored.out.find("tuning database"), std::string::npos);
+}
+
+TEST_F(Tune, JsonHoldsEveryMeasurement) {
+  const Outcome tuned = run("tune --json " + graph() + quick_ + " --db " + database());
+  ASSERT_EQ(tuned.code, 0) << tuned.err;
+  EXPECT_EQ(tuned.err, "");
+  const Json json = Json::parse(tuned.out);
+  const Json& step = json[0]["steps"][0];
+  EXPECT_EQ(step["candidates"].size(), 3u);
+  EXPECT_FALSE(step["candidates"][0]["warm_s"].empty());
+  EXPECT_EQ(json[0]["database"], database());
+}
+
+TEST_F(Tune, OneClearSentence) {
+  const std::string file = graph();
+  expect_sentence(run("tune " + file + " --budget 0"), "the budget is 0 seconds");
+  expect_sentence(run("tune " + file + " --candidates 1"), "1 candidates are asked for");
+  expect_sentence(run("tune " + file + quick_ + " --db /nowhere/t.json"), "/nowhere/t.json cannot be written");
+  expect_sentence(run("tune"), "nothing to tune: name a graph file, or --suite");
+  expect_sentence(run("tune --suite --filter nothing-like-this"), "matches no shape");
+  expect_sentence(run("tune --suite " + file), "no graph file goes with it");
+  write_file(folder_.path() + "/p.attn", "graph @p(%x: f32[N]) -> f32[N] {\n  %y = exp %x : f32[N]\n  return %y\n}");
+  expect_sentence(run("tune " + folder_.path() + "/p.attn"), "has nothing to tune");
+  write_file(folder_.path() + "/mine.json", "{}");
+  expect_sentence(run("tune " + file + quick_ + " --db " + folder_.path() + "/mine.json"), "is not overwritten");
+}
+
+TEST_F(Tune, AFileThatCannotBeUsedIsOneLineWhenAskedFor) {
+  write_file(database(), "{ not json");
+  const std::string command = "run " + graph() + " --repeat 1";
+  const Outcome quiet = run(command, "TILEWRIGHT_TUNING=" + database());
+  EXPECT_EQ(quiet.code, 0);
+  EXPECT_EQ(quiet.err, "");
+  const Outcome verbose = run(command, "TILEWRIGHT_VERBOSE=1 TILEWRIGHT_TUNING=" + database());
+  EXPECT_NE(verbose.err.find("t.json is not used: it is no JSON"), std::string::npos) << verbose.err;
+}
+
+}  // namespace
