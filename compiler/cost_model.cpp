@@ -224,7 +224,7 @@ class Model {
   void amx_backward() {
     const BackwardSpec& spec = *std::get<const BackwardSpec*>(step_);
     const int64_t q_len = known(spec.q_len, dims_), kv_len = known(spec.kv_len, dims_);
-    const auto heads = static_cast<double>(product(spec.batch, dims_) * product(spec.heads, dims_));
+    const auto heads = static_cast<double>(extent(spec.batch, dims_) * extent(spec.heads, dims_));
     const double share = visited_share(spec), depth = up(backward_width(spec), 32) / 32;
     const double ragged = share < 1 ? static_cast<double>(s_.block_kv + s_.block_q) / 2 : 0;
     const double rows = up(q_len, 32) * heads;

@@ -8,12 +8,12 @@
 namespace tilewright {
 namespace {
 
-struct Block {
+struct BackwardBlock {
   int64_t head_dim;  ///< up to this, the widest operand
   int64_t block_q, block_kv, chunk_kv;
 };
 // Measured best for f32 on 48 KB L1 and 2 MB L2; see docs/performance-log.md.
-constexpr Block kBlocks[] = {{128, 48, 192, 384}, {256, 48, 128, 128}, {512, 48, 64, 64}};
+constexpr BackwardBlock kBackwardBlocks[] = {{128, 48, 192, 384}, {256, 48, 128, 128}, {512, 48, 64, 64}};
 
 CpuSchedule schedule_fast(const BackwardSpec& spec, const CpuTarget& target) {
   const int64_t element = size_of(spec.accumulate), width = backward_width(spec);
@@ -24,8 +24,8 @@ CpuSchedule schedule_fast(const BackwardSpec& spec, const CpuTarget& target) {
   s.k_unroll = 2;
   fit_micro_kernel(s, target, width);
 
-  const Block* block =
-      std::find_if(std::begin(kBlocks), std::end(kBlocks) - 1, [&](const Block& t) { return width <= t.head_dim; });
+  const BackwardBlock* block = std::find_if(std::begin(kBackwardBlocks), std::end(kBackwardBlocks) - 1,
+                                            [&](const BackwardBlock& t) { return width <= t.head_dim; });
   s.block_q = s.strip_rows = block->block_q;
   const auto whole = [&](int64_t keys) { return std::max(s.nr(), keys * 4 / element / s.nr() * s.nr()); };
   s.block_kv = whole(block->block_kv);
