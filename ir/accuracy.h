@@ -43,7 +43,8 @@ std::string to_string(const AccuracyReport& report);
 /// V is the right operand of the matmul behind the result, or the result where there is none (at least 1 for logsumexp:
 /// an absolute error of a logarithm is a relative error of its argument). Of a sum of sums, as gradients are, eps of
 /// the accumulation · the largest sum of |terms| (interp/magnitudes.h) stands for 4·eps(out)·max|V| where it is more.
-/// NaN and inf stand where the oracle has them. Integer results are exact.
+/// Under a precision policy that rounds f32 operands by u (2^-16 for f32_x3, 2^-8 for bf16), u · max|V| is added to the
+/// first. NaN and inf stand where the oracle has them. Integer results are exact.
 Result<std::vector<AccuracyReport>> verify_outputs(const Graph& graph, const DimBindings& dims,
                                                    std::span<const TensorView> inputs,
                                                    std::span<const TensorView> outputs,
