@@ -202,7 +202,7 @@ std::string tune_report(const std::vector<ReportedTuning>& tunings) {
     graphs += (graphs.empty() ? "" : ", ") + graph;
     for (const TunedStep& step : result.steps) {
       // What is published are rates of prefill.
-      const bool has_peers = !step.candidates.empty() && step.rules().schedule.kernel != CpuTemplate::decode;
+      const bool has_peers = !step.candidates.empty() && !is_decode(step.rules().schedule.kernel);
       const auto found = has_peers ? peers.find(step.name) : peers.end();
       const std::string title =
           tunings.size() > 1 ? graph + " %" + escape_html(step.name) : "%" + escape_html(step.name);

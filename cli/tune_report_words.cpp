@@ -71,6 +71,15 @@ std::vector<std::string> schedule_sentences(const CpuSchedule& s) {
       out.push_back(
           "Five products of bf16 on 2 x 2 tiles of 16 x 16; P and dS are written once per use, untransposed.");
       break;
+    case CpuTemplate::amx_decode:
+      out.push_back(
+          fmt::format("Up to {} query rows that share a K/V head are answered together; K and V are read once, in "
+                      "place, into tiles.",
+                      s.block_q));
+      if (s.split_kv > 0)
+        out.push_back(
+            fmt::format("The keys are split into pieces of {}, one work item each, merged at the end.", s.split_kv));
+      break;
     case CpuTemplate::loop: out.push_back("One loop nest over memory."); break;
     case CpuTemplate::generic:
       out.push_back(fmt::format("Op by op over tiles of {} query rows by {} keys.", s.block_q, s.block_kv));

@@ -80,7 +80,7 @@ TEST_P(VariantKernels, MatchTheOracleOnTiles) {
   bool on_tiles = false;
   for (const StepReport& step : kernel->stats().step_reports)
     for (const CpuSchedule& schedule : step.schedules) on_tiles |= schedule.kernel == CpuTemplate::amx_backward;
-  if (number <= 6) EXPECT_TRUE(on_tiles);
+  EXPECT_TRUE(on_tiles || number > 6);
 }
 
 // Long enough for the bound of the mean, which sees what the LSE and the recomputed scores do not round alike.
