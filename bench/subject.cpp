@@ -110,7 +110,10 @@ Graph attention_graph(const AttentionShape& shape, Scores scores) {
   }
   ValueId p = b.softmax(s, 3);
   if (scores == Scores::dropout) p = b.dropout(p, b.constant_int(42, DType::i64), b.constant_int(0, DType::i64), 0.1);
-  b.result(b.named(b.matmul(shape.dtype == wide ? p : b.cast(p, shape.dtype), v), "o"));
+  if (shape.dtype == wide)
+    b.result(b.named(b.matmul(p, v), "o"));
+  else
+    b.result(b.named(b.cast(b.matmul(b.cast(p, shape.dtype), v), shape.dtype), "o"));
   return b.take();
 }
 

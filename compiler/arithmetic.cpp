@@ -68,23 +68,13 @@ bool holds(const std::vector<DType>& types, DType type) {
   return std::find(types.begin(), types.end(), type) != types.end();
 }
 
-std::string describe_tiles(bool of_f32, const CpuSchedule& s) {
-  const std::string_view where = s.isa == CpuIsa::amx_emulated ? "emulated AMX tiles" : "AMX tiles";
-  if (s.products > 1 || s.value_products > 1)
-    return fmt::format("each score product as {} and each output product as {} of bf16 parts, on {}, added up in f32",
-                       s.products, s.value_products, where);
-  return fmt::format("bf16 products on {}, added up in f32{}", where,
-                     of_f32 ? "; f32 operands are rounded, as precision bf16 permits" : "");
-}
-
 std::string describe(const std::vector<DType>& types, DType accumulate, PrecisionPolicy policy,
                      const CpuSchedule& schedule) {
   if (!is_float(accumulate)) return fmt::format("{} products", to_string(accumulate));
-  if (schedule.kernel == CpuTemplate::amx_prefill) return describe_tiles(policy, holds(types, DType::f32), schedule);
-  if (accumulate == DType::f64) return "f64 products by FMA, which no precision policy narrows";
   if (schedule.kernel == CpuTemplate::amx_prefill || schedule.kernel == CpuTemplate::amx_decode ||
       schedule.kernel == CpuTemplate::amx_backward)
-    return describe_tiles(holds(types, DType::f32), schedule);
+    return describe_tiles(policy, holds(types, DType::f32), schedule);
+  if (accumulate == DType::f64) return "f64 products by FMA, which no precision policy narrows";
   if (!holds(types, DType::f32))
     return fmt::format("{} products, operands widened, by FMA of f32", to_string(types[0]));
   const std::string why = schedule.isa <= CpuIsa::avx512

@@ -213,7 +213,8 @@ TEST_F(AmxDecode, IsTakenWhereTilesReadWhatLiesThere) {
   const AttentionCase test = make_narrow_case(base(), 1);
   const CpuPlan plan = plan_cpu(build_tile_program(test.spec), target_);
   EXPECT_EQ(plan.choices[0].schedule.kernel, CpuTemplate::amx_decode);
-  EXPECT_EQ(plan.choices[0].schedule.arithmetic, "bf16 products on emulated AMX tiles, added up in f32");
+  EXPECT_EQ(plan.choices[0].schedule.arithmetic,
+            "scores by one bf16 product each, outputs by one bf16 product, on tiles, added in f32");
   CpuTarget without = target_;
   without.isa = CpuIsa::avx512;
   EXPECT_EQ(plan_cpu(build_tile_program(test.spec), without).choices[0].schedule.kernel, CpuTemplate::decode);
