@@ -141,8 +141,8 @@ class BackEnd {
       } else {
         const auto& loop = std::get<LoopStep>(steps[i].what);
         planned.plan = plan_loop(loop, request_.target);
-        tune(planned.plan, &loop);
         if (!has_choices(steps[i])) continue;
+        tune(planned.plan, &loop);
       }
       if (request_.ahead_of_time) continue;
       text("04_schedule" + suffix(several_schedules, std::to_string(i)) + ".txt",
@@ -173,7 +173,8 @@ class BackEnd {
   /// Tile sizes that the caller wants go before measured ones.
   void tune(CpuPlan& plan, const ScheduledStep& step) const {
     const CompileOptions& options = request_.options;
-    if (request_.tuning && options.tiles.empty() && !options.force_generic && !options.materialise)
+    if (request_.tuning && !request_.ahead_of_time && options.tiles.empty() && !options.force_generic &&
+        !options.materialise)
       request_.tuning->apply(plan, step, request_.target);
   }
 
