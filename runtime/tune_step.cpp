@@ -273,7 +273,8 @@ class Search {
     // How long a repeat takes, to fit the rounds into what is left.
     double one = 1e-3;
     HalvingOptions options;
-    options.seconds_left = [&] { return left(); };
+    // The winner's last check and the limits come after the race.
+    options.seconds_left = [&] { return left() - 0.05 * search_.seconds; };
     const Stopwatch watch;
     if (measure(0)) one = watch.milliseconds() * 1e-3;
     candidates_[0].warm.clear();
