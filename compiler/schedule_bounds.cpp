@@ -110,8 +110,13 @@ class Bounds {
     multiple("block_q", s_.block_q, 32, "rows of two tiles");
     if (const auto* program = std::get_if<const TileProgram*>(&step_)) {
       multiple("block_kv", s_.block_kv, amx_block_unit((*program)->spec.value_dim), "keys of pairs of tiles");
-      // Accuracy is the precision policy's to choose, not a schedule's.
+      // Accuracy is the precision policy's to choose, not a schedule's; what tiles do not use stays as it is.
       const CpuSchedule rules = schedule_amx_prefill(**program, target_);
+      for (const auto& [name, member] : {std::pair{"mr", &CpuSchedule::mr},
+                                         {"nv", &CpuSchedule::nv},
+                                         {"strip_rows", &CpuSchedule::strip_rows},
+                                         {"k_unroll", &CpuSchedule::k_unroll}})
+        in_range(name, s_.*member, rules.*member, rules.*member);
       in_range("products", s_.products, rules.products, rules.products);
       in_range("value_products", s_.value_products, rules.value_products, rules.value_products);
     }

@@ -124,9 +124,10 @@ TEST_F(Cli, RunVerifies) {
 }
 
 TEST_F(Cli, PrecisionIsAskedForAndTold) {
+  const std::string no_tiles = "TILEWRIGHT_MAX_ISA=avx512";
   const std::string sizes = " --dim Sq=70 --dim Sk=90 --verify --repeat 1";
   for (const char* policy : {"f32", "f32_fma", "f32_x3", "bf16"}) {
-    const Outcome outcome = run("run " + graph_ + sizes + " --json --precision " + policy);
+    const Outcome outcome = run("run " + graph_ + sizes + " --json --precision " + policy, no_tiles);
     ASSERT_EQ(outcome.code, 0) << outcome.err;
     const Json json = Json::parse(outcome.out);
     EXPECT_EQ(json["precision"], policy);
@@ -134,7 +135,7 @@ TEST_F(Cli, PrecisionIsAskedForAndTold) {
     const Outcome fused = run("fuse " + graph_ + " --precision " + policy);
     EXPECT_EQ(fused.out.find("precision  " + std::string(policy)) == std::string::npos, std::string(policy) == "f32");
   }
-  const Outcome text = run("run " + graph_ + sizes + " --precision bf16");
+  const Outcome text = run("run " + graph_ + sizes + " --precision bf16", no_tiles);
   EXPECT_NE(text.out.find("precision    bf16\n"), std::string::npos) << text.out;
   EXPECT_NE(text.out.find("computes f32 products"), std::string::npos) << text.out;
   const Outcome schedule = run("emit " + graph_ + " --stage schedule --precision f32_fma");

@@ -36,6 +36,7 @@ inline Graph small_product() {
 inline Engine tuning_engine(const std::string& database) {
   EngineOptions options;
   options.threads = 1;
+  options.max_isa = CpuIsa::avx512;  // the tests count on FMA's schedules, of which there are many
   options.cache_dir = "";
   options.tuning = database;
   auto engine = Engine::create(options);
