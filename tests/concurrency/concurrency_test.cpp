@@ -9,6 +9,7 @@
 
 #include "ir/text.h"
 #include "runtime/engine.h"
+#include "runtime/tuner.h"
 #include "tests/support/temporary_folder.h"
 
 namespace tilewright {
@@ -184,6 +185,38 @@ TEST(Concurrency, TiersSwitchWhileOthersRunAndEntriesAreEvicted) {
   for (const Kernel& kernel : kernels) dropped += !kernel.wait_until_compiled().ok();
   EXPECT_EQ(failures, 0);
   EXPECT_LE(dropped, 5);
+}
+
+/// Compile, run, tune and evict at once: schedules change under kernels that are compiled and run meanwhile.
+TEST(Concurrency, TunesWhileOthersCompileRunAndEvict) {
+  const testing::TemporaryFolder folder;
+  EngineOptions options;
+  options.threads = 2;
+  options.cache_dir = folder.path();
+  options.cache_limit_bytes = 8 << 10;
+  options.tuning = folder.path() + "/tuning.json";
+  const auto engine = Engine::create(options);
+  ASSERT_TRUE(engine);
+  std::atomic<int> failures{0};
+  in_threads([&](int i) {
+    if (i < 2) {
+      TuneOptions tuning;
+      tuning.budget_seconds = 2;
+      tuning.candidates = 3;
+      tuning.twins = false;
+      const auto result = engine->tune(causal(8 + 8 * i), {{"B", 1}, {"Sq", 40}, {"Sk", 60}}, tuning);
+      if (!result) ++failures;
+      return;
+    }
+    for (int repeat = 0; repeat < 12; ++repeat) {
+      const int head_dim = 8 + 8 * (repeat % 2);
+      const auto kernel = engine->compile(causal(head_dim));
+      Arguments own(20, 30, head_dim);
+      if (!kernel || !kernel->run(own.in, own.out).ok()) ++failures;
+      if (i == 3) engine->disk_cache().prune(4 << 10);
+    }
+  });
+  EXPECT_EQ(failures, 0);
 }
 
 }  // namespace
