@@ -6,7 +6,7 @@
 
 namespace tilewright::cuda {
 
-std::string write_sm80_parts(const Sm80Parts& parts) {
+static std::string write_sm80_parts(const Sm80Parts& parts) {
   return fmt::format(
       "struct Parts {{\n  static constexpr int kQuery = {}, kWeight = {}, kValue = {};\n}};\n", parts.query,
       parts.weight, parts.value);
