@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <array>
 
-#include "compiler/schedule.h"
 #include "compiler/plan_cuda_rules.h"
+#include "compiler/schedule.h"
 
 namespace tilewright {
 namespace {
@@ -119,7 +119,7 @@ CudaOffer plan_cuda_sm80_prefill(const TileProgram& program, const CudaTarget& t
     return CudaPlan::Refusal{CudaTemplate::sm80_prefill, std::move(reason)};
   CudaSchedule schedule = schedule_sm80_prefill(program, target);
   if (auto legal = validate_sm80_prefill(program, schedule, target); !legal)
-    return CudaPlan::Refusal{CudaTemplate::sm80_prefill, legal.error().message};
+    return CudaPlan::Refusal{CudaTemplate::sm80_prefill, to_string(legal.error())};
   return CudaPlan::Choice{std::move(schedule), always_cuda()};
 }
 

@@ -63,8 +63,8 @@ std::string refuse_sm80_operands(const TileProgram& program) {
     return fmt::format("%{} is {} and %{} is {}, and a product has operands of one type", name_of(spec, dot.query),
                        to_string(query), name_of(spec, dot.key), to_string(key));
   if (is_narrow(spec.weights) && spec.weights != value)
-    return fmt::format("weights are declared {} and meet %{} of {}", to_string(spec.weights),
-                       name_of(spec, spec.value), to_string(value));
+    return fmt::format("weights are declared {} and meet %{} of {}", to_string(spec.weights), name_of(spec, spec.value),
+                       to_string(value));
   if (weight_parts(spec, value) > 1 && spec.normaliser == Normaliser::none)
     return "weights without softmax are declared f32 and have any magnitude, so that they may not be taken apart";
   const DType output = dtype_of(spec, spec.output);

@@ -7,9 +7,8 @@
 namespace tilewright::cuda {
 
 static std::string write_sm80_parts(const Sm80Parts& parts) {
-  return fmt::format(
-      "struct Parts {{\n  static constexpr int kQuery = {}, kWeight = {}, kValue = {};\n}};\n", parts.query,
-      parts.weight, parts.value);
+  return fmt::format("struct Parts {{\n  static constexpr int kQuery = {}, kWeight = {}, kValue = {};\n}};\n",
+                     parts.query, parts.weight, parts.value);
 }
 
 Result<CudaSource> generate_sm80_prefill(const TileProgram& program, const CudaSchedule& schedule,
@@ -28,11 +27,8 @@ Result<CudaSource> generate_sm80_prefill(const TileProgram& program, const CudaS
     source.parts.push_back("\n" + std::string(device_file(file)));
   source.parts.push_back(kernel);
   source.launch.schedule = schedule;
-  source.launch.phases.push_back({symbol,
-                                  item_count(spec, schedule.block_q),
-                                  32 * schedule.warps,
-                                  sm80_prefill_shared_bytes(spec, schedule),
-                                  {}});
+  source.launch.phases.push_back(
+      {symbol, item_count(spec, schedule.block_q), 32 * schedule.warps, sm80_prefill_shared_bytes(spec, schedule), {}});
   source.launch.workspace_bytes = zero_bytes();
   return source;
 }
