@@ -18,6 +18,7 @@ std::string_view device_file(std::string_view name) {
 std::string nvrtc_text(const CudaSource& source) {
   std::string text(device_file("types.cuh"));
   text += device_file("primitives/base.cuh");
+  text += device_file("primitives/math.cuh");
   if (source.primitives >= CudaPrimitives::sm80) text += device_file("primitives/sm80.cuh");
   if (source.primitives >= CudaPrimitives::sm90) text += device_file("primitives/sm90.cuh");
   for (const std::string& part : source.parts) text += part;
