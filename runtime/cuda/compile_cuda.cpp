@@ -43,7 +43,8 @@ Result<CudaBinary> compile_cuda_text(const std::string& text, const CudaTarget& 
 
   const std::string architecture = "--gpu-architecture=" + binary.architecture;
   // No --Ofast-compile: it drops unrolling and ignores setmaxnreg. --ptxas-options=-v makes ptxas say what it spills.
-  std::vector<const char*> options = {architecture.c_str(), "--std=c++17", "--ptxas-options=-v"};
+  // Warning 177 is about functions that are not used: device files have what some kernel needs.
+  std::vector<const char*> options = {architecture.c_str(), "--std=c++17", "--diag-suppress=177", "--ptxas-options=-v"};
   // Kernels have a cache of ours, and times are those of a compile.
   if (compiler.major() >= 13) options.push_back("--no-cache");
   result = api.nvrtcCompileProgram(raw, static_cast<int>(options.size()), options.data());

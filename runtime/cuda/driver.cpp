@@ -92,6 +92,8 @@ Result<Done> CudaDriver::read_devices() {
     target.shared_bytes_per_multiprocessor = attribute(kCuDeviceSharedPerMultiprocessor);
     target.registers_per_multiprocessor = attribute(kCuDeviceRegistersPerMultiprocessor);
     target.l2_bytes = attribute(kCuDeviceL2Bytes);
+    target.threads_per_multiprocessor = attribute(kCuDeviceThreadsPerMultiprocessor);
+    target.blocks_per_multiprocessor = attribute(kCuDeviceBlocksPerMultiprocessor);
     devices_.push_back({ordinal, name, target});
   }
   return Done{};

@@ -36,11 +36,13 @@ enum : CuResult {
 enum : int {  // CUdevice_attribute
   kCuDeviceMultiprocessors = 16,
   kCuDeviceL2Bytes = 38,
+  kCuDeviceThreadsPerMultiprocessor = 39,
   kCuDeviceCapabilityMajor = 75,
   kCuDeviceCapabilityMinor = 76,
   kCuDeviceSharedPerMultiprocessor = 81,
   kCuDeviceRegistersPerMultiprocessor = 82,
   kCuDeviceSharedPerBlockOptin = 97,
+  kCuDeviceBlocksPerMultiprocessor = 106,
 };
 enum : int {  // CUfunction_attribute
   kCuFunctionSharedBytes = 1,
