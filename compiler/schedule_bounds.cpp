@@ -18,6 +18,7 @@ class Bounds {
 
   Result<Done> check() {
     common();
+    if (!failure_.empty()) return invalid("{}", failure_);  // integers out of range have no sums
     switch (s_.kernel) {
       case CpuTemplate::prefill: prefill(); break;
       case CpuTemplate::decode:

@@ -1,6 +1,7 @@
 // mask_causal, mask_window, alibi, softcap and dropout, straight from their definitions (semantics 7, 8, 10, 11, 13).
 #include "ir/interp/evaluate.h"
 #include "ir/interp/philox.h"
+#include "ir/interp/scalar_ops.h"
 
 namespace tilewright::interp {
 namespace {
@@ -57,7 +58,8 @@ int64_t scalar(const Value& value) {
 
 bool visible(const Attributes& attributes, Op op, int64_t p, int64_t kv) {
   if (op == Op::mask_causal) return kv <= p;
-  return (attributes.left < 0 || kv >= p - attributes.left) && (attributes.right < 0 || kv <= p + attributes.right);
+  return (attributes.left < 0 || kv >= wrapping_sub(p, attributes.left)) &&
+         (attributes.right < 0 || kv <= wrapping_add(p, attributes.right));
 }
 
 template <class T, class Real>
@@ -108,7 +110,7 @@ Value evaluate_sugar(const NodeJob& job) {
       out += length;
       return;
     }
-    const int64_t p = node.op == Op::softcap ? 0 : q + q_offset(job, node.op == Op::alibi ? 2 : 1, batch);
+    const int64_t p = node.op == Op::softcap ? 0 : wrapping_add(q, q_offset(job, node.op == Op::alibi ? 2 : 1, batch));
     for (int64_t i = 0; i < length; ++i) {
       const int64_t kv = job.grid.back()[i];
       if (node.op == Op::softcap) {
@@ -117,7 +119,7 @@ Value evaluate_sugar(const NodeJob& job) {
         else
           out[i] = job.in_float() ? soften<float>(s[i], node.attributes.cap) : soften<Real>(s[i], node.attributes.cap);
       } else if (node.op == Op::alibi) {
-        const Real bias = slopes[static_cast<size_t>(head)] * static_cast<Real>(kv - p);
+        const Real bias = slopes[static_cast<size_t>(head)] * static_cast<Real>(wrapping_sub(kv, p));
         out[i] = s[i] + (job.in_float() ? static_cast<Real>(static_cast<float>(bias)) : bias);
       } else {
         out[i] = visible(node.attributes, node.op, p, kv) ? s[i] : -std::numeric_limits<Real>::infinity();

@@ -105,7 +105,8 @@ TEST_F(BenchRows, PeakRiseIsWhatIsTouched) {
     EXPECT_EQ(memory[kBytes / 2], 1);
   });
   if (!rise) GTEST_SKIP() << "no /proc/self/clear_refs, which resets the kernel's peak of resident memory";
-  EXPECT_NEAR(static_cast<double>(*rise), static_cast<double>(kBytes), 4 << 20);
+  // Besides it what the process touches meanwhile, an eighth of it under AddressSanitizer.
+  EXPECT_NEAR(static_cast<double>(*rise), static_cast<double>(kBytes), 8 << 20);
 }
 
 }  // namespace
