@@ -31,6 +31,7 @@ EnvironmentOptions read() {
   options.threads = std::atoi(std::string(variable("TILEWRIGHT_THREADS")).c_str());
   options.cache_dir = cache_folder();
   options.tuning = variable("TILEWRIGHT_TUNING");
+  options.cxx = variable("CXX");
   options.verbose = !variable("TILEWRIGHT_VERBOSE").empty();
   return options;
 }

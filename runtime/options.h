@@ -19,6 +19,7 @@ struct EnvironmentOptions {
   /// TILEWRIGHT_TUNING: "off" = the rules choose every schedule; a file = the tuning database in place of tuning.json in
   /// the cache's folder.
   std::string tuning;
+  std::string cxx;  ///< CXX: the C++ compiler, with flags, that builds GPU kernels for the emulator; empty = look for one
 };
 const EnvironmentOptions& environment();
 

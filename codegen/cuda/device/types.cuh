@@ -1,5 +1,6 @@
 // Types and qualifiers of all device text. Header-free: NVRTC and a C++ compiler (the emulator) both read it.
 typedef unsigned char u8;
+typedef signed char i8;
 typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
