@@ -19,7 +19,7 @@ TW_DEVICE void sm90_end_rows(const Args& args, const Sm90Item& item, Sm90Rows& r
       factor[r] *= softmax_scale(row);
       if constexpr (Variant::kHasLogsumexp) {
         if ((thread_index() & 3) == 0 && rows.q[r] < q_len)
-          *Variant::logsumexp(args, item.b, item.h, rows.q[r]) = softmax_logsumexp(row);
+          sm90_store(Variant::logsumexp(args, item.b, item.h, rows.q[r]), softmax_logsumexp(row));
       }
     }
   }
