@@ -1,4 +1,5 @@
-// cp.async of one thread: copies that were asked for, in groups, and are done at once or when the thread waits for them.
+// cp.async of one thread: copies that were asked for, in groups, and are done at once or when the thread waits for
+// them.
 #pragma once
 
 #include <cstdint>

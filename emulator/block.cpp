@@ -22,8 +22,13 @@ std::string to_text(const Wait& wait) {
 
 EmulatedBlock::EmulatedBlock(const Shape& shape, const EmulatorOptions& options, EmulatorStatistics& statistics,
                              const FiberStacks& stacks)
-    : EmulatorInterface{}, shape_(shape), options_(options), statistics_(statistics), stacks_(stacks),
-      shared_(shape.shared_bytes), random_(options.seed) {
+    : EmulatorInterface{},
+      shape_(shape),
+      options_(options),
+      statistics_(statistics),
+      stacks_(stacks),
+      shared_(shape.shared_bytes),
+      random_(options.seed) {
   block_count = shape.blocks;
   shared_base = SharedMemory::kBase;
   install();
@@ -33,8 +38,9 @@ void EmulatedBlock::install() {
   shared = [](EmulatorInterface* e, unsigned address, unsigned bytes, int kind) -> unsigned char* {
     EmulatedBlock& self = of(e);
     if (!self.shared_.contains(address, bytes))
-      self.fail(fmt::format("{} shared memory at {}, {} bytes, which end at {}", kind == kEmulatedLoad ? "ld.shared reads" : "st.shared writes",
-                            address, bytes, self.shared_.end()));
+      self.fail(fmt::format("{} shared memory at {}, {} bytes, which end at {}",
+                            kind == kEmulatedLoad ? "ld.shared reads" : "st.shared writes", address, bytes,
+                            self.shared_.end()));
     if (address % bytes != 0)
       self.fail(fmt::format("{} {} bytes of shared memory at {}, which is no multiple of them",
                             kind == kEmulatedLoad ? "ld.shared reads" : "st.shared writes", bytes, address));
@@ -119,8 +125,7 @@ void EmulatedBlock::block(Wait wait) {
 }
 
 void EmulatedBlock::fail(std::string sentence) {
-  if (complaint_.empty())
-    complaint_ = fmt::format("{} (thread {}, block {})", sentence, thread_index, block_index);
+  if (complaint_.empty()) complaint_ = fmt::format("{} (thread {}, block {})", sentence, thread_index, block_index);
   sentence = std::string();  // this stack is never unwound
   for (;;) Fiber::switch_to(current().fiber, scheduler_);
 }

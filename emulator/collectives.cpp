@@ -60,8 +60,8 @@ void finish(EmulatedBlock& block, const AsyncCopy& copy) {
 
 void cp_async(EmulatedBlock& block, unsigned to, const void* from, bool valid) {
   if (!block.shared_memory().contains(to, 16) || to % 16 != 0)
-    block.fail(fmt::format("cp.async writes 16 bytes of shared memory at {}, which must be a multiple of 16 up to {}", to,
-                           block.shared_memory().end() - 16));
+    block.fail(fmt::format("cp.async writes 16 bytes of shared memory at {}, which must be a multiple of 16 up to {}",
+                           to, block.shared_memory().end() - 16));
   if (valid) block.check_global(from, 16, false, "cp.async");
   ++block.statistics().cp_async;
   const AsyncCopy copy{to, valid ? from : nullptr};
@@ -161,13 +161,13 @@ void install_collectives(EmulatedBlock& block) {
     });
     return mine.result;
   };
-  block.warp_any = [](EmulatorInterface* e, int value) {
+  block.warp_ballot = [](EmulatorInterface* e, int value) {
     EmulatedBlock& self = of(e);
-    int mine = value;
-    self.meet(self.warp_rendezvous(), self.lane(), "vote.sync.any", &mine, [](std::array<void*, 128>& lanes) {
-      int any = 0;
-      for (size_t l = 0; l < 32; ++l) any |= *static_cast<int*>(lanes[l]);
-      for (size_t l = 0; l < 32; ++l) *static_cast<int*>(lanes[l]) = any;
+    unsigned mine = value != 0;
+    self.meet(self.warp_rendezvous(), self.lane(), "vote.sync", &mine, [](std::array<void*, 128>& lanes) {
+      unsigned bits = 0;
+      for (size_t l = 0; l < 32; ++l) bits |= *static_cast<unsigned*>(lanes[l]) << l;
+      for (size_t l = 0; l < 32; ++l) *static_cast<unsigned*>(lanes[l]) = bits;
     });
     return mine;
   };

@@ -77,7 +77,8 @@ std::string complaint_in(const std::string& log) {
 
 Result<CxxCompiler> CxxCompiler::find(const std::string& command) {
   const ScratchFolder scratch;
-  if (!scratch.usable()) return Diagnostic{ErrorKind::io, "no temporary folder can be made for compiling kernels", {}, 0};
+  if (!scratch.usable())
+    return Diagnostic{ErrorKind::io, "no temporary folder can be made for compiling kernels", {}, 0};
   std::vector<std::string> candidates = {"clang++-19", "c++", "g++", "clang++"};
   if (!command.empty()) candidates = {command};
   for (const std::string& candidate : candidates) {
@@ -92,16 +93,18 @@ Result<CxxCompiler> CxxCompiler::find(const std::string& command) {
     return compiler;
   }
   if (!command.empty())
-    return unsupported("CXX is '{}', which does not run; set it to a C++ compiler, which the emulator builds kernels with",
-                       command);
+    return unsupported(
+        "CXX is '{}', which does not run; set it to a C++ compiler, which the emulator builds kernels with", command);
   return unsupported(
-      "no C++ compiler runs here (clang++-19, c++, g++ and clang++ were tried); install one or set CXX, for the emulator "
+      "no C++ compiler runs here (clang++-19, c++, g++ and clang++ were tried); install one or set CXX, for the "
+      "emulator "
       "builds kernels with it");
 }
 
 Result<std::string> CxxCompiler::build(const std::string& text, const std::vector<std::string>& flags) const {
   const ScratchFolder scratch;
-  if (!scratch.usable()) return Diagnostic{ErrorKind::io, "no temporary folder can be made for compiling kernels", {}, 0};
+  if (!scratch.usable())
+    return Diagnostic{ErrorKind::io, "no temporary folder can be made for compiling kernels", {}, 0};
   const std::string source = scratch / "kernel.cpp", object = scratch / "kernel.so", log = scratch / "log";
   if (!(std::ofstream(source, std::ios::binary) << text).flush())
     return Diagnostic{ErrorKind::io, fmt::format("the kernel's text could not be written to {}", source), {}, 0};

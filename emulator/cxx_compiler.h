@@ -10,8 +10,8 @@ namespace tilewright {
 
 class CxxCompiler {
  public:
-  /// `command` (a program and flags, separated by spaces), else the first that answers of clang++-19, c++, g++, clang++.
-  /// Errors: one sentence that says what was tried and what to do.
+  /// `command` (a program and flags, separated by spaces), else the first that answers of clang++-19, c++, g++,
+  /// clang++. Errors: one sentence that says what was tried and what to do.
   static Result<CxxCompiler> find(const std::string& command);
 
   /// The program and the first line that it says about its version.

@@ -21,8 +21,8 @@ void Fiber::enter(void* self) {
 }
 
 #if defined(__x86_64__)
-// System V: what a callee must keep is pushed, the stacks are exchanged, and what the other fiber pushed is popped. A new
-// fiber "pops" its entry and argument and returns into tw_fiber_begin.
+// System V: what a callee must keep is pushed, the stacks are exchanged, and what the other fiber pushed is popped. A
+// new fiber "pops" its entry and argument and returns into tw_fiber_begin.
 extern "C" void tw_fiber_switch(void** save_stack_pointer, void* stack_pointer);
 extern "C" void tw_fiber_begin();
 asm(R"(
@@ -71,12 +71,12 @@ void Fiber::start(void* bottom, size_t bytes, void (*entry)(void*), void* argume
   *--top = nullptr;  // keeps the pointer 16-byte aligned at the call in tw_fiber_begin
   *--top = nullptr;
   *--top = reinterpret_cast<void*>(&tw_fiber_begin);
-  *--top = nullptr;  // rbp
-  *--top = nullptr;  // rbx
-  *--top = this;     // r12
+  *--top = nullptr;                                 // rbp
+  *--top = nullptr;                                 // rbx
+  *--top = this;                                    // r12
   *--top = reinterpret_cast<void*>(&Fiber::enter);  // r13
-  *--top = nullptr;  // r14
-  *--top = nullptr;  // r15
+  *--top = nullptr;                                 // r14
+  *--top = nullptr;                                 // r15
   stack_pointer_ = top;
 }
 #else
@@ -90,9 +90,8 @@ void Fiber::start(void* bottom, size_t bytes, void (*entry)(void*), void* argume
   context_.uc_stack.ss_size = bytes;
   context_.uc_link = nullptr;
   // makecontext passes ints: the pointer in halves.
-  const auto begin = +[](unsigned low, unsigned high) {
-    enter(reinterpret_cast<void*>(low | static_cast<uint64_t>(high) << 32));
-  };
+  const auto begin =
+      +[](unsigned low, unsigned high) { enter(reinterpret_cast<void*>(low | static_cast<uint64_t>(high) << 32)); };
   const auto self = reinterpret_cast<uint64_t>(this);
   makecontext(&context_, reinterpret_cast<void (*)()>(begin), 2, static_cast<unsigned>(self),
               static_cast<unsigned>(self >> 32));

@@ -41,8 +41,17 @@ std::string_view emulated_file(std::string_view name) {
 }
 
 std::vector<std::string> flags(const EmulatedBuildOptions&) {
-  return {"-std=c++17", "-O1", "-w", "-march=x86-64-v3", "-ffp-contract=off", "-fno-strict-aliasing", "-fno-exceptions",
-          "-fno-rtti", "-fno-math-errno", "-fvisibility=hidden", "-Wl,-Bsymbolic"};
+  return {"-std=c++17",
+          "-O1",
+          "-w",
+          "-march=x86-64-v3",
+          "-ffp-contract=off",
+          "-fno-strict-aliasing",
+          "-fno-exceptions",
+          "-fno-rtti",
+          "-fno-math-errno",
+          "-fvisibility=hidden",
+          "-Wl,-Bsymbolic"};
 }
 
 }  // namespace
@@ -52,6 +61,7 @@ std::string emulator_text(const CudaSource& source) {
   text += device_file("types.cuh");
   text += emulated_file("interface.h");
   text += emulated_file("base.h");
+  text += emulated_file("math.h");
   if (source.primitives >= CudaPrimitives::sm80) text += emulated_file("sm80.h");
   if (source.primitives >= CudaPrimitives::sm90) text += emulated_file("sm90.h");
   for (size_t i = 0; i < source.parts.size(); ++i) text += fmt::format("#line 1 \"part {}\"\n{}", i, source.parts[i]);
@@ -127,7 +137,8 @@ Result<EmulatorStatistics> EmulatedModule::launch(const EmulatedLaunch& launch, 
   if (options.seed != 0) std::shuffle(order.begin(), order.end(), std::mt19937_64(options.seed));
 
   const std::lock_guard lock(code_->one_launch);
-  EmulatedBlock block({launch.blocks, static_cast<int>(launch.threads), launch.shared_bytes}, options, statistics, stacks);
+  EmulatedBlock block({launch.blocks, static_cast<int>(launch.threads), launch.shared_bytes}, options, statistics,
+                      stacks);
   bind(&block);
   for (const int64_t index : order)
     if (const std::string complaint = block.run(index, kernel, arguments.data()); !complaint.empty())

@@ -28,8 +28,8 @@ struct EmulatedLaunch {
   int64_t blocks = 0;
   int64_t threads = 0;
   int64_t shared_bytes = 0;
-  std::span<const uint64_t> args;                   ///< the words of Args
-  std::span<const EmulatedTensorMap> tensor_maps;   ///< of the phase, in its order
+  std::span<const uint64_t> args;                  ///< the words of Args
+  std::span<const EmulatedTensorMap> tensor_maps;  ///< of the phase, in its order
 };
 
 /// Copies share the built code. Launches of one module take turns.

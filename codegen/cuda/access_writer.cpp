@@ -21,17 +21,21 @@ Expr with_axis(const Expr& expr, Axis axis, int64_t value) {
 }
 
 std::string write_row_address(DeviceNames& names, const AxisNames& axes, const Access& access) {
-  std::string text = names.base(access.tensor);
-  for (size_t i = 0; i < access.axes.size(); ++i) {
-    const Expr at = with_axis(access.axes[i], Axis::d, 0);
-    if (at.root_node().kind == ExprKind::constant && at.root_node().literal.integer == 0) continue;
-    const WrittenRoots written = write_roots(names, axes, at, {at.root()});
-    TW_CHECK(written.lines.empty() && "an access is one expression");
+  Expr indices;
+  std::vector<ExprId> roots;
+  for (const Expr& axis : access.axes) roots.push_back(indices.import(with_axis(axis, Axis::d, 0)));
+  const WrittenRoots written = write_roots(names, axes, indices, roots);
+  std::string address = names.base(access.tensor), separator = " +\n        ";
+  for (size_t i = 0; i < roots.size(); ++i) {
+    const ExprNode& root = indices[roots[i]];
+    if (root.kind == ExprKind::constant && root.literal.integer == 0) continue;
     constexpr int kProduct = 5;
-    text +=
-        fmt::format(" + {} * {}", within(written.roots[0], kProduct), names.stride(access.tensor, static_cast<int>(i)));
+    address += separator;
+    address +=
+        fmt::format("{} * {}", within(written.roots[i], kProduct), names.stride(access.tensor, static_cast<int>(i)));
+    separator = " + ";
   }
-  return text;
+  return fmt::format("{}  return {};\n", written.lines, address);
 }
 
 std::string write_access_stride(const DeviceNames& names, const Access& access, Axis axis) {

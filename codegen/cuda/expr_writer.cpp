@@ -387,10 +387,4 @@ std::string write_body(DeviceNames& names, const AxisNames& axes, const Expr& ex
   return fmt::format("{}  return {};\n", written.lines, converted(written.roots[0], kind).text);
 }
 
-std::string write_index(DeviceNames& names, const AxisNames& axes, const Expr& expr) {
-  const WrittenRoots written = write_roots(names, axes, expr, {expr.root()});
-  TW_CHECK(written.lines.empty());
-  return converted(written.roots[0], Term::i64).text;
-}
-
 }  // namespace tilewright::cuda

@@ -45,8 +45,6 @@ struct WrittenRoots {
 WrittenRoots write_roots(DeviceNames& names, const AxisNames& axes, const Expr& expr, const std::vector<ExprId>& roots);
 /// Definitions and "return …;" of the root of `expr`, converted to the value type of `result`.
 std::string write_body(DeviceNames& names, const AxisNames& axes, const Expr& expr, DType result);
-/// One expression of type i64; `expr` holds no loads, so that no definitions are needed.
-std::string write_index(DeviceNames& names, const AxisNames& axes, const Expr& expr);
 /// i32 where it provably fits, else i64.
 Term write_dim(const DeviceNames& names, const Dim& dim);
 

@@ -116,7 +116,7 @@ class VariantWriter {
   }
 
   void row(std::string_view type, const std::string& name, const AxisNames& axes, Axis position, const Access& access) {
-    function(type, name, axes.parameters(), returning(write_row_address(names_, axes, access)));
+    function(type, name, axes.parameters(), write_row_address(names_, axes, access));
     function("i64", name + "_row_stride", "", returning(write_access_stride(names_, access, position)));
     if (name != "logsumexp")
       function("i64", name + "_stride", "", returning(write_access_stride(names_, access, Axis::d)));
@@ -149,23 +149,23 @@ class VariantWriter {
 
   void operand(const std::string& name, const AxisNames& axes, Access DotTerm::* stored,
                std::optional<RowProgram> DotTerm::* computed) {
-    const std::string position = name == "query" ? "q" : "kv";
+    const Axis at = name == "query" ? Axis::q : Axis::kv;
+    const std::string& position = axes[at];
     std::string sums, values;
     for (size_t i = 0; i < spec_.dots.size(); ++i) {
       const DotTerm& dot = spec_.dots[i];
       const std::string suffix = fmt::format("{}_{}", name, i);
       const std::string when = i + 1 < spec_.dots.size() ? fmt::format("if (term == {}) ", i) : "";
       if (dot.*computed) {
-        computed_row(suffix, axes, position == "q" ? Axis::q : Axis::kv, *(dot.*computed));
+        computed_row(suffix, axes, at, *(dot.*computed));
         sums += fmt::format("  {}return {}_sums(args, b, h, {});\n", when, suffix, position);
         values += fmt::format("  {}return {}_element(args, b, h, {}, d, sums);\n", when, suffix, position);
       } else {
-        const std::string type(storage_type(dtype_of(dot.*stored)));
-        function(fmt::format("const {}*", type), suffix, axes.parameters(),
-                 returning(write_row_address(names_, axes, dot.*stored)));
+        const std::string row_of = i == 0 ? name : suffix;
+        if (i > 0) row(fmt::format("const {}*", storage_type(dtype_of(dot.*stored))), suffix, axes, at, dot.*stored);
         sums += fmt::format("  {}return {{0, 0}};\n", when);
-        values += fmt::format("  {}return Acc(load_element({}(args, b, h, {}) + d * ({})));\n", when, suffix, position,
-                              write_access_stride(names_, dot.*stored, Axis::d));
+        values += fmt::format("  {0}return Acc(load_element({1}(args, b, h, {2}) + d * {1}_stride(args)));\n", when,
+                              row_of, position);
       }
     }
     text_ += "  // Whole warps call it.\n";

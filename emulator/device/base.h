@@ -1,5 +1,5 @@
-// Primitives of level base: the emulated bodies. codegen/cuda/device/primitives/base.cuh has the PTX bodies and says what
-// each does.
+// Primitives of level base: the emulated bodies. codegen/cuda/device/primitives/base.cuh has the PTX bodies and says
+// what each does.
 
 extern "C" {
 /// Of this shared object; set before a launch.
@@ -18,13 +18,13 @@ TW_DEVICE void fence_global() {}
 
 // Shared memory, by byte address.
 TW_DEVICE u32 shared_base() { return tw_emulator->shared_base; }
-#define TW_SHARED(name, type)                                                                                   \
-  TW_DEVICE type ld_shared_##name(u32 address) {                                                                \
-    type value;                                                                                                 \
-    __builtin_memcpy(&value, tw_emulator->shared(tw_emulator, address, sizeof(type), kEmulatedLoad), sizeof(type)); \
-    return value;                                                                                               \
-  }                                                                                                             \
-  TW_DEVICE void st_shared_##name(u32 address, type value) {                                                    \
+#define TW_SHARED(name, type)                                                                                        \
+  TW_DEVICE type ld_shared_##name(u32 address) {                                                                     \
+    type value;                                                                                                      \
+    __builtin_memcpy(&value, tw_emulator->shared(tw_emulator, address, sizeof(type), kEmulatedLoad), sizeof(type));  \
+    return value;                                                                                                    \
+  }                                                                                                                  \
+  TW_DEVICE void st_shared_##name(u32 address, type value) {                                                         \
     __builtin_memcpy(tw_emulator->shared(tw_emulator, address, sizeof(type), kEmulatedStore), &value, sizeof(type)); \
   }
 TW_SHARED(u8, u8)
@@ -37,12 +37,12 @@ TW_SHARED(vec4, Vec4)
 #undef TW_SHARED
 
 // Global memory.
-#define TW_GLOBAL(name, type)                                                     \
-  TW_DEVICE type ld_global_##name(const void* from) {                             \
-    type value;                                                                   \
-    tw_emulator->global(tw_emulator, from, sizeof(type), kEmulatedLoad);          \
-    __builtin_memcpy(&value, from, sizeof(type));                                 \
-    return value;                                                                 \
+#define TW_GLOBAL(name, type)                                            \
+  TW_DEVICE type ld_global_##name(const void* from) {                    \
+    type value;                                                          \
+    tw_emulator->global(tw_emulator, from, sizeof(type), kEmulatedLoad); \
+    __builtin_memcpy(&value, from, sizeof(type));                        \
+    return value;                                                        \
   }
 TW_GLOBAL(vec4, Vec4)
 TW_GLOBAL(nc_u16, u16)
@@ -93,10 +93,9 @@ TW_DEVICE u32 mul_hi_u32(u32 a, u32 b) { return static_cast<u32>((static_cast<u6
 
 // The whole warp.
 TW_DEVICE void warp_sync() { tw_emulator->warp_sync(tw_emulator); }
-TW_DEVICE bool warp_any(bool value) { return tw_emulator->warp_any(tw_emulator, value) != 0; }
-TW_DEVICE u32 shuffle_u32(u32 v, u32 lane) {
-  return static_cast<u32>(tw_emulator->shuffle(tw_emulator, v, lane & 31));
-}
+TW_DEVICE u32 warp_ballot(bool value) { return tw_emulator->warp_ballot(tw_emulator, value); }
+TW_DEVICE bool warp_any(bool value) { return warp_ballot(value) != 0; }
+TW_DEVICE u32 shuffle_u32(u32 v, u32 lane) { return static_cast<u32>(tw_emulator->shuffle(tw_emulator, v, lane & 31)); }
 TW_DEVICE float shuffle_f32(float v, u32 lane) { return bits_f32(shuffle_u32(f32_bits(v), lane)); }
 TW_DEVICE double shuffle_f64(double v, u32 lane) {
   return bits_f64(tw_emulator->shuffle(tw_emulator, f64_bits(v), lane & 31));
@@ -111,23 +110,13 @@ TW_DEVICE float log2_approx(float x) { return tw_emulator->approximate(tw_emulat
 TW_DEVICE float rcp_approx(float x) { return tw_emulator->approximate(tw_emulator, kEmulatedReciprocal, x); }
 TW_DEVICE float tanh_approx(float x) { return tw_emulator->approximate(tw_emulator, kEmulatedTanh, x); }
 
-// IEEE. The text is built without contraction.
-TW_DEVICE float fma_f32(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
-TW_DEVICE double fma_f64(double a, double b, double c) { return __builtin_fma(a, b, c); }
-TW_DEVICE float add_f32(float a, float b) { return a + b; }
-TW_DEVICE float mul_f32(float a, float b) { return a * b; }
-TW_DEVICE double add_f64(double a, double b) { return a + b; }
-TW_DEVICE double mul_f64(double a, double b) { return a * b; }
-TW_DEVICE float sqrt_f32(float x) { return __builtin_sqrtf(x); }
-TW_DEVICE double sqrt_f64(double x) { return __builtin_sqrt(x); }
+// Rounding, smaller and larger.
 TW_DEVICE float min_f32(float a, float b) { return a < b || b != b ? a : b; }
 TW_DEVICE float max_f32(float a, float b) { return a > b || b != b ? a : b; }
 TW_DEVICE double min_f64(double a, double b) { return a < b || b != b ? a : b; }
 TW_DEVICE double max_f64(double a, double b) { return a > b || b != b ? a : b; }
 TW_DEVICE float abs_f32(float x) { return __builtin_fabsf(x); }
 TW_DEVICE double abs_f64(double x) { return __builtin_fabs(x); }
-TW_DEVICE float floor_f32(float x) { return __builtin_floorf(x); }
-TW_DEVICE double floor_f64(double x) { return __builtin_floor(x); }
 TW_DEVICE float ceil_f32(float x) { return __builtin_ceilf(x); }
 TW_DEVICE double ceil_f64(double x) { return __builtin_ceil(x); }
 TW_DEVICE float trunc_f32(float x) { return __builtin_truncf(x); }
@@ -163,7 +152,5 @@ TW_DEVICE float f16_to_f32(u16 bits) {
   }
   return bits_f32(sign | ((exponent + 112u) << 23) | (fraction << 13));
 }
-TW_DEVICE u32 pack_bf16(float low, float high) {
-  return f32_to_bf16(low) | static_cast<u32>(f32_to_bf16(high)) << 16;
-}
+TW_DEVICE u32 pack_bf16(float low, float high) { return f32_to_bf16(low) | static_cast<u32>(f32_to_bf16(high)) << 16; }
 TW_DEVICE u32 pack_f16(float low, float high) { return f32_to_f16(low) | static_cast<u32>(f32_to_f16(high)) << 16; }

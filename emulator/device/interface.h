@@ -1,5 +1,5 @@
-// What kernel text that is built for the CPU and the emulator know of each other: one table of functions and facts. Both
-// sides compile this file, so it has no header and plain types.
+// What kernel text that is built for the CPU and the emulator know of each other: one table of functions and facts.
+// Both sides compile this file, so it has no header and plain types.
 #pragma once
 
 /// The emulator fills it; the emulated primitives call through it. Functions get the table itself, then what the
@@ -21,7 +21,7 @@ struct EmulatorInterface {
 
   void (*block_barrier)(EmulatorInterface*, unsigned id, unsigned threads, int wait);
   unsigned long long (*shuffle)(EmulatorInterface*, unsigned long long value, unsigned source_lane);
-  int (*warp_any)(EmulatorInterface*, int value);
+  unsigned (*warp_ballot)(EmulatorInterface*, int value);
   void (*warp_sync)(EmulatorInterface*);
   /// Bits of the f32 function: kind of EmulatedFunction.
   float (*approximate)(EmulatorInterface*, int function, float x);

@@ -1,7 +1,9 @@
-// Primitives of level sm80: the emulated bodies. codegen/cuda/device/primitives/sm80.cuh has the PTX bodies and says what
-// each does.
+// Primitives of level sm80: the emulated bodies. codegen/cuda/device/primitives/sm80.cuh has the PTX bodies and says
+// what each does.
 
-TW_DEVICE void cp_async_16(u32 to, const void* from, bool valid) { tw_emulator->cp_async(tw_emulator, to, from, valid); }
+TW_DEVICE void cp_async_16(u32 to, const void* from, bool valid) {
+  tw_emulator->cp_async(tw_emulator, to, from, valid);
+}
 TW_DEVICE void cp_async_commit() { tw_emulator->cp_async_commit(tw_emulator); }
 template <int N>
 TW_DEVICE void cp_async_wait() {

@@ -142,6 +142,7 @@ TW_DEVICE void tile_fill(D dst, typename D::Element value) {
 
 template <class D, class A>
 TW_DEVICE void tile_row_max(D dst, A a) {
+  TW_NO_UNROLL
   for (i32 row = thread_index(); row < A::kRows; row += A::kThreads) {
     typename A::Element best = neg_inf();
     TW_NO_UNROLL
@@ -152,6 +153,7 @@ TW_DEVICE void tile_row_max(D dst, A a) {
 }
 template <class D, class A>
 TW_DEVICE void tile_row_sum(D dst, A a) {
+  TW_NO_UNROLL
   for (i32 row = thread_index(); row < A::kRows; row += A::kThreads) {
     typename A::Element sum = 0;
     TW_NO_UNROLL
@@ -166,12 +168,14 @@ TW_DEVICE void tile_row_sum(D dst, A a) {
 /// Rows past the block's end become zeros.
 template <class Variant, class T>
 TW_DEVICE void load_queries(const Args& args, const QueryRows& rows, T queries) {
+  TW_NO_UNROLL
   for (i32 row = warp_index(); row < T::kRows; row += T::kThreads / 32) {
     const i32 q = rows.q_begin + row;
     i32 column = 0;
     for (i32 term = 0; term < Variant::kDotTerms; ++term) {
       typename Variant::RowSums sums = {0, 0};
       if (q < rows.q_end) sums = Variant::query_sums(args, term, rows.b, rows.h, q);
+      TW_NO_UNROLL
       for (i32 d = lane_index(); d < Variant::head_dim(term); d += 32)
         tile_set(queries, row, column + d,
                  q < rows.q_end ? Variant::query_element(args, term, rows.b, rows.h, q, d, sums) : 0);
@@ -184,6 +188,7 @@ TW_DEVICE void load_queries(const Args& args, const QueryRows& rows, T queries) 
 /// Keys kv_begin … kv_end - 1; rows past them and rows that keep_kv hides become zeros, and their memory is not touched.
 template <class Variant, class K, class V>
 TW_DEVICE void load_keys_and_values(const Args& args, const QueryRows& rows, i32 kv_begin, i32 kv_end, K keys, V values) {
+  TW_NO_UNROLL
   for (i32 row = warp_index(); row < K::kRows; row += K::kThreads / 32) {
     const i32 kv = kv_begin + row;
     const bool visible = kv < kv_end && (!Variant::kHasKeepKv || Variant::keep_kv(args, rows.b, rows.h, kv));
@@ -191,10 +196,12 @@ TW_DEVICE void load_keys_and_values(const Args& args, const QueryRows& rows, i32
     for (i32 term = 0; term < Variant::kDotTerms; ++term) {
       typename Variant::RowSums sums = {0, 0};
       if (visible) sums = Variant::key_sums(args, term, rows.b, rows.h, kv);
+      TW_NO_UNROLL
       for (i32 d = lane_index(); d < Variant::head_dim(term); d += 32)
         tile_set(keys, row, column + d, visible ? Variant::key_element(args, term, rows.b, rows.h, kv, d, sums) : 0);
       column += Variant::head_dim(term);
     }
+    TW_NO_UNROLL
     for (i32 d = lane_index(); d < Variant::kValueDim; d += 32)
       tile_set(values, row, d, visible ? Variant::value_element(args, rows.b, rows.h, kv, d) : 0);
   }
@@ -214,6 +221,7 @@ TW_DEVICE void tile_dot(D dst, Q queries, K keys) {
   typedef typename D::Element T;
   constexpr i32 kDown = MicroTile<D::kRows>::kSize, kAcross = MicroTile<D::kColumns>::kSize;
   constexpr i32 kTurn = D::kColumns / kAcross;
+  TW_NO_UNROLL
   for (i32 i = thread_index(); i < D::kRows / kDown * kTurn; i += D::kThreads) {
     const i32 row = i / kTurn * kDown, column = i % kTurn;
     T sums[kDown][kAcross] = {};
@@ -244,6 +252,7 @@ TW_DEVICE void tile_dot_value(D dst, A a, P weights, V values) {
   typedef typename D::Element T;
   constexpr i32 kDown = MicroTile<D::kRows>::kSize, kAcross = MicroTile<D::kColumns>::kSize;
   constexpr i32 kTurn = (D::kColumns + kAcross - 1) / kAcross;
+  TW_NO_UNROLL
   for (i32 i = thread_index(); i < D::kRows / kDown * kTurn; i += D::kThreads) {
     const i32 row = i / kTurn * kDown, column = i % kTurn;
     T sums[kDown][kAcross];
@@ -283,6 +292,7 @@ TW_DEVICE void tile_dot_value(D dst, A a, P weights, V values) {
 
 template <class Variant, class D, class A>
 TW_DEVICE void tile_map_score(const Args& args, const QueryRows& rows, i32 kv_begin, i32 kv_end, D dst, A a) {
+  TW_NO_UNROLL
   for (i32 i = thread_index(); i < D::kRows * D::kColumns; i += D::kThreads) {
     const i32 row = i / D::kColumns, column = i % D::kColumns;
     const i32 q = rows.q_begin + row, kv = kv_begin + column;
@@ -295,6 +305,7 @@ TW_DEVICE void tile_map_score(const Args& args, const QueryRows& rows, i32 kv_be
 template <class Variant, class D, class A>
 TW_DEVICE void tile_mask(const Args& args, const QueryRows& rows, i32 kv_begin, i32 kv_end, D dst, A a,
                          typename D::Element hidden) {
+  TW_NO_UNROLL
   for (i32 i = thread_index(); i < D::kRows * D::kColumns; i += D::kThreads) {
     const i32 row = i / D::kColumns, column = i % D::kColumns;
     const i32 q = rows.q_begin + row, kv = kv_begin + column;
@@ -305,6 +316,7 @@ TW_DEVICE void tile_mask(const Args& args, const QueryRows& rows, i32 kv_begin, 
 }
 template <class Variant, class D, class A>
 TW_DEVICE void tile_map_weight(const Args& args, const QueryRows& rows, i32 kv_begin, i32 kv_end, D dst, A a) {
+  TW_NO_UNROLL
   for (i32 i = thread_index(); i < D::kRows * D::kColumns; i += D::kThreads) {
     const i32 row = i / D::kColumns, column = i % D::kColumns;
     const i32 q = rows.q_begin + row, kv = kv_begin + column;
@@ -319,6 +331,7 @@ TW_DEVICE void tile_map_weight(const Args& args, const QueryRows& rows, i32 kv_b
 template <class Variant, class D>
 TW_DEVICE void tile_load_sink(const Args& args, const QueryRows& rows, D dst) {
   typedef typename D::Element T;
+  TW_NO_UNROLL
   for (i32 row = thread_index(); row < D::kRows; row += D::kThreads) {
     const i32 q = rows.q_begin + row;
     tile_set(dst, row, 0,
@@ -332,6 +345,7 @@ TW_DEVICE void tile_load_sink(const Args& args, const QueryRows& rows, D dst) {
 template <class Variant, class A>
 TW_DEVICE void store_output(const Args& args, const QueryRows& rows, A a) {
   const i64 stride = Variant::output_stride(args);
+  TW_NO_UNROLL
   for (i32 i = thread_index(); i < A::kRows * A::kColumns; i += A::kThreads) {
     const i32 row = i / A::kColumns, column = i % A::kColumns, q = rows.q_begin + row;
     if (q < rows.q_end)
@@ -340,6 +354,7 @@ TW_DEVICE void store_output(const Args& args, const QueryRows& rows, A a) {
 }
 template <class Variant, class A>
 TW_DEVICE void store_lse(const Args& args, const QueryRows& rows, A a) {
+  TW_NO_UNROLL
   for (i32 row = thread_index(); row < A::kRows; row += A::kThreads) {
     const i32 q = rows.q_begin + row;
     if (q < rows.q_end) store_element(Variant::logsumexp(args, rows.b, rows.h, q), tile_get(a, row, 0));

@@ -81,10 +81,8 @@ TW_DEVICE T real_max(T a, T b) {
   return a != a ? a : a > b ? a : b;
 }
 /// The other one where one is a NaN.
-template <class T>
-TW_DEVICE T max_number(T a, T b) {
-  return a != a ? b : b > a ? b : a;
-}
+TW_DEVICE float max_number(float a, float b) { return max_f32(a, b); }
+TW_DEVICE double max_number(double a, double b) { return max_f64(a, b); }
 
 // Integers wrap at their width.
 TW_DEVICE i32 wrap_i8(i64 x) { return i8(x); }

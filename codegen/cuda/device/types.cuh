@@ -8,6 +8,7 @@ typedef int i32;
 typedef long long i64;
 
 #ifndef TW_EMULATED
+#pragma nv_diag_suppress 177  // functions that this kernel does not call
 #define TW_DEVICE static __device__ __forceinline__
 #define TW_INLINE __device__ __forceinline__  // members
 #define TW_KERNEL(threads, blocks_per_multiprocessor) \

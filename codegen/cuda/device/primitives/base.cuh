@@ -16,15 +16,15 @@ TW_DEVICE u32 shared_base() {
   extern __shared__ __align__(1024) unsigned char tw_shared[];
   return static_cast<u32>(__cvta_generic_to_shared(tw_shared));
 }
-#define TW_SHARED(name, type, ptx, constraint, register_type)                                                     \
-  TW_DEVICE type ld_shared_##name(u32 address) {                                                                  \
-    register_type value;                                                                                          \
-    asm volatile("ld.shared." ptx " %0, [%1];" : "=" constraint(value) : "r"(address) : "memory");                \
-    return static_cast<type>(value);                                                                              \
-  }                                                                                                               \
-  TW_DEVICE void st_shared_##name(u32 address, type value) {                                                      \
-    asm volatile("st.shared." ptx " [%0], %1;" ::"r"(address), constraint(static_cast<register_type>(value))      \
-                 : "memory");                                                                                     \
+#define TW_SHARED(name, type, ptx, constraint, register_type)                                                \
+  TW_DEVICE type ld_shared_##name(u32 address) {                                                             \
+    register_type value;                                                                                     \
+    asm volatile("ld.shared." ptx " %0, [%1];" : "=" constraint(value) : "r"(address) : "memory");           \
+    return static_cast<type>(value);                                                                         \
+  }                                                                                                          \
+  TW_DEVICE void st_shared_##name(u32 address, type value) {                                                 \
+    asm volatile("st.shared." ptx " [%0], %1;" ::"r"(address), constraint(static_cast<register_type>(value)) \
+                 : "memory");                                                                                \
   }
 TW_SHARED(u8, u8, "u8", "r", u32)
 TW_SHARED(u16, u16, "u16", "h", u16)
@@ -49,11 +49,11 @@ TW_DEVICE void st_shared_vec4(u32 address, Vec4 v) {
 // Global memory. `nc`: through the read-only path; nothing may write there while the kernel runs.
 TW_DEVICE Vec4 ld_global_vec4(const void* from) { return *static_cast<const Vec4*>(from); }
 TW_DEVICE void st_global_vec4(void* to, Vec4 v) { *static_cast<Vec4*>(to) = v; }
-#define TW_GLOBAL_NC(name, type, ptx, constraint)                                       \
-  TW_DEVICE type ld_global_nc_##name(const void* from) {                                \
-    type value;                                                                         \
+#define TW_GLOBAL_NC(name, type, ptx, constraint)                                                        \
+  TW_DEVICE type ld_global_nc_##name(const void* from) {                                                 \
+    type value;                                                                                          \
     asm("ld.global.nc." ptx " %0, [%1];" : "=" constraint(value) : "l"(__cvta_generic_to_global(from))); \
-    return value;                                                                       \
+    return value;                                                                                        \
   }
 TW_GLOBAL_NC(u16, u16, "u16", "h")
 TW_GLOBAL_NC(u32, u32, "u32", "r")
@@ -69,6 +69,8 @@ TW_DEVICE i64 atomic_add_i64(i64* at, i64 value) {
 // The whole warp.
 TW_DEVICE void warp_sync() { __syncwarp(); }
 TW_DEVICE bool warp_any(bool value) { return __any_sync(0xffffffffu, value); }
+/// Bit l: what lane l gave.
+TW_DEVICE u32 warp_ballot(bool value) { return __ballot_sync(0xffffffffu, value); }
 TW_DEVICE u32 shuffle_xor_u32(u32 v, u32 mask) { return __shfl_xor_sync(0xffffffffu, v, static_cast<i32>(mask)); }
 TW_DEVICE float shuffle_xor_f32(float v, u32 mask) { return __shfl_xor_sync(0xffffffffu, v, static_cast<i32>(mask)); }
 TW_DEVICE double shuffle_xor_f64(double v, u32 mask) { return __shfl_xor_sync(0xffffffffu, v, static_cast<i32>(mask)); }
@@ -86,11 +88,11 @@ TW_DEVICE float neg_inf() { return __uint_as_float(0xff800000u); }
 TW_DEVICE u32 mul_hi_u32(u32 a, u32 b) { return __umulhi(a, b); }
 
 // Approximations of f32, subnormals flushed to zeros on both sides.
-#define TW_APPROXIMATE(name, ptx)                        \
-  TW_DEVICE float name(float x) {                        \
-    float y;                                             \
-    asm(ptx " %0, %1;" : "=f"(y) : "f"(x));              \
-    return y;                                            \
+#define TW_APPROXIMATE(name, ptx)           \
+  TW_DEVICE float name(float x) {           \
+    float y;                                \
+    asm(ptx " %0, %1;" : "=f"(y) : "f"(x)); \
+    return y;                               \
   }
 TW_APPROXIMATE(exp2_approx, "ex2.approx.ftz.f32")
 TW_APPROXIMATE(log2_approx, "lg2.approx.ftz.f32")
@@ -98,23 +100,13 @@ TW_APPROXIMATE(rcp_approx, "rcp.approx.ftz.f32")
 TW_APPROXIMATE(tanh_approx, "tanh.approx.f32")
 #undef TW_APPROXIMATE
 
-// IEEE: correctly rounded, subnormals kept. min and max drop a NaN beside a number.
-TW_DEVICE float fma_f32(float a, float b, float c) { return __fmaf_rn(a, b, c); }
-TW_DEVICE double fma_f64(double a, double b, double c) { return __fma_rn(a, b, c); }
-TW_DEVICE float add_f32(float a, float b) { return __fadd_rn(a, b); }
-TW_DEVICE float mul_f32(float a, float b) { return __fmul_rn(a, b); }
-TW_DEVICE double add_f64(double a, double b) { return __dadd_rn(a, b); }
-TW_DEVICE double mul_f64(double a, double b) { return __dmul_rn(a, b); }
-TW_DEVICE float sqrt_f32(float x) { return __fsqrt_rn(x); }
-TW_DEVICE double sqrt_f64(double x) { return __dsqrt_rn(x); }
+// min and max drop a NaN beside a number.
 TW_DEVICE float min_f32(float a, float b) { return fminf(a, b); }
 TW_DEVICE float max_f32(float a, float b) { return fmaxf(a, b); }
 TW_DEVICE double min_f64(double a, double b) { return fmin(a, b); }
 TW_DEVICE double max_f64(double a, double b) { return fmax(a, b); }
 TW_DEVICE float abs_f32(float x) { return fabsf(x); }
 TW_DEVICE double abs_f64(double x) { return fabs(x); }
-TW_DEVICE float floor_f32(float x) { return floorf(x); }
-TW_DEVICE double floor_f64(double x) { return floor(x); }
 TW_DEVICE float ceil_f32(float x) { return ceilf(x); }
 TW_DEVICE double ceil_f64(double x) { return ceil(x); }
 TW_DEVICE float trunc_f32(float x) { return truncf(x); }

@@ -29,12 +29,13 @@ TW_DEVICE void ldmatrix_x4_trans(u32 (&r)[4], u32 address) {
 }
 
 /// C[16,8] += A[16,16] · B[16,8], f32 sums.
-#define TW_MMA(name, type)                                                                                    \
-  TW_DEVICE void name(float(&c)[4], const u32(&a)[4], u32 b0, u32 b1) {                                       \
-    asm("mma.sync.aligned.m16n8k16.row.col.f32." type "." type ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, " \
-        "{%0,%1,%2,%3};"                                                                                      \
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                                                      \
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));                                      \
+#define TW_MMA(name, type)                                               \
+  TW_DEVICE void name(float(&c)[4], const u32(&a)[4], u32 b0, u32 b1) {  \
+    asm("mma.sync.aligned.m16n8k16.row.col.f32." type "." type           \
+        ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "                   \
+        "{%0,%1,%2,%3};"                                                 \
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                 \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1)); \
   }
 TW_MMA(mma_m16n8k16_bf16, "bf16")
 TW_MMA(mma_m16n8k16_f16, "f16")
