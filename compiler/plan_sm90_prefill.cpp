@@ -12,17 +12,63 @@ namespace {
 
 constexpr int64_t kBoxColumns = 64, kRowBytes = 128, kStages = 2, kMaxHeadDim = 256;
 constexpr int64_t kStep = 16;  ///< of the summed dimension of one wgmma
-/// Of these many of a consumer thread's 240 (160) registers O, S and P may take: what is left are addresses, the two
-/// rows' states and the pointwise expressions.
-constexpr int64_t kSums2 = 200, kSums3 = 130;
-/// Wide blocks of keys pay while all of a block is kept; masks waste what of a block they cut off.
-constexpr int64_t kMaxBlockKv = 176, kMaxMaskedBlockKv = 128;
+/// How the 65536 registers are dealt out, and how many of a consumer thread's O, S and P may take: the rest is for
+/// addresses, the states of two rows and the pointwise expressions.
+struct Registers {
+  int64_t producer, consumer, sums, max_block_kv;
+};
+constexpr Registers kThreeConsumers = {32, 160, 130, 128};
+constexpr Registers kPlain = {24, 240, 200, 176};   ///< wide blocks of keys pay while all of a block is kept
+constexpr Registers kMasked = {40, 232, 200, 128};  ///< the producer tests blocks; a mask wastes what it cuts off
+constexpr Registers kTables = {88, 208, 160, 64};   ///< expressions load from tensors: addresses, and bounds to scan
+/// Pointwise ops beside which three consumers' 160 registers suffice.
+constexpr int64_t kFewOps = 17;
 
 bool is_16_bit(DType dtype) { return dtype == DType::bf16 || dtype == DType::f16; }
 
 /// Does the root depend on the axis?
 bool depends(const Expr& expr, Axis axis) {
   return (dependencies(expr)[static_cast<size_t>(raw(expr.root()))] & bit(axis)) != 0;
+}
+
+/// Does it load from tensors at places that differ between scores or blocks? What a head has one of costs a register.
+bool loads(const Expr& expr) {
+  const std::vector<uint32_t> depends_on = dependencies(expr);
+  const uint32_t positions = bit(Axis::q) | bit(Axis::kv) | bit(Axis::q_lo) | bit(Axis::q_hi) | bit(Axis::kv_lo) |
+                             bit(Axis::kv_hi) | kDependsOnScore;
+  for (size_t i = 0; i < expr.nodes().size(); ++i) {
+    const ExprKind kind = expr.nodes()[i].kind;
+    if ((kind == ExprKind::load || kind == ExprKind::load_min || kind == ExprKind::load_max) &&
+        (depends_on[i] & positions) != 0)
+      return true;
+  }
+  return false;
+}
+
+/// What is evaluated per score or per block.
+std::vector<const Expr*> inner_expressions(const AttentionSpec& spec) {
+  std::vector<const Expr*> all = {&spec.score, &spec.keep, &spec.kv_range.skip, &spec.kv_range.full};
+  if (spec.weight_factor) all.push_back(&*spec.weight_factor);
+  return all;
+}
+
+int64_t count_ops(const AttentionSpec& spec) {
+  int64_t count = 0;
+  for (const Expr* expr : inner_expressions(spec))
+    for (const ExprNode& node : expr->nodes()) count += node.kind == ExprKind::op;
+  return count;
+}
+
+bool reads_tables(const AttentionSpec& spec) {
+  const std::vector<const Expr*> all = inner_expressions(spec);
+  return !spec.keep_kv.is_constant_true() ||
+         std::any_of(all.begin(), all.end(), [](const Expr* e) { return loads(*e); });
+}
+
+Registers registers_of(const AttentionSpec& spec, const CudaSchedule& schedule) {
+  if (schedule.block_q == 192) return kThreeConsumers;
+  if (reads_tables(spec)) return kTables;
+  return spec.keep.is_constant_true() ? kPlain : kMasked;
 }
 
 int64_t boxes(int64_t columns) { return (columns + kBoxColumns - 1) / kBoxColumns; }
@@ -73,12 +119,13 @@ CudaSchedule choose(const AttentionSpec& spec, const CudaTarget& target) {
   s.stages = kStages;
   const bool narrow = dqk <= kBoxColumns && dv <= kBoxColumns;
   const bool short_queries = spec.q_len.is_constant() && spec.q_len.constant() <= 128;
-  s.block_q = narrow && !short_queries ? 192 : 128;
+  const bool simple = !reads_tables(spec) && spec.keep_kv.is_constant_true() && count_ops(spec) <= kFewOps;
+  s.block_q = narrow && simple && !short_queries ? 192 : 128;
   s.warps = 4 + s.block_q / 16;
-  s.block_kv = spec.keep.is_constant_true() ? kMaxBlockKv : kMaxMaskedBlockKv;
+  s.block_kv = registers_of(spec, s).max_block_kv;
   const auto fits = [&] {
     const Sm90CudaLayout layout = sm90_cuda_layout(spec, s);
-    return layout.bytes <= target.shared_bytes_per_block && layout.sums <= (layout.consumers == 3 ? kSums3 : kSums2);
+    return layout.bytes <= target.shared_bytes_per_block && layout.sums <= registers_of(spec, s).sums;
   };
   while (s.block_kv > kStep && !fits()) s.block_kv -= kStep;
   const Sm90CudaLayout layout = sm90_cuda_layout(spec, s);
@@ -88,6 +135,10 @@ CudaSchedule choose(const AttentionSpec& spec, const CudaTarget& target) {
           "of {} bytes of shared memory",
           layout.consumers, s.block_kv, layout.sums, layout.consumer_registers, layout.bytes,
           target.shared_bytes_per_block),
+      fmt::format("registers are dealt {} to the producer, {} to each consumer: {}", layout.producer_registers,
+                  layout.consumer_registers,
+                  reads_tables(spec) ? "expressions load from tensors, so blocks of keys are narrow, too"
+                                     : "expressions read positions alone"),
       layout.persistent
           ? "nothing is masked, so all items cost the same: one block per multiprocessor takes them in turn"
       : layout.longest_first ? "later rows see more keys: they come first, a block per item"
@@ -108,13 +159,9 @@ Sm90CudaLayout sm90_cuda_layout(const AttentionSpec& spec, const CudaSchedule& s
   Sm90CudaLayout layout;
   layout.consumers = schedule.block_q / 64;
   layout.sums = dv / 2 + schedule.block_kv / 2 + schedule.block_kv / 4;
-  if (layout.consumers == 3) {
-    layout.producer_registers = 32;
-    layout.consumer_registers = 160;
-  } else if (masked) {  // the producer tests blocks
-    layout.producer_registers = 40;
-    layout.consumer_registers = 232;
-  }
+  const Registers registers = registers_of(spec, schedule);
+  layout.producer_registers = registers.producer;
+  layout.consumer_registers = registers.consumer;
   layout.clear_values = !spec.keep_kv.is_constant_true() ||
                         !std::get<TensorMapAccess>(analyze(spec, spec.value, Axis::kv, dv)).exact_rows;
   const auto output = analyze(spec, spec.output, Axis::q, dv);
@@ -138,7 +185,7 @@ std::string validate_sm90_prefill(const AttentionSpec& spec, const CudaSchedule&
     return fmt::format("{} rows of queries take {} warps, not {}", s.block_q, 4 + s.block_q / 16, s.warps);
   if (s.stages < 1 || s.stages > 4) return fmt::format("{} stages are not within 1 and 4", s.stages);
   const Sm90CudaLayout layout = sm90_cuda_layout(spec, s);
-  const int64_t sums = layout.consumers == 3 ? kSums3 : kSums2;
+  const int64_t sums = registers_of(spec, s).sums;
   if (layout.sums > sums)
     return fmt::format("O, S and P take {} registers of a thread, and {} are for them", layout.sums, sums);
   if (layout.bytes > target.shared_bytes_per_block)

@@ -126,8 +126,12 @@ class Sm90Writer {
   std::string coordinates(DeviceNames& names, const Access& access, Axis position) const {
     const AxisNames axis_names{{Axis::b, "b"}, {Axis::h, "h"}, {position, "row"}, {Axis::d, "column"}};
     std::string text;
-    for (const int axis : axes(access, position))
-      text += fmt::format(", i32({})", write_index(names, axis_names, access.axes[static_cast<size_t>(axis)]));
+    for (const int axis : axes(access, position)) {
+      const Expr& at = access.axes[static_cast<size_t>(axis)];
+      const WrittenRoots written = write_roots(names, axis_names, at, {at.root()});
+      TW_CHECK(written.lines.empty() && "an access is one expression");
+      text += ", " + converted(written.roots[0], Term::i32).text;
+    }
     return text;
   }
 
