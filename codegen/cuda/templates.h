@@ -10,6 +10,9 @@ namespace tilewright::cuda {
 Result<CudaSource> generate_generic(const TileProgram& program, const CudaSchedule& schedule, const CudaTarget& target,
                                     const std::string& symbol_prefix);
 
+Result<CudaSource> generate_loop(const LoopStep& step, const CudaSchedule& schedule, const CudaTarget& target,
+                                 const std::string& symbol_prefix);
+
 /// Workspace and phases of kernels that need none.
 Expr zero_bytes();
 
