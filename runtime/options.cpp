@@ -40,12 +40,9 @@ EnvironmentOptions read() {
   options.threads = std::atoi(std::string(variable("TILEWRIGHT_THREADS")).c_str());
   options.cache_dir = cache_folder();
   options.tuning = variable("TILEWRIGHT_TUNING");
-<<<<<<< HEAD
   options.cuda_home = variable(variable("CUDA_HOME").empty() ? "CUDA_PATH" : "CUDA_HOME");
   options.python_prefixes = python_prefixes();
-=======
   options.cxx = variable("CXX");
->>>>>>> w-cudatext
   options.verbose = !variable("TILEWRIGHT_VERBOSE").empty();
   return options;
 }
