@@ -16,6 +16,7 @@ struct Row {
 };
 /// The generic one comes last and takes everything.
 constexpr Row kTemplates[] = {{CudaTemplate::sm90_prefill, plan_cuda_sm90_prefill},
+                              {CudaTemplate::sm80_prefill, plan_cuda_sm80_prefill},
                               {CudaTemplate::generic, plan_cuda_generic}};
 
 }  // namespace

@@ -29,6 +29,7 @@ Result<CudaSource> generate_cuda(const TileProgram& program, const CudaSchedule&
   const auto source = [&]() -> Result<CudaSource> {
     switch (schedule.kernel) {
       case CudaTemplate::generic: return cuda::generate_generic(program, schedule, target, symbol_prefix);
+      case CudaTemplate::sm80_prefill: return cuda::generate_sm80_prefill(program, schedule, target, symbol_prefix);
       case CudaTemplate::sm90_prefill: return cuda::generate_sm90_prefill(program, schedule, target, symbol_prefix);
       default: break;
     }

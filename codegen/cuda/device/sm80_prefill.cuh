@@ -21,12 +21,8 @@
 // f32 operands are taken apart into `kParts` bf16 parts while they are loaded, and products of them add up the pairs of
 // parts whose numbers sum to less than the larger count: 2 parts, 3 products; 3 parts, 6 products. Weights likewise.
 
-/// Parts of one multiplication.
-struct WholeProducts {
-  static constexpr int kQueryParts = 1, kWeightParts = 1, kValueParts = 1;
-};
-
-template <class Variant, int kBlockQ, int kBlockKv, int kWarps, int kStages, class Products>
+/// Parts: kQuery of Q and K, kWeight of P, kValue of V, each 1 for operands that are multiplied as they are.
+template <class Variant, int kBlockQ, int kBlockKv, int kWarps, int kStages, class Parts>
 struct Sm80Prefill {
   typedef typename Variant::Query Query;
   typedef typename Variant::Key Key;
@@ -39,8 +35,8 @@ struct Sm80Prefill {
   static constexpr int kBands = kBlockQ / kWarps / 16;
   static constexpr int kHeadDim = Variant::kHeadDim, kValueDim = Variant::kValueDim;
   static constexpr int kHeadChunks = padded_columns(kHeadDim) / 8, kValueChunks = padded_columns(kValueDim) / 8;
-  static constexpr int kParts = Products::kQueryParts;
-  static constexpr int kWeightParts = Products::kWeightParts, kValueParts = Products::kValueParts;
+  static constexpr int kParts = Parts::kQuery;
+  static constexpr int kWeightParts = Parts::kWeight, kValueParts = Parts::kValue;
   static constexpr bool kQueryInRegisters = kParts == 1 && kBands * kHeadChunks * 2 <= 32;
 
   static constexpr int kQueryBytes = kBlockQ * kHeadChunks * 16;
@@ -100,8 +96,8 @@ struct Sm80Prefill {
             TW_UNROLL
             for (int i = 0; i < 4; ++i) a[part][m][i] = held[m][k][i];
           } else {
-            ldmatrix_x4(a[part][m], Tile<kHeadChunks>::advance(query, 2 * k) +
-                                        static_cast<u32>(part * kQueryBytes + m * 16 * Tile<kHeadChunks>::kRowBytes));
+            ldmatrix_x4(a[part][m], SharedTile<kHeadChunks>::advance(query, 2 * k) +
+                                        static_cast<u32>(part * kQueryBytes + m * 16 * SharedTile<kHeadChunks>::kRowBytes));
           }
         }
       TW_UNROLL
@@ -109,8 +105,8 @@ struct Sm80Prefill {
         TW_UNROLL
         for (int j = 0; j < kParts; ++j) {
           u32 b[4];
-          ldmatrix_x4(b, Tile<kHeadChunks>::advance(key, 2 * k) +
-                             static_cast<u32>(j * kKeyBytes + n * 16 * Tile<kHeadChunks>::kRowBytes));
+          ldmatrix_x4(b, SharedTile<kHeadChunks>::advance(key, 2 * k) +
+                             static_cast<u32>(j * kKeyBytes + n * 16 * SharedTile<kHeadChunks>::kRowBytes));
           TW_UNROLL
           for (int i = 0; i + j < kParts; ++i)
             TW_UNROLL
@@ -144,8 +140,8 @@ struct Sm80Prefill {
         TW_UNROLL
         for (int j = 0; j < kValueParts; ++j) {
           u32 b[4];
-          ldmatrix_x4_trans(b, Tile<kValueChunks>::advance(value, 2 * n) +
-                                   static_cast<u32>(j * kValueBytes + k * 16 * Tile<kValueChunks>::kRowBytes));
+          ldmatrix_x4_trans(b, SharedTile<kValueChunks>::advance(value, 2 * n) +
+                                   static_cast<u32>(j * kValueBytes + k * 16 * SharedTile<kValueChunks>::kRowBytes));
           TW_UNROLL
           for (int i = 0; i < kWeightParts; ++i)
             if (i + j < kLarger)
@@ -205,7 +201,7 @@ struct Sm80Prefill {
     }
     const i32 warp_row = warp * kBands * 16;
     const u32 query =
-        a_fragment<kHeadChunks>(query_tile, lane) + static_cast<u32>(warp_row * Tile<kHeadChunks>::kRowBytes);
+        a_fragment<kHeadChunks>(query_tile, lane) + static_cast<u32>(warp_row * SharedTile<kHeadChunks>::kRowBytes);
     u32 held[kBands][kHeadChunks / 2][4];
     KeyBlocks ahead = blocks;
     u32 stage = ring, next_stage = ring;
@@ -235,8 +231,8 @@ struct Sm80Prefill {
         for (int m = 0; m < kBands; ++m)
           TW_UNROLL
           for (int k = 0; k < kHeadChunks / 2; ++k)
-            ldmatrix_x4(held[m][k], Tile<kHeadChunks>::advance(query, 2 * k) +
-                                        static_cast<u32>(m * 16 * Tile<kHeadChunks>::kRowBytes));
+            ldmatrix_x4(held[m][k], SharedTile<kHeadChunks>::advance(query, 2 * k) +
+                                        static_cast<u32>(m * 16 * SharedTile<kHeadChunks>::kRowBytes));
       }
 
       float s[kBands][kBlockKv / 8][4];
@@ -352,7 +348,7 @@ struct Sm80Prefill {
                         float (&o)[kBands][kValueChunks][4], SoftmaxRow (&rows)[kBands][2]) {
     constexpr int kPerChunk = 16 / static_cast<int>(sizeof(Output));
     constexpr int kChunks = padded_columns(kValueDim) / kPerChunk;
-    typedef Tile<kChunks> OutputTile;
+    typedef SharedTile<kChunks> OutputTile;
     const i32 g = lane >> 2, t = lane & 3;
     TW_UNROLL
     for (int m = 0; m < kBands; ++m)

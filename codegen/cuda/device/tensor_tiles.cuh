@@ -11,7 +11,7 @@
 // The number of chunks is even (columns are padded to 16) and tiles begin at multiples of 128 bytes.
 
 template <int kChunks>
-struct Tile {
+struct SharedTile {
   static constexpr int kBits = kChunks % 8 == 0 ? 3 : kChunks % 4 == 0 ? 2 : 1;
   static constexpr int kMask = (1 << kBits) - 1;
   static constexpr int kRowBytes = kChunks * 16;
@@ -86,11 +86,11 @@ template <int kRows, int kColumns, int kThreads, class T, class IsValid>
 TW_DEVICE void load_tile(u32 tile, i32 thread, const Rows<T>& rows, i32 begin, const IsValid& is_valid) {
   constexpr int kChunks = padded_columns(kColumns) / 8;
   if (kColumns % 8 == 0 && rows.vectors) {
-    constexpr int kSharers = 1 << Tile<kChunks>::kBits, kStep = kThreads / kSharers;
+    constexpr int kSharers = 1 << SharedTile<kChunks>::kBits, kStep = kThreads / kSharers;
     const i32 chunk = thread % kSharers;
     i32 row = thread / kSharers;
     const T* from = rows.data + (begin + row) * rows.row_stride + chunk * 8;
-    u32 to = tile + Tile<kChunks>::offset(row, chunk);
+    u32 to = tile + SharedTile<kChunks>::offset(row, chunk);
     static_assert(kStep % 8 == 0, "the swizzle repeats with the step");
     TW_UNROLL
     for (int i = 0; i < (kRows + kStep - 1) / kStep; ++i) {
@@ -102,7 +102,7 @@ TW_DEVICE void load_tile(u32 tile, i32 thread, const Rows<T>& rows, i32 begin, c
                     valid && (kColumns % 16 == 0 || chunk + j < kColumns / 8));
       row += kStep;
       from += kStep * rows.row_stride;
-      to += kStep * Tile<kChunks>::kRowBytes;
+      to += kStep * SharedTile<kChunks>::kRowBytes;
     }
   } else {
     TW_NO_UNROLL
@@ -111,7 +111,7 @@ TW_DEVICE void load_tile(u32 tile, i32 thread, const Rows<T>& rows, i32 begin, c
       u16 bits = 0;
       if (is_valid(row) && column < kColumns)
         bits = rows.data[(begin + row) * rows.row_stride + column * rows.stride].bits;
-      st_shared_u16(tile + Tile<kChunks>::offset(row, column / 8) + static_cast<u32>(column % 8 * 2), bits);
+      st_shared_u16(tile + SharedTile<kChunks>::offset(row, column / 8) + static_cast<u32>(column % 8 * 2), bits);
     }
   }
 }
@@ -131,7 +131,7 @@ TW_DEVICE void load_split_tile(u32 tile, i32 thread, const Rows<float>& rows, i3
     split_pair<BF16, kParts>(lo, hi, parts);
     TW_UNROLL
     for (int p = 0; p < kParts; ++p)
-      st_shared_u32(tile + static_cast<u32>(p * kPartBytes) + Tile<kPairs / 4>::offset(row, column / 8) +
+      st_shared_u32(tile + static_cast<u32>(p * kPartBytes) + SharedTile<kPairs / 4>::offset(row, column / 8) +
                         static_cast<u32>(column % 8 * 2),
                     parts[p]);
   }
@@ -146,15 +146,15 @@ TW_DEVICE void load_split_tile(u32 tile, i32 thread, const Rows<float>& rows, i3
 /// Where a lane points ldmatrix_x4 to for A of rows 0–15, k 0–15.
 template <int kChunks>
 TW_DEVICE u32 a_fragment(u32 tile, i32 lane) {
-  return tile + Tile<kChunks>::offset(lane & 15, lane >> 4);
+  return tile + SharedTile<kChunks>::offset(lane & 15, lane >> 4);
 }
 /// For B from a tile of rows n, columns k (K): rows 0–15 give two n8 tiles, registers {0, 1} and {2, 3}.
 template <int kChunks>
 TW_DEVICE u32 b_fragment(u32 tile, i32 lane) {
-  return tile + Tile<kChunks>::offset((lane & 7) + (lane >> 4) * 8, lane >> 3 & 1);
+  return tile + SharedTile<kChunks>::offset((lane & 7) + (lane >> 4) * 8, lane >> 3 & 1);
 }
 /// For B from a tile of rows k, columns n (V), with ldmatrix_x4_trans: columns 0–15 give two n8 tiles likewise.
 template <int kChunks>
 TW_DEVICE u32 b_fragment_transposed(u32 tile, i32 lane) {
-  return tile + Tile<kChunks>::offset((lane & 7) + (lane >> 3 & 1) * 8, lane >> 4);
+  return tile + SharedTile<kChunks>::offset((lane & 7) + (lane >> 3 & 1) * 8, lane >> 4);
 }
