@@ -14,9 +14,9 @@ struct TileCase {
   friend void PrintTo(const TileCase& test, std::ostream* out) { *out << test.name; }
 };
 
-class Sm90Prefill : public ::testing::TestWithParam<TileCase> {};
+class Sm90PrefillCase : public ::testing::TestWithParam<TileCase> {};
 
-TEST_P(Sm90Prefill, AgreesWithTheSpec) {
+TEST_P(Sm90PrefillCase, AgreesWithTheSpec) {
   const auto& [name, case_options, tiles, seeds] = GetParam();
   AttentionCase test = sm90_case(case_options);
   const TileProgram program = build_tile_program(test.spec);
@@ -105,11 +105,26 @@ std::vector<TileCase> runs() {
   };
   laid("bshd", Arrangement::bshd);
   laid("merged", Arrangement::merged);
-  laid("packed", Arrangement::packed);
   return all;
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, Sm90Prefill, ::testing::ValuesIn(runs()),
+/// A launch says so, and the program runs its next choice.
+TEST(Sm90Prefill, RowsThatAreNoMultipleOf16BytesHaveNoTensorMap) {
+  AttentionCase test = sm90_case(narrow({.sq = 20, .sk = 20, .dqk = 64, .dv = 64, .arrangement = Arrangement::packed}));
+  const TileProgram program = build_tile_program(test.spec);
+  const CudaPlan plan = plan_cuda(program, kTarget);
+  ASSERT_GE(plan.choices.size(), 2u);
+  EXPECT_TRUE(plan.choices[0].needs_tensor_maps);
+  EXPECT_FALSE(plan.choices.back().needs_tensor_maps);
+  const auto source = generate_cuda(program, sm90_schedule(32), kTarget, "k");
+  ASSERT_TRUE(source) << to_string(source.error());
+  const TensorMapPlan& queries = source->launch.phases[0].tensor_maps[0];
+  const auto map = encode(queries, test.tensors[static_cast<size_t>(queries.tensor)].view());
+  ASSERT_FALSE(map);
+  EXPECT_NE(to_string(map.error()).find("multiples of 16"), std::string::npos) << to_string(map.error());
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, Sm90PrefillCase, ::testing::ValuesIn(runs()),
                          [](const auto& test) { return test.param.name; });
 
 }  // namespace
