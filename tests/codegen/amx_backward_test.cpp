@@ -276,27 +276,29 @@ TEST(AmxBackward, IsChosenWhereItCanAndSaysWhyNot) {
 
 TEST(AmxBackward, NativeModulesHoldTheInstructions) {
   if (detect_cpu().isa < CpuIsa::avx512) GTEST_SKIP() << "the CPU lacks AVX-512, which the test's target has";
-  std::mt19937_64 random(1);
-  const BackwardCase test = make_backward_case(options_of(256, 256, 64, Mask::causal), random);
-  const CpuTarget target = native_target();
-  const CpuSchedule schedule = plan_backward(test.spec, target).choices[0].schedule;
-  CpuKernelSource source = generate_backward(test.spec, schedule, target, "case");
-  EXPECT_TRUE(source.launch.native_tiles);
-  const auto object = compile_module(std::move(source.module), target, {.verify = true, .want_text = true});
-  ASSERT_TRUE(object) << to_string(object.error());
-  const auto count = [&](const char* what) {
-    int found = 0;
-    for (size_t at = object->assembly.find(what); at != std::string::npos; at = object->assembly.find(what, at + 1))
-      ++found;
-    return found;
-  };
-  // Two products, one that starts sums and one that adds: each has a first step and the steps of its loop.
-  EXPECT_EQ(count("tdpbf16ps"), 2 * 2 * 4);
-  EXPECT_EQ(count("tilezero"), 4);
-  EXPECT_EQ(count("tilestored"), 2 * 2 * 4);
-  EXPECT_EQ(count("ldtilecfg"), 1);
-  EXPECT_EQ(count("tilerelease"), 1);
-  EXPECT_GE(count("vcvtne2ps2bf16"), 1);
+  for (const auto& [numbers, products] : {std::pair{kBf16, 1}, {kF32, 6}, {kX3, 3}}) {
+    const BackwardCase test = case_of(options_of(256, 256, 64, Mask::causal), numbers);
+    const CpuTarget target = native_target();
+    const CpuSchedule schedule = plan_backward(test.spec, target).choices[0].schedule;
+    CpuKernelSource source = generate_backward(test.spec, schedule, target, "case");
+    EXPECT_TRUE(source.launch.native_tiles);
+    const auto object = compile_module(std::move(source.module), target, {.verify = true, .want_text = true});
+    ASSERT_TRUE(object) << to_string(object.error());
+    const auto count = [&](const char* what) {
+      int found = 0;
+      for (size_t at = object->assembly.find(what); at != std::string::npos; at = object->assembly.find(what, at + 1))
+        ++found;
+      return found;
+    };
+    // Two products, one that starts sums and one that adds: each has a first step and the steps of its loop.
+    EXPECT_EQ(count("tdpbf16ps"), 2 * 2 * 4 * products);
+    EXPECT_EQ(count("tilezero"), 4);
+    EXPECT_EQ(count("tilestored"), 2 * 2 * 4);
+    EXPECT_EQ(count("ldtilecfg"), 1);
+    EXPECT_EQ(count("tilerelease"), 1);
+    EXPECT_GE(count("vcvtne2ps2bf16"), 1);
+    EXPECT_EQ(count("64-byte Spill"), 0);
+  }
 }
 
 }  // namespace
