@@ -175,19 +175,28 @@ void expect_what_fma_gives(const BackwardCase& tiles, const BackwardCase& fma) {
 
 TEST(AmxBackward, OperandsThatMayNotBeSplitGiveWhatFmaGives) {
   constexpr double kInf = std::numeric_limits<double>::infinity(), kNaN = std::numeric_limits<double>::quiet_NaN();
+  enum class How : uint8_t { some, times, all };  // in place of two elements, times every one, in place of every one
   struct Plant {
     std::vector<std::string> where;
     double value;
-    bool whole;  ///< times every element, else in place of two
+    How how;
   };
-  // The last three leave operands in range, and dS is not.
-  const std::vector<Plant> plants = {{{"q"}, kInf, false},        {{"k"}, -kInf, false},
-                                     {{"v"}, kInf, false},        {{"do"}, kInf, false},
-                                     {{"k"}, kNaN, false},        {{"do"}, kNaN, false},
-                                     {{"do"}, 0x1p90, false},     {{"v"}, 0x1p60, false},
-                                     {{"k"}, 0x1.23p-110, true},  {{"do", "delta"}, 0x1.23p-112, true},
-                                     {{"do", "v"}, 0x1p40, true}, {{"do", "delta"}, 0x1p-80, true},
-                                     {{"delta"}, kNaN, false}};
+  // Those of delta alone and what follows leave operands in range, and dS is not.
+  const std::vector<Plant> plants = {{{"q"}, kInf, How::some},
+                                     {{"k"}, -kInf, How::some},
+                                     {{"v"}, kInf, How::some},
+                                     {{"do"}, kInf, How::some},
+                                     {{"k"}, kNaN, How::some},
+                                     {{"do"}, kNaN, How::some},
+                                     {{"do"}, 0x1p90, How::some},
+                                     {{"v"}, 0x1p60, How::some},
+                                     {{"k"}, 0x1.23p-110, How::times},
+                                     {{"do", "delta"}, 0x1.23p-112, How::times},
+                                     {{"delta"}, kNaN, How::some},
+                                     {{"delta"}, kInf, How::some},
+                                     {{"do", "v"}, 0x1p40, How::times},
+                                     {{"do", "delta"}, 0x1p-80, How::times},
+                                     {{"lse"}, 80, How::all}};
   const std::vector<CpuTarget> targets = tile_targets();
   for (const CpuTarget& target : targets)
     for (const Plant& plant : plants) {
@@ -197,8 +206,9 @@ TEST(AmxBackward, OperandsThatMayNotBeSplitGiveWhatFmaGives) {
         for (size_t i = 0; i < test.tensors.size(); ++i) {
           TestTensor& tensor = test.tensors[i];
           if (std::ranges::find(plant.where, test.spec.tensors[i].name) == plant.where.end()) continue;
-          for (int64_t at = 0; plant.whole && at < tensor.size(); ++at) tensor.set(at, tensor.get(at) * plant.value);
-          if (!plant.whole)
+          for (int64_t at = 0; plant.how != How::some && at < tensor.size(); ++at)
+            tensor.set(at, plant.how == How::all ? plant.value : tensor.get(at) * plant.value);
+          if (plant.how == How::some)
             for (const int64_t at : {int64_t{3}, tensor.size() / 2}) tensor.set(at, plant.value);
         }
         return test;
