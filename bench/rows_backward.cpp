@@ -85,7 +85,7 @@ Result<Done> backward_speed(const RowContext& context) {
   const BackwardGroup x6{"backward f32 on AMX, 1 thread, times the FMA peak",
                          DType::f32,
                          PrecisionPolicy::f32,
-                         CpuTemplate::amx_backward,  // which takes no f32 yet: the rows are void
+                         CpuTemplate::amx_backward,
                          true,
                          backward_cases(1, 1, 1, 1)};
   if (auto ok = backward_share_rows(context, f32, Peak::fma, "%"); !ok) return ok;

@@ -70,6 +70,9 @@ std::vector<std::string> schedule_sentences(const CpuSchedule& s) {
                       s.chunk_kv, s.block_q, s.block_kv));
       out.push_back(
           "Five products of bf16 on 2 x 2 tiles of 16 x 16; P and dS are written once per use, untransposed.");
+      if (s.value_products > 1)
+        out.push_back(fmt::format("Scores take {} of them per multiplication of operands, gradients {}.", s.products,
+                                  s.value_products));
       break;
     case CpuTemplate::amx_decode:
       out.push_back(

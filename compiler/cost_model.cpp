@@ -229,15 +229,18 @@ class Model {
     const double ragged = share < 1 ? static_cast<double>(s_.block_kv + s_.block_q) / 2 : 0;
     const double rows = up(q_len, 32) * heads;
     const double keys = std::min(share * static_cast<double>(kv_len) + ragged, up(kv_len, 32));
-    const double scores = rows * keys / 256, products = scores * depth * 5;
+    const double scores = rows * keys / 256;
+    const double products = scores * depth * static_cast<double>(2 * s_.products + 3 * s_.value_products);
+    const auto parts = static_cast<double>(bf16_parts(std::max(s_.products, s_.value_products)));
     const double sums =
         scores * depth * 2 * (4 * 16 / static_cast<double>(s_.block_q) + 2 * 16 / static_cast<double>(s_.block_kv));
     const double chunks = std::ceil(static_cast<double>(kv_len) / static_cast<double>(s_.chunk_kv));
-    const double pack = rows * share * chunks * depth * 32 / 16 * 12;
+    const double pack = rows * share * chunks * depth * 32 / 16 * 12 * parts;
+    const double weights = rows * keys / 16 * 4 * (parts - 1);  // taking P and dS apart
     const double l2 = spill(working_set(s_, step_), target_.l2_bytes * 3 / 4, "a chunk and a block of rows");
     say("{:.0f} chunks read Q and dO and add to dQ", chunks);
-    finish((products * 16 + sums * 20 + rows * keys / 16 * 2 * kSoftmaxCycles + pack) * (1 + l2), products * 19,
-           imbalance(heads / static_cast<double>(spec.head_group) * chunks));
+    finish((products * 16 + sums * 20 + rows * keys / 16 * 2 * kSoftmaxCycles + weights + pack) * (1 + l2),
+           products * 19, imbalance(heads / static_cast<double>(spec.head_group) * chunks));
   }
 
   void matmul() {

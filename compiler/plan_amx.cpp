@@ -16,34 +16,13 @@ struct TileBlock {
 // close to it; block_q so large that a block of K and V, which comes from L3 once per item, is used often enough.
 constexpr TileBlock kTileBlocks[] = {{64, 256, 64}, {128, 512, 128}, {256, 256, 64}, {512, 128, 32}};
 
-/// Products per multiplication of operands that may be rounded to these types (semantics 22); 0 = FMA was asked for.
-int64_t products_of(DType a, DType b, PrecisionPolicy policy) {
-  if (a == DType::bf16 && b == DType::bf16) return 1;
-  if (a != DType::f32 && b != DType::f32) return 4;  // two parts hold what f16 holds
-  switch (policy) {
-    case PrecisionPolicy::f32: return 6;
-    case PrecisionPolicy::f32_x3: return 3;
-    case PrecisionPolicy::bf16: return 1;
-    case PrecisionPolicy::f32_fma: break;
-  }
-  return 0;
-}
-
 int64_t products_of_scores(const AttentionSpec& spec) {
   const DotTerm& dot = spec.dots[0];
   const auto type = [&](const Access& stored, const std::optional<RowProgram>& row) {
     return row ? row->dtype : operand_dtype(spec, stored);
   };
-  return products_of(type(dot.query, dot.query_row), type(dot.key, dot.key_row), spec.precision);
+  return bf16_products(type(dot.query, dot.query_row), type(dot.key, dot.key_row), spec.precision);
 }
-
-/// Weights in two parts are finer than f16 already, without the product of both second parts.
-int64_t products_of_values(const AttentionSpec& spec) {
-  const int64_t products = products_of(spec.weights, operand_dtype(spec, spec.value), spec.precision);
-  return products == 4 ? 3 : products;
-}
-
-int64_t bf16_parts(int64_t products) { return products == 1 ? 1 : products <= 4 ? 2 : 3; }
 
 /// A constant, or one of two: dropout's factor.
 bool is_bounded_factor(const Expr& factor) {
@@ -56,6 +35,25 @@ bool is_bounded_factor(const Expr& factor) {
 }
 
 }  // namespace
+
+int64_t bf16_products(DType a, DType b, PrecisionPolicy policy) {
+  if (a == DType::bf16 && b == DType::bf16) return 1;
+  if (a != DType::f32 && b != DType::f32) return 4;  // two parts hold what f16 holds
+  switch (policy) {
+    case PrecisionPolicy::f32: return 6;
+    case PrecisionPolicy::f32_x3: return 3;
+    case PrecisionPolicy::bf16: return 1;
+    case PrecisionPolicy::f32_fma: break;
+  }
+  return 0;
+}
+
+int64_t bf16_weight_products(DType weights, DType operand, PrecisionPolicy policy) {
+  const int64_t products = bf16_products(weights, operand, policy);
+  return products == 4 ? 3 : products;
+}
+
+int64_t bf16_parts(int64_t products) { return products == 1 ? 1 : products <= 4 ? 2 : 3; }
 
 std::string refuse_amx_prefill(const TileProgram& program, const CpuTarget& target) {
   const AttentionSpec& spec = program.spec;
@@ -99,7 +97,7 @@ CpuSchedule schedule_amx_prefill(const TileProgram& program, const CpuTarget& ta
   s.mr = 32;
   s.nv = 2;
   s.products = products_of_scores(spec);
-  s.value_products = products_of_values(spec);
+  s.value_products = bf16_weight_products(spec.weights, operand_dtype(spec, spec.value), spec.precision);
   s.rescale_log2 = 8;
 
   const TileBlock* block = std::find_if(std::begin(kTileBlocks), std::end(kTileBlocks) - 1,

@@ -1,5 +1,7 @@
 // When the backward template runs on AMX tiles, and its tile sizes and products.
 #include <algorithm>
+#include <iterator>
+#include <span>
 
 #include "compiler/plan_rules.h"
 
@@ -14,11 +16,27 @@ struct Block {
 // loaded and stored once per four to eight products; chunk_kv so large that packing a block of Q and dO, which happens
 // once per chunk, is a small part, and small enough for L2.
 constexpr Block kBlocks[] = {{64, 128, 128, 768}, {128, 128, 128, 512}, {256, 128, 128, 256}, {512, 64, 64, 128}};
+// Split operands: three to six products per 32 of the summed dimension, so that shorter blocks have as many between a
+// load and a store of their sums, and two or three times the bytes, of which the chunk should have most.
+constexpr Block kSplitBlocks[] = {{64, 64, 64, 768}, {128, 64, 64, 512}, {256, 64, 64, 256}, {512, 32, 32, 64}};
 
-std::string not_bf16(const BackwardSpec& spec, int tensor) {
-  const SpecTensor& operand = spec.tensors[static_cast<size_t>(tensor)];
-  if (operand.type.dtype == DType::bf16) return {};
-  return fmt::format("%{} is {}, and products of tiles take bf16", operand.name, to_string(operand.type.dtype));
+struct Products {
+  int64_t scores = 1, outputs = 1;
+  bool by_fma = false;  ///< what precision f32_fma asks for
+};
+
+Products products_of(const BackwardSpec& spec) {
+  Products all;
+  const auto join = [&](int64_t& slot, int64_t products) {
+    slot = std::max(slot, products);
+    all.by_fma |= products == 0;
+  };
+  for (const DotTerm* term : score_products(spec))
+    join(all.scores, bf16_products(operand_dtype(spec, term->query), operand_dtype(spec, term->key), spec.precision));
+  for (const auto* products : {&spec.rows, &spec.columns})
+    for (const BackwardProduct& p : *products)
+      join(all.outputs, bf16_weight_products(p.rounding, operand_dtype(spec, p.operand), spec.precision));
+  return all;
 }
 
 }  // namespace
@@ -27,31 +45,40 @@ std::string refuse_amx_backward(const BackwardSpec& spec, const CpuTarget& targe
   if (!target.has_tiles()) return "the target has no AMX tiles";
   if (std::string reason = refuse_fast_backward(spec, target); !reason.empty()) return reason;
   if (spec.accumulate != DType::f32) return "tiles add in f32, and this accumulates in f64";
-  for (const DotTerm* term : score_products(spec))
-    for (int tensor : {term->query.tensor, term->key.tensor})
-      if (std::string reason = not_bf16(spec, tensor); !reason.empty()) return reason;
-  for (const auto* products : {&spec.rows, &spec.columns})
-    for (const BackwardProduct& p : *products) {
-      if (std::string reason = not_bf16(spec, p.operand.tensor); !reason.empty()) return reason;
-      if (p.rounding != DType::bf16)
-        return fmt::format("weights may not be rounded to bf16 where they meet %{}",
-                           spec.tensors[static_cast<size_t>(p.operand.tensor)].name);
-    }
+  if (products_of(spec).by_fma) return "precision f32_fma asks for FMA of f32";
+  return {};
+}
+
+std::string amx_backward_is_slower(const BackwardSpec& spec, const CpuTarget&) {
+  const Products products = products_of(spec);
+  int64_t width = 0, padded = 0;  // summed over the products of a score
+  const auto add = [&](int64_t columns) {
+    width += columns;
+    padded += round_up(std::max<int64_t>(columns, 1), 32);
+  };
+  for (const DotTerm* term : score_products(spec)) add(term->head_dim);
+  for (const auto* list : {&spec.rows, &spec.columns})
+    for (const BackwardProduct& p : *list) add(p.width);
+  if (products.outputs == 6 && 5 * width < 3 * padded)
+    return fmt::format("six products of {} columns padded to {} are slower than FMA", width, padded);
   return {};
 }
 
 CpuSchedule schedule_amx_backward(const BackwardSpec& spec, const CpuTarget& target) {
   const int64_t width = backward_width(spec);
+  const Products products = products_of(spec);
   CpuSchedule s;
   s.kernel = CpuTemplate::amx_backward;
   s.isa = target.isa;
   s.lanes = 16;
   s.mr = s.strip_rows = 32;
   s.nv = 2;
-  s.products = s.value_products = 1;
-  s.reasons.push_back("one product of bf16 operands; weights are rounded to bf16 as their graph rounds them");
-  const Block* block =
-      std::find_if(std::begin(kBlocks), std::end(kBlocks) - 1, [&](const Block& t) { return width <= t.head_dim; });
+  s.products = products.scores;
+  s.value_products = products.outputs;
+  const bool split = std::max(s.products, s.value_products) > 1;
+  const std::span<const Block> blocks = split ? std::span(kSplitBlocks) : std::span(kBlocks);
+  const auto block =
+      std::find_if(blocks.begin(), std::prev(blocks.end()), [&](const Block& t) { return width <= t.head_dim; });
   s.block_q = block->block_q;
   s.block_kv = block->block_kv;
   s.chunk_kv = block->chunk_kv;

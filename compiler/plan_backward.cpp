@@ -91,7 +91,8 @@ std::string refuse_fast_backward(const BackwardSpec& spec, const CpuTarget& targ
 int64_t backward_working_set(const CpuSchedule& s, const BackwardSpec& spec) {
   if (s.kernel == CpuTemplate::amx_backward) {
     // K twice, V; dK and dV; Q and dO twice, dQ; P once and dS twice, a strip of S and T.
-    const int64_t parts = s.products == 1 ? 1 : s.products == 3 ? 2 : 3, width = round_up(backward_width(spec), 32);
+    const int64_t parts = bf16_parts(std::max(s.products, s.value_products));
+    const int64_t width = round_up(backward_width(spec), 32);
     return s.chunk_kv * width * (3 * 2 * parts + 2 * 4) + s.block_q * width * (4 * 2 * parts + 4) +
            s.block_q * s.block_kv * 3 * 2 * parts + 2 * 32 * s.block_kv * 4;
   }
@@ -104,7 +105,8 @@ CpuPlan plan_backward(const BackwardSpec& spec, const CpuTarget& target, const P
   Expr always;
   always.set_root(always.constant_int(1, DType::boolean));
   const std::string asked = options.force_generic ? "the generic template was asked for" : "";
-  const std::string no_amx = options.force_generic ? asked : refuse_amx_backward(spec, target);
+  std::string no_amx = options.force_generic ? asked : refuse_amx_backward(spec, target);
+  if (no_amx.empty()) no_amx = amx_backward_is_slower(spec, target);
   const std::string no = options.force_generic ? asked : refuse_fast_backward(spec, target);
   if (!no_amx.empty() && target.has_tiles()) plan.refused.push_back({CpuTemplate::amx_backward, no_amx});
   if (!no_amx.empty() && !no.empty()) plan.refused.push_back({CpuTemplate::backward, no});

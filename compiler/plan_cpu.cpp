@@ -122,4 +122,19 @@ CpuPlan plan_cpu(const TileProgram& program, const CpuTarget& target, const Plan
   return finish();
 }
 
+void follow_backward(CpuPlan& plan, const TileProgram& program, const CpuTarget& target,
+                     std::span<const CpuPlan* const> backward) {
+  if (!refuse_amx_prefill(program, target).empty() || !amx_prefill_is_slower(program, target).empty()) return;
+  CpuSchedule schedule = schedule_amx_prefill(program, target);
+  const auto alike = [&](const CpuPlan* other) {
+    const CpuSchedule& s = other->choices.back().schedule;
+    return s.kernel == CpuTemplate::amx_backward && s.products == schedule.products;
+  };
+  if (backward.empty() || !std::ranges::all_of(backward, alike)) return;
+  schedule.arithmetic = describe_products(program.spec, schedule);
+  plan.choices.back().schedule = std::move(schedule);
+  for (CpuPlan::Refusal& refused : plan.refused)
+    if (refused.kernel == CpuTemplate::amx_prefill) refused = {CpuTemplate::prefill, "tiles take it"};
+}
+
 }  // namespace tilewright

@@ -44,7 +44,7 @@ std::string refuse_amx_decode(const TileProgram& program, const CpuTarget& targe
   if (spec.weights != DType::bf16 && !rounds)
     return "the weights are declared f32 where they meet V, so that they may not be rounded to bf16";
   for (const int64_t dim : {dot.head_dim, spec.value_dim})
-    if (dim % 32 != 0) return fmt::format("head dim {} is no multiple of the 32 columns of a tile", dim);
+    if (dim % 2 != 0) return fmt::format("head dim {} is odd, and tiles read pairs of columns where they lie", dim);
   return {};
 }
 

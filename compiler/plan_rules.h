@@ -1,6 +1,7 @@
 // The rules of each CPU template, one file each: which programs it takes and with what tile sizes.
 #pragma once
 
+#include <span>
 #include <string>
 
 #include "compiler/schedule.h"
@@ -24,6 +25,14 @@ std::string refuse_amx_decode(const TileProgram& program, const CpuTarget& targe
 /// What every fast template needs; empty when it is there.
 std::string refuse_fast(const TileProgram& program, const CpuTarget& target);
 
+/// Products of bf16 parts per multiplication of operands that may be rounded to these types (semantics 22); 0 = FMA was
+/// asked for.
+int64_t bf16_products(DType a, DType b, PrecisionPolicy policy);
+/// The same of weights: two parts of those are finer than f16 already, without the product of both second parts.
+int64_t bf16_weight_products(DType weights, DType operand, PrecisionPolicy policy);
+/// Parts of each operand that so many products need.
+int64_t bf16_parts(int64_t products);
+
 CpuSchedule schedule_prefill(const TileProgram& program, const CpuTarget& target);
 /// Keys that block_kv of amx_prefill is a multiple of: pairs of tiles, and as many steps as the output columns have
 /// turns, which are finished in equal shares beside them.
@@ -32,12 +41,19 @@ CpuSchedule schedule_amx_prefill(const TileProgram& program, const CpuTarget& ta
 CpuSchedule schedule_decode(const TileProgram& program, const CpuTarget& target);
 CpuSchedule schedule_amx_decode(const TileProgram& program, const CpuTarget& target);
 
+/// A forward pass that was planned by FMA because backward passes read its LSE (PlanOptions::feeds_backward) runs on
+/// tiles where all of those do and multiply the operands of scores alike: then both have the same scores, to the bit.
+void follow_backward(CpuPlan& plan, const TileProgram& program, const CpuTarget& target,
+                     std::span<const CpuPlan* const> backward);
+
 /// Chooses mr and nv for outputs of `width` columns (lanes are set), and says why.
 void fit_micro_kernel(CpuSchedule& schedule, const CpuTarget& target, int64_t width);
 
 /// What every fast backward template needs; empty when it is there.
 std::string refuse_fast_backward(const BackwardSpec& spec, const CpuTarget& target);
 std::string refuse_amx_backward(const BackwardSpec& spec, const CpuTarget& target);
+/// One sentence why FMA is to run although tiles could; empty when not.
+std::string amx_backward_is_slower(const BackwardSpec& spec, const CpuTarget& target);
 CpuSchedule schedule_amx_backward(const BackwardSpec& spec, const CpuTarget& target);
 /// The products of scores: of s, and of t where there is one.
 std::vector<const DotTerm*> score_products(const BackwardSpec& spec);

@@ -74,8 +74,8 @@ std::string print(const CpuSchedule& s) {
     return fmt::format("amx_decode {}: block_q {}, block_kv {}, tiles of 16 keys x 32 columns, split_kv {}",
                        to_string(s.isa), s.block_q, s.block_kv, s.split_kv);
   if (s.kernel == CpuTemplate::amx_backward)
-    return fmt::format("amx_backward {}: block_q {}, block_kv {}, chunk_kv {}, tiles 2x2 of 16x16, products {}",
-                       to_string(s.isa), s.block_q, s.block_kv, s.chunk_kv, s.products);
+    return fmt::format("amx_backward {}: block_q {}, block_kv {}, chunk_kv {}, tiles 2x2 of 16x16, products {}/{}",
+                       to_string(s.isa), s.block_q, s.block_kv, s.chunk_kv, s.products, s.value_products);
   std::string text = fmt::format(
       "{} {}: block_q {}, block_kv {}, strip_rows {}, micro-kernel {}x{} vectors of {}, k_unroll {}",
       to_string(s.kernel), to_string(s.isa), s.block_q, s.block_kv, s.strip_rows, s.mr, s.nv, s.lanes, s.k_unroll);

@@ -61,7 +61,7 @@ class Bounds {
     in_range("mr", s_.mr, 1, 32);
     in_range("nv", s_.nv, 1, 32);
     in_range("k_unroll", s_.k_unroll, 1, 8);
-    if (s_.kernel != CpuTemplate::amx_prefill) {
+    if (s_.kernel != CpuTemplate::amx_prefill && s_.kernel != CpuTemplate::amx_backward) {
       in_range("products", s_.products, 1, 1);
       in_range("value_products", s_.value_products, 1, 1);
     }
@@ -118,10 +118,15 @@ class Bounds {
                                          {"strip_rows", &CpuSchedule::strip_rows},
                                          {"k_unroll", &CpuSchedule::k_unroll}})
         in_range(name, s_.*member, rules.*member, rules.*member);
-      in_range("products", s_.products, rules.products, rules.products);
-      in_range("value_products", s_.value_products, rules.value_products, rules.value_products);
+      products(rules);
     }
     attention_l2();
+  }
+
+  /// What operands and policy ask for, and nothing else.
+  void products(const CpuSchedule& rules) {
+    in_range("products", s_.products, rules.products, rules.products);
+    in_range("value_products", s_.value_products, rules.value_products, rules.value_products);
   }
 
   void decode() {
@@ -156,6 +161,7 @@ class Bounds {
   }
 
   void amx_backward() {
+    if (const auto* spec = std::get_if<const BackwardSpec*>(&step_)) products(schedule_amx_backward(**spec, target_));
     in_range("block_q", s_.block_q, 1);
     in_range("block_kv", s_.block_kv, 1);
     in_range("chunk_kv", s_.chunk_kv, 1);

@@ -55,7 +55,8 @@ class SpaceBuilder {
 
   /// Rows of a query block that a known q_len fills.
   int64_t query_rows() const {
-    const Dim& rows = std::get<const TileProgram*>(step_)->spec.q_len;
+    const auto* forward = std::get_if<const TileProgram*>(&step_);
+    const Dim& rows = forward ? (*forward)->spec.q_len : std::get<const BackwardSpec*>(step_)->q_len;
     return rows.is_constant() ? std::max<int64_t>(rows.constant(), 1) : INT64_MAX;
   }
 

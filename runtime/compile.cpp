@@ -5,6 +5,7 @@
 
 #include "compiler/passes.h"
 #include "compiler/plan_loop.h"
+#include "compiler/plan_rules.h"
 #include "ir/text.h"
 #include "ir/verify.h"
 #include "runtime/compile_jobs.h"
@@ -107,6 +108,12 @@ class BackEnd {
     const bool several = compiled().stats.fused_attentions + compiled().stats.fused_backwards > 1;
     const bool several_schedules = std::count_if(steps.begin(), steps.end(), has_choices) > 1;
     const PlanOptions options{request_.options.force_generic, compiled().stats.fused_backwards > 0};
+    std::vector<const CpuPlan*> backward_plans;
+    for (size_t i = 0; i < steps.size(); ++i)
+      if (const auto* backward = std::get_if<BackwardStep>(&steps[i].what)) {
+        planned_[i].plan = plan_backward(backward->spec, request_.target, options);
+        backward_plans.push_back(&planned_[i].plan);
+      }
     for (size_t i = 0; i < steps.size(); ++i) {
       PlannedStep& planned = planned_[i];
       const std::string number = suffix(several, std::to_string(i));
@@ -114,6 +121,7 @@ class BackEnd {
         planned.space = &attention->spec;
         planned.program = build_tile_program(attention->spec);
         planned.plan = plan_cpu(*planned.program, request_.target, options);
+        if (!options.force_generic) follow_backward(planned.plan, *planned.program, request_.target, backward_plans);
         tune(planned.plan, &*planned.program);
         if (auto ok = override_tiles(planned.plan, *planned.program, request_.target, request_.options.tiles); !ok)
           return ok;
@@ -121,7 +129,6 @@ class BackEnd {
         text("03_tile" + number + ".tile", [&] { return print(*planned.program); });
       } else if (const auto* backward = std::get_if<BackwardStep>(&steps[i].what)) {
         planned.space = planned.backward = &backward->spec;
-        planned.plan = plan_backward(backward->spec, request_.target, options);
         tune(planned.plan, &backward->spec);
         if (auto ok = override_tiles(planned.plan, backward->spec, request_.target, request_.options.tiles); !ok)
           return ok;

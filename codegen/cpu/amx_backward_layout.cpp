@@ -8,14 +8,17 @@
 namespace tilewright::cpu {
 
 AmxBackwardLayout::AmxBackwardLayout(const BackwardLayout& l, const CpuSchedule& schedule, const CpuTarget& target,
-                                     int64_t from) {
+                                     int64_t from)
+    : products(schedule.products), value_products(schedule.value_products) {
   int64_t end = from;
   const auto take = [&](int64_t bytes) {
     const int64_t here = end;
     end += round_up(bytes, 64);
     return here;
   };
-  const auto parts_of = [&](DType type) { return type == DType::bf16 ? 1 : split_parts(schedule.products); };
+  const auto parts_of = [&](DType type) {
+    return type == DType::bf16 ? 1 : split_parts(std::max(products, value_products));
+  };
   const auto pad = [](int64_t width) { return round_up(std::max<int64_t>(width, 1), kStep); };
   stage_stride = kStep;
   // As TilePacker leaves them: [row / 16][part][column / 32], and transposed [row / 32][column / 16][part].
@@ -44,12 +47,11 @@ AmxBackwardLayout::AmxBackwardLayout(const BackwardLayout& l, const CpuSchedule&
     row_keys.push_back(keys);
   }
   weights.resize(l.weights.size());
-  const auto needs = [&](const BackwardLayout::Product& p, DType operand) {
-    Weights& w = weights[p.weight];
-    w.parts = std::max(w.parts, operand == DType::bf16 ? 1 : split_parts(schedule.products));
-  };
-  for (const auto& p : l.columns) needs(p, l.q_rows[p.operand].type);
-  for (const auto& p : l.rows) needs(p, l.kv_rows[p.operand].type);
+  for (const auto* list : {&l.columns, &l.rows})
+    for (const auto& p : *list) {
+      Weights& w = weights[p.weight];
+      w.parts = std::max(w.parts, p.rounding == DType::bf16 ? 1 : split_parts(value_products));
+    }
   for (const auto& p : l.columns) {
     Queries& q = queries[p.operand];
     if (!q.transposed.used()) q.transposed = by_columns(l.block_q, q.padded, q.parts);
@@ -69,7 +71,24 @@ AmxBackwardLayout::AmxBackwardLayout(const BackwardLayout& l, const CpuSchedule&
   dummy_at = take(AmxProduct::kDummyBytes);
   tile_at = take(kTile);
   stage_at = take(kStep * stage_stride * 4);
+  const auto split = [](const auto& operand) { return operand.parts > 1; };
+  checked = std::ranges::any_of(queries, split) || std::ranges::any_of(score_keys, split) ||
+            std::ranges::any_of(row_keys, split) || std::ranges::any_of(weights, split);
+  if (checked) place_wide(l, take);
   scratch_bytes = end;
+}
+
+void AmxBackwardLayout::place_wide(const BackwardLayout& l, const std::function<int64_t(int64_t bytes)>& take) {
+  chunk_flag_at = take(8);
+  query_flag_at = take(8);
+  int64_t widest = kStep;  ///< rows of a sum
+  for (const Queries& q : queries) {
+    wide_queries_at.push_back(take(kStep * q.padded * 4));
+    widest = std::max(widest, q.padded);
+  }
+  for (const Keys& keys : row_keys) wide_keys_at.push_back(take(l.block_kv * keys.padded * 4));
+  for (const Keys& keys : score_keys) wide_panels_at.push_back(take(keys.padded * l.block_kv * 4));
+  ones_at = take(widest * 4);
 }
 
 }  // namespace tilewright::cpu

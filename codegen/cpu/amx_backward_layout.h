@@ -3,6 +3,7 @@
 // cache line.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "compiler/schedule.h"
@@ -47,9 +48,22 @@ struct AmxBackwardLayout {
   std::vector<Weights> weights;
   std::vector<ColumnSums> column_sums;
 
+  int64_t products, value_products;  ///< of the schedule
+  /// Operands or weights are split: those that may not be go through FMA.
+  bool checked = false;
+  /// Not 0 when something of the chunk, of the query block may not be split; one word each.
+  int64_t chunk_flag_at = -1, query_flag_at = -1;
+  /// Of checked layouts, for one strip and one block of keys, all f32: rows by BackwardLayout::q_rows and kv_rows,
+  /// [32 or block_kv][padded], panels by term, [padded][block_kv], and ones.
+  std::vector<int64_t> wide_queries_at, wide_keys_at, wide_panels_at;
+  int64_t ones_at = -1;
+
   int64_t file_at, dummy_at, tile_at;
   int64_t stage_at, stage_stride;  ///< [32][stage_stride] of f32
   int64_t scratch_bytes;
+
+ private:
+  void place_wide(const BackwardLayout& layout, const std::function<int64_t(int64_t bytes)>& take);
 };
 
 }  // namespace tilewright::cpu

@@ -1,5 +1,7 @@
 #include "codegen/cpu/amx_backward_pack.h"
 
+#include "codegen/cpu/split_terms.h"
+
 namespace tilewright::cpu {
 using llvm::Value;
 using Form = TilePacker::Form;
@@ -14,7 +16,7 @@ AmxBackwardPacker::AmxBackwardPacker(LlvmBuilder& builder, const BackwardSpec& s
     : b_(builder), layout_(layout), amx_(*layout.amx), source_(builder, spec, args, layout), tiles_(builder) {
   for (const auto& q : amx_.queries) {
     if (q.rows.used()) tiles_.declare(shape(Form::a, q.padded, q.parts));
-    if (q.transposed.used()) tiles_.declare(shape(Form::a_transposed, q.padded, q.parts));
+    if (q.transposed.used()) tiles_.declare(transposed_shape(q));
   }
   for (const auto& keys : amx_.score_keys) tiles_.declare(shape(Form::b, keys.padded, keys.parts));
   for (const auto& keys : amx_.row_keys) tiles_.declare(shape(Form::b_transposed, keys.padded, keys.parts));
@@ -23,10 +25,29 @@ AmxBackwardPacker::AmxBackwardPacker(LlvmBuilder& builder, const BackwardSpec& s
   emit_chunk();
   emit_weights();
   if (!amx_.column_sums.empty()) emit_turn();
+  if (!amx_.checked) return;
+  emit_widen_queries();
+  emit_widen_keys();
 }
 
 TilePacker::Shape AmxBackwardPacker::shape(Form form, int64_t columns, int64_t parts) const {
-  return {form, columns, amx_.stage_stride, parts};
+  return {form, columns, amx_.stage_stride, parts, parts > 1};
+}
+
+TilePacker::Shape AmxBackwardPacker::transposed_shape(const AmxBackwardLayout::Queries& q) const {
+  TilePacker::Shape transposed = shape(Form::a_transposed, q.padded, q.parts);
+  transposed.checked &= !q.rows.used();
+  return transposed;
+}
+
+void AmxBackwardPacker::start_flag(int64_t at, Value* scratch) {
+  if (amx_.checked) b_.store(DType::i64, b_.i64(0), place(scratch, at));
+}
+
+void AmxBackwardPacker::join_flag(int64_t at, Value* scratch, Value* flag) {
+  if (!amx_.checked) return;
+  Value* slot = place(scratch, at);
+  b_.store(DType::i64, b_.ir.CreateOr(b_.load(DType::i64, slot), flag), slot);
 }
 
 /// void zero(ptr, bytes): whole cache lines.
@@ -43,6 +64,7 @@ void AmxBackwardPacker::emit_queries() {
   BackwardSource::Reader reader(source_, BackwardSource::Reader::Of::queries);
   Value *count = b_.argument(4), *scratch = b_.argument(5);
   Value *stage = place(scratch, amx_.stage_at), *temporary = place(scratch, amx_.tile_at);
+  start_flag(amx_.query_flag_at, scratch);
   for (size_t n = 0; n < amx_.queries.size(); ++n) {
     const auto& q = amx_.queries[n];
     const auto& rows = layout_.q_rows[n];
@@ -58,15 +80,19 @@ void AmxBackwardPacker::emit_queries() {
       if (q.rows.used()) {
         for (int64_t group = 0; group < kStep / kGroup; ++group) {
           Value* number = b_.add(b_.ir.CreateUDiv(first, b_.i64(kGroup)), b_.i64(group));
-          tiles_.call(shape(Form::a, q.padded, q.parts), place(stage, group * kGroup * amx_.stage_stride * 4),
-                      temporary, b_.byte_pointer(place(scratch, q.rows.at), b_.mul(number, b_.i64(q.rows.next))));
+          join_flag(
+              amx_.query_flag_at, scratch,
+              tiles_.call(shape(Form::a, q.padded, q.parts), place(stage, group * kGroup * amx_.stage_stride * 4),
+                          temporary, b_.byte_pointer(place(scratch, q.rows.at), b_.mul(number, b_.i64(q.rows.next)))));
         }
         if (q.parts > 1 && q.transposed.used()) load(first);  // splitting leaves the last remainders in the stage
       }
       if (q.transposed.used()) {
         Value* number = b_.ir.CreateUDiv(first, b_.i64(kStep));
-        tiles_.call(shape(Form::a_transposed, q.padded, q.parts), stage, temporary,
-                    b_.byte_pointer(place(scratch, q.transposed.at), b_.mul(number, b_.i64(q.transposed.k))));
+        join_flag(
+            amx_.query_flag_at, scratch,
+            tiles_.call(transposed_shape(q), stage, temporary,
+                        b_.byte_pointer(place(scratch, q.transposed.at), b_.mul(number, b_.i64(q.transposed.k)))));
       }
     });
   }
@@ -81,6 +107,7 @@ void AmxBackwardPacker::emit_chunk() {
   Value *count = b_.argument(4), *scratch = b_.argument(5);
   Value *stage = place(scratch, amx_.stage_at), *temporary = place(scratch, amx_.tile_at);
   Value* padded = b_.mul(b_.ceil_div(count, kStep), b_.i64(kStep));
+  start_flag(amx_.chunk_flag_at, scratch);
   const auto pack = [&](DType type, const Access& access, int64_t width, const AmxBackwardLayout::Keys& keys, Form form,
                         int64_t unit, int64_t step) {
     const RowAccess from = reader.resolve(access);
@@ -90,8 +117,9 @@ void AmxBackwardPacker::emit_chunk() {
         reader.key(type, from, b_.add(first, row), width, target, keys.padded);
       });
       Value* number = b_.ir.CreateUDiv(first, b_.i64(unit));
-      tiles_.call(shape(form, keys.padded, keys.parts), stage, temporary,
-                  b_.byte_pointer(place(scratch, keys.tiles.at), b_.mul(number, b_.i64(step))));
+      join_flag(amx_.chunk_flag_at, scratch,
+                tiles_.call(shape(form, keys.padded, keys.parts), stage, temporary,
+                            b_.byte_pointer(place(scratch, keys.tiles.at), b_.mul(number, b_.i64(step)))));
     });
   };
   for (size_t n = 0; n < layout_.terms.size(); ++n) {
@@ -109,24 +137,36 @@ void AmxBackwardPacker::emit_chunk() {
   b_.ret();
 }
 
-/// void store_weights(strip, columns, scratch)
+/// i64 store_weights(strip, columns, scratch)
 void AmxBackwardPacker::emit_weights() {
   llvm::Type *p = b_.pointer_type(), *i = b_.i64_type();
-  weights_ = b_.begin_internal("store_weights", b_.ir.getVoidTy(), {i, i, p});
+  weights_ = b_.begin_internal("store_weights", i, {i, i, p});
+  Value* bad = b_.i64(0);
   for (size_t w = 0; w < amx_.weights.size(); ++w) {
     if (!amx_.weights[w].columns.used() && !amx_.weights[w].rows.used()) continue;
-    b_.loop_nonempty(b_.i64(0), b_.i64(kGroup), 1, {}, [&](Value* pair, const Values&) {
-      b_.loop_nonempty(b_.i64(0), b_.argument(1), kStep, {}, [&](Value* column, const Values&) {
-        store_pair(w, b_.argument(0), pair, column, b_.argument(2));
-        return Values{};
+    Values none;
+    if (amx_.weights[w].parts > 1) none.push_back(llvm::Constant::getNullValue(b_.vector_type(DType::i32, kGroup)));
+    const Values largest = b_.loop_nonempty(b_.i64(0), b_.i64(kGroup), 1, none, [&](Value* pair, const Values& outer) {
+      return b_.loop_nonempty(b_.i64(0), b_.argument(1), kStep, outer, [&](Value* column, const Values& before) {
+        return store_pair(w, b_.argument(0), pair, column, b_.argument(2), before);
       });
-      return Values{};
     });
+    for (Value* magnitudes : largest) bad = b_.ir.CreateOr(bad, largest_is_out_of_range(magnitudes));
   }
-  b_.ret();
+  b_.ir.CreateRet(bad);
 }
 
-void AmxBackwardPacker::store_pair(size_t weight, Value* strip, Value* pair, Value* column, Value* scratch) {
+/// i64: not 0 when it is neither zero nor in the range that split_terms.h gives it.
+Value* AmxBackwardPacker::largest_is_out_of_range(Value* magnitudes) {
+  auto& ir = b_.ir;
+  Value* largest = ir.CreateIntMaxReduce(magnitudes, false);
+  Value* far =
+      ir.CreateICmpUGE(ir.CreateSub(largest, ir.getInt32(kSmallestLargest)), ir.getInt32(kSplitEnd - kSmallestLargest));
+  return ir.CreateZExt(ir.CreateAnd(far, ir.CreateICmpNE(largest, ir.getInt32(0))), b_.i64_type());
+}
+
+Values AmxBackwardPacker::store_pair(size_t weight, Value* strip, Value* pair, Value* column, Value* scratch,
+                                     Values largest) {
   const AmxBackwardLayout::Weights& w = amx_.weights[weight];
   Value* rest[2][2];  // by row and half of the columns
   for (int64_t row = 0; row < 2; ++row)
@@ -135,6 +175,10 @@ void AmxBackwardPacker::store_pair(size_t weight, Value* strip, Value* pair, Val
       Value* element = b_.add(b_.add(b_.mul(tile_row, b_.i64(layout_.tile_stride)), column),
                               b_.i64(layout_.tile(weight) + half * kGroup));
       rest[row][half] = b_.load_vector(DType::f32, b_.element_pointer(DType::f32, scratch, element), kGroup);
+      if (largest.empty()) continue;
+      Value* bits = b_.ir.CreateBitCast(rest[row][half], b_.vector_type(DType::i32, kGroup));
+      Value* magnitude = b_.ir.CreateAnd(bits, b_.splat(b_.ir.getInt32(0x7fffffff), kGroup));
+      largest[0] = b_.ir.CreateBinaryIntrinsic(llvm::Intrinsic::umax, largest[0], magnitude);
     }
   const auto store = [&](Value* line, const AmxBackwardLayout::Tiles& tiles, Value* offset, int64_t more) {
     line = b_.ir.CreateBitCast(line, b_.vector_type(DType::i32, kGroup));
@@ -165,6 +209,7 @@ void AmxBackwardPacker::store_pair(size_t weight, Value* strip, Value* pair, Val
     for (int64_t row = 0; row_tile && row < 2; ++row)
       store(nearest_row(b_, high[row][0], high[row][1]), w.rows, row_tile, row * 64 + part * kTile);
   }
+  return largest;
 }
 
 /// void turn_columns(sums, group, row of padded / 16 …): 16 keys of [padded][stride] sums to dense rows in the stage.
@@ -184,6 +229,52 @@ void AmxBackwardPacker::emit_turn() {
   b_.ret();
 }
 
+void AmxBackwardPacker::emit_widen_queries() {
+  widen_queries_ = source_.begin("widen_queries");
+  BackwardSource::Reader reader(source_, BackwardSource::Reader::Of::queries);
+  for (size_t n = 0; n < amx_.queries.size(); ++n) {
+    const int64_t padded = amx_.queries[n].padded;
+    const RowAccess from = reader.resolve(layout_.q_rows[n].access);
+    b_.loop(b_.i64(0), b_.i64(kStep), 1, [&](Value* number) {
+      reader.query(layout_.q_rows[n], from, number, row(b_.argument(5), amx_.wide_queries_at[n], number, padded),
+                   padded);
+    });
+  }
+  b_.ret();
+}
+
+void AmxBackwardPacker::emit_widen_keys() {
+  widen_keys_ = source_.begin("widen_keys");
+  BackwardSource::Reader reader(source_, BackwardSource::Reader::Of::keys);
+  Value* scratch = b_.argument(5);
+  Value* covered = b_.mul(b_.ceil_div(b_.argument(4), kStep), b_.i64(kStep));
+  for (size_t n = 0; n < layout_.kv_rows.size(); ++n) {
+    const auto& rows = layout_.kv_rows[n];
+    const int64_t padded = amx_.row_keys[n].padded;
+    const RowAccess from = reader.resolve(rows.access);
+    b_.loop(b_.i64(0), covered, 1, [&](Value* number) {
+      reader.key(rows.type, from, number, rows.width, row(scratch, amx_.wide_keys_at[n], number, padded), padded);
+    });
+  }
+  for (size_t n = 0; n < layout_.terms.size(); ++n) {
+    const auto& term = layout_.terms[n];
+    const int64_t padded = amx_.score_keys[n].padded;
+    const RowAccess from = reader.resolve(term.key);
+    b_.loop(b_.i64(0), covered, kGroup, [&](Value* group) {
+      b_.loop(b_.i64(0), b_.i64(kGroup), 1, [&](Value* number) {
+        reader.key(term.key_type, from, b_.add(group, number), term.head_dim,
+                   row(scratch, amx_.stage_at, number, amx_.stage_stride), padded);
+      });
+      b_.loop(b_.i64(0), b_.i64(padded), transpose_step(DType::f32), [&](Value* d) {
+        Value* panel = row(scratch, amx_.wide_panels_at[n], d, layout_.block_kv);
+        transpose_to_panel(b_, DType::f32, kGroup, b_.element_pointer(DType::f32, place(scratch, amx_.stage_at), d),
+                           amx_.stage_stride, b_.element_pointer(DType::f32, panel, group), layout_.block_kv);
+      });
+    });
+  }
+  b_.ret();
+}
+
 void AmxBackwardPacker::load_queries(Value* b, Value* h, Value* begin, Value* count, Value* scratch) {
   source_.call(queries_, b, h, begin, count, scratch);
 }
@@ -192,8 +283,26 @@ void AmxBackwardPacker::load_chunk(Value* b, Value* h, Value* first, Value* coun
   source_.call(chunk_, b, h, first, count, scratch);
 }
 
-void AmxBackwardPacker::store_weights(Value* number, Value* columns, Value* scratch) {
-  b_.ir.CreateCall(weights_, {number, columns, scratch});
+Value* AmxBackwardPacker::store_weights(Value* number, Value* columns, Value* scratch) {
+  return b_.ir.CreateCall(weights_, {number, columns, scratch});
+}
+
+void AmxBackwardPacker::clear_weights(Value* number, Value* scratch) {
+  for (const auto& w : amx_.weights) {
+    const int64_t row_step = kStep / kGroup * w.rows.next;
+    for (const auto& [tiles, step] : {std::pair{&w.columns, w.columns.k}, {&w.rows, row_step}})
+      if (tiles->used())
+        b_.ir.CreateCall(zero_,
+                         {b_.byte_pointer(place(scratch, tiles->at), b_.mul(number, b_.i64(step))), b_.i64(step)});
+  }
+}
+
+void AmxBackwardPacker::widen_queries(Value* b, Value* h, Value* begin, Value* count, Value* scratch) {
+  source_.call(widen_queries_, b, h, begin, count, scratch);
+}
+
+void AmxBackwardPacker::widen_keys(Value* b, Value* h, Value* first, Value* count, Value* scratch) {
+  source_.call(widen_keys_, b, h, first, count, scratch);
 }
 
 void AmxBackwardPacker::turn_columns(size_t product, Value* group, Value* scratch) {

@@ -20,12 +20,20 @@
 // and dO twice, P once and dS twice as bf16, dQ as f32.
 //
 // Rounding: with one product, P and dS are rounded to bf16 before they meet bf16 operands, as the graph of a bf16 model
-// rounds them; every sum is f32, in chains of 32 products (AmxTiles::dp_bf16) that are added in ascending order.
+// rounds them; every sum is f32, in chains of 32 products (AmxTiles::dp_bf16) that are added in ascending order. f32
+// and f16 operands, and P and dS beside them, are sums of bf16 parts (split_terms.h), each part a set of tiles of its
+// own: a sum of n products is within split_error_bound(products, n) · Σ|a·b| + products · n · 2^-126 of the exact one,
+// and s is the bits that the forward on tiles has, as both sum the same products in the same order.
+//
+// Where a chunk or a query block holds what may not be split, their strips go through FMA on f32 (amx_backward_fma.h),
+// scores and outputs; where a strip's weights may not be, its outputs do, and zeros take their place in the tiles.
 #pragma once
 
 #include <map>
 #include <memory>
+#include <optional>
 
+#include "codegen/cpu/amx_backward_fma.h"
 #include "codegen/cpu/amx_backward_pack.h"
 #include "codegen/cpu/amx_product.h"
 #include "codegen/cpu/backward_products.h"
@@ -49,17 +57,36 @@ class AmxBackwardProducts final : public BackwardProducts {
 
  private:
   using Tiles = AmxBackwardLayout::Tiles;
-  /// Of operands in so many parts.
-  AmxProduct& product(int64_t a_parts, int64_t b_parts, bool adds);
+  struct Kind {
+    int64_t products;  ///< of f32 operands
+    int64_t a_parts, b_parts;
+    bool adds;
+    friend auto operator<=>(const Kind&, const Kind&) = default;
+  };
+  AmxProduct& product(const Kind& kind);
+  Kind scores_of(const BackwardLayout::Term& term, size_t number) const;
+  Kind columns_of(const BackwardLayout::Product& p) const;
+  Kind rows_of(const BackwardLayout::Product& p) const;
+  void widen(const Tile& tile, const Strip& strip);
+  void tile_scores(const Tile& tile, const Strip& strip);
+  void tile_outputs(const Tile& tile);
   /// Tiles from 32 · `steps` rows (columns of B), or 32 · `k` of the summed dimension, on.
   AmxProduct::Operand operand(const Tiles& tiles, llvm::Value* steps, llvm::Value* k);
   llvm::Value* place(int64_t at) { return b_.byte_pointer(b_.argument(3), b_.i64(at)); }
+  llvm::Value* flag(int64_t at) { return b_.load(DType::i64, place(at)); }
   llvm::Value* steps(llvm::Value* count) { return b_.ceil_div(count, AmxBackwardLayout::kStep); }
 
   const AmxBackwardLayout& amx_;
   AmxTiles tiles_;
   AmxBackwardPacker packer_;
-  std::map<std::tuple<int64_t, int64_t, bool>, std::unique_ptr<AmxProduct>> products_;
+  std::map<Kind, std::unique_ptr<AmxProduct>> products_;
+  std::optional<AmxBackwardFma> fma_;  ///< where operands are split
+
+  /// (b, h) and the first row of what was loaded last.
+  struct Rows {
+    llvm::Value *b = nullptr, *h = nullptr, *first = nullptr;
+  } keys_, queries_;
+  llvm::Value* wide_ = nullptr;  ///< i1: something loaded may not be split
 };
 
 }  // namespace tilewright::cpu

@@ -12,7 +12,7 @@ using llvm::Value;
 AmxDecodeTiles::AmxDecodeTiles(LlvmBuilder& builder, const DecodeLayout& layout, DecodeTiles& vectors)
     : b_(builder), l_(layout), tiles_(builder) {
   TW_CHECK(l_.rows <= l_.tiles.columns && l_.lanes == kKeys);
-  TW_CHECK(l_.key.dim % kDepth == 0 && l_.value.pairs && l_.block_kv % kKeys == 0);
+  TW_CHECK(l_.key.dim % 2 == 0 && l_.value.dim % 2 == 0 && l_.block_kv % kKeys == 0);
   emit_pack();
   emit_scores();
   emit_outputs(vectors);
@@ -56,7 +56,7 @@ AmxDecodeTiles::Group AmxDecodeTiles::group(const DecodeBlock& block, const Deco
   Value* pointer = b_.element_pointer(operand.dtype, block.base, b_.mul(first, block.stride));
   Value* stride = b_.mul(block.stride, b_.i64(size_of(operand.dtype)));
   return {b_.ir.CreateSelect(whole, pointer, words(l_.tiles.tail_at, b_.i64(0))),
-          b_.ir.CreateSelect(whole, stride, b_.i64(operand.dim * size_of(operand.dtype)))};
+          b_.ir.CreateSelect(whole, stride, b_.i64(round_up(operand.dim, kDepth) * size_of(operand.dtype)))};
 }
 
 void AmxDecodeTiles::copy_tail(const DecodeBlock& block, const DecodeOperand& operand) {
@@ -68,14 +68,13 @@ void AmxDecodeTiles::copy_tail(const DecodeBlock& block, const DecodeOperand& op
       Value* key = b_.add(whole, k);
       Value* inside = b_.ir.CreateICmpSLT(key, block.count);
       Value* from = b_.element_pointer(operand.dtype, block.base, b_.mul(key, block.stride));
-      Value* to = words(l_.tiles.tail_at, b_.mul(k, b_.i64(operand.dim / 2)));
-      b_.loop_nonempty(b_.i64(0), b_.i64(operand.dim), kDepth, {}, [&](Value* d, const Values&) {
-        Value* x = b_.branch(
-            inside,
-            [&] { return Values{b_.ir.CreateAlignedLoad(line, b_.element_pointer(operand.dtype, from, d), align)}; },
-            [&] { return Values{llvm::Constant::getNullValue(line)}; })[0];
+      Value* to = words(l_.tiles.tail_at, b_.mul(k, b_.i64(round_up(operand.dim, kDepth) / 2)));
+      Value* zero = llvm::Constant::getNullValue(line);
+      b_.loop(b_.i64(0), b_.i64(operand.dim), kDepth, [&](Value* d) {
+        Value* left = b_.ir.CreateSelect(inside, b_.sub(b_.i64(operand.dim), d), b_.i64(0));
+        Value* x = b_.ir.CreateMaskedLoad(line, b_.element_pointer(operand.dtype, from, d), align,
+                                          b_.lane_mask(left, kDepth), zero);
         b_.ir.CreateAlignedStore(x, b_.element_pointer(operand.dtype, to, d), align);
-        return Values{};
       });
       return Values{};
     });
@@ -106,8 +105,14 @@ void AmxDecodeTiles::emit_scores() {
   scores_ = begin("tile_scores");
   const DecodeBlock keys{b_.argument(1), b_.argument(2), b_.argument(3), b_.argument(4)};
   copy_tail(keys, l_.key);
-  const TileShape by_rows{.row_bytes = static_cast<int>(4 * l_.tiles.columns)};
-  tiles_.configure({by_rows, by_rows, {}, {}, by_rows});
+  const int by_rows = static_cast<int>(4 * l_.tiles.columns), last = static_cast<int>(rest(l_.key));
+  std::array<TileShape, AmxTiles::kTiles> shapes;
+  for (const size_t tile : {0, 1, 4}) shapes[tile].row_bytes = by_rows;
+  if (last > 0) {
+    shapes[5].row_bytes = shapes[6].row_bytes = 2 * last;
+    shapes[7] = {last / 2, by_rows};
+  }
+  tiles_.configure(shapes);
   Value* twice = b_.ir.CreateAnd(keys.count, b_.i64(-2 * kKeys));
   b_.loop(b_.i64(0), twice, 2 * kKeys, [&](Value* first) { score_groups(keys, first, 2); });
   b_.loop(twice, keys.count, kKeys, [&](Value* first) { score_groups(keys, first, 1); });
@@ -124,18 +129,21 @@ void AmxDecodeTiles::score_groups(const DecodeBlock& keys, Value* first, int cou
     groups.push_back(group(keys, l_.key, b_.add(first, b_.i64(i * kKeys))));
     tiles_.zero(i);
   }
-  for (int64_t step = 0; step < l_.key.dim / kDepth; ++step) {
-    tiles_.load(4, words(l_.tiles.queries_at, b_.i64(step * kDepth / 2 * columns)), b_.i64(4 * columns));
+  const auto step = [&](int64_t number, int a, int b) {
+    tiles_.load(b, words(l_.tiles.queries_at, b_.i64(number * kDepth / 2 * columns)), b_.i64(4 * columns));
     for (int i = 0; i < count; ++i) {
       const Group& from = groups[static_cast<size_t>(i)];
-      tiles_.load(2 + i, b_.byte_pointer(from.pointer, b_.i64(step * kLine)), from.stride);
-      tiles_.dp_bf16(i, 2 + i, 4);
+      tiles_.load(a + i, b_.byte_pointer(from.pointer, b_.i64(number * kLine)), from.stride);
+      tiles_.dp_bf16(i, a + i, b);
     }
-  }
+  };
+  const int64_t whole = l_.key.dim / kDepth;
+  for (int64_t number = 0; number < whole; ++number) step(number, 2, 4);
+  if (rest(l_.key) > 0) step(whole, 5, 7);
   for (int i = 0; i < count; ++i) {
     Value* to = b_.mul(b_.add(first, b_.i64(i * kKeys)), b_.i64(columns));
     tiles_.store(i, words(l_.tiles.scores_at, to), b_.i64(4 * columns));
-    prefetch(keys, groups[static_cast<size_t>(i)], b_.i64(0), l_.key.dim / kDepth);
+    prefetch(keys, groups[static_cast<size_t>(i)], b_.i64(0), round_up(l_.key.dim, kDepth) / kDepth);
   }
 }
 
@@ -193,13 +201,58 @@ void AmxDecodeTiles::emit_outputs(DecodeTiles& vectors) {
   vectors.rescale(b_.argument(5));
   copy_tail(values, l_.value);
   pack_weights(values.count, b_.argument(5));
-  const TileShape by_rows{.rows = static_cast<int>(l_.rows)};
-  tiles_.configure({by_rows, by_rows, {}, {}, by_rows, by_rows, by_rows, by_rows});
-  const int64_t units = l_.value.dim / kDepth, twice = units / 2 * 2;
-  b_.loop(b_.i64(0), b_.i64(twice), 2, [&](Value* unit) { output_units(values, unit, 2); });
-  if (twice < units) output_units(values, b_.i64(twice), 1);
+  const int last = static_cast<int>(rest(l_.value));
+  std::array<TileShape, AmxTiles::kTiles> shapes;
+  for (const size_t tile : {0, 1, 4, 5, 6, 7}) shapes[tile].rows = static_cast<int>(l_.rows);
+  for (const size_t tile : {3, 6, 7})
+    if (last > 0) shapes[tile].row_bytes = 2 * last;
+  tiles_.configure(shapes);
+  each_output(values);
   tiles_.release();
+  if (!l_.value.pairs) zip_sums(b_.argument(5));
   b_.ret();
+}
+
+void AmxDecodeTiles::each_output(const DecodeBlock& values) {
+  const int64_t units = l_.value.dim / kDepth;
+  if (rest(l_.value) > 0) {
+    b_.loop(b_.i64(0), b_.i64(units - 1), 1, [&](Value* unit) { output_units(values, {{unit, 2, 4}}); });
+    std::vector<Unit> end;
+    if (units > 0) end.push_back({b_.i64(units - 1), 2, 4});
+    end.push_back({b_.i64(units), 3, 6});
+    return output_units(values, end);
+  }
+  const int64_t twice = units / 2 * 2;
+  b_.loop(b_.i64(0), b_.i64(twice), 2,
+          [&](Value* unit) { output_units(values, {{unit, 2, 4}, {b_.add(unit, b_.i64(1)), 3, 6}}); });
+  if (twice < units) output_units(values, {{b_.i64(twice), 2, 4}});
+}
+
+/// Sums of the block, even and odd columns apart, join those of the row, in order.
+void AmxDecodeTiles::zip_sums(Value* rows) {
+  const int64_t width = round_up(l_.value.dim, kDepth);
+  b_.loop_nonempty(b_.i64(0), rows, 1, {}, [&](Value* row, const Values&) {
+    for (int64_t unit = 0; unit < width; unit += kDepth) {
+      Value* halves[2];
+      for (int64_t odd = 0; odd < 2; ++odd) {
+        Value* at = b_.add(b_.mul(row, b_.i64(width)), b_.i64(unit + odd * l_.lanes));
+        halves[odd] = b_.load_vector(DType::f32, words(l_.tiles.sums_at, at), l_.lanes);
+      }
+      for (int64_t half = 0; half < 2; ++half) {
+        const int64_t column = unit + half * l_.lanes, left = std::min(l_.lanes, l_.value.dim - column);
+        if (left <= 0) continue;
+        std::vector<int> zip;
+        for (int64_t i = 0; i < l_.lanes; ++i)
+          zip.push_back(static_cast<int>(half * l_.lanes / 2 + i / 2 + i % 2 * l_.lanes));
+        Value* mask = left < l_.lanes ? b_.lane_mask(b_.i64(left), l_.lanes) : nullptr;
+        Value* slot = words(l_.sums_at, b_.add(b_.mul(row, b_.i64(l_.value_stride)), b_.i64(column)));
+        Value* sum = b_.ir.CreateFAdd(b_.load_vector(DType::f32, slot, l_.lanes),
+                                      b_.ir.CreateShuffleVector(halves[0], halves[1], zip));
+        b_.store_vector(DType::f32, sum, slot, mask);
+      }
+    }
+    return Values{};
+  });
 }
 
 /// The tiles A even and A odd of every group of keys, l.rows rows of 16 words each.
@@ -225,30 +278,37 @@ void AmxDecodeTiles::pack_weights(Value* count, Value* rows) {
   });
 }
 
-/// Adds all keys to the sums of `count` units of 32 columns.
-void AmxDecodeTiles::output_units(const DecodeBlock& values, Value* unit, int count) {
-  Value* column = b_.mul(unit, b_.i64(kDepth));
+/// All keys into the sums of some units: added to those of the row, or of the block alone.
+void AmxDecodeTiles::output_units(const DecodeBlock& values, const std::vector<Unit>& units) {
+  const bool pairs = l_.value.pairs;
+  const int64_t sums_at = pairs ? l_.sums_at : l_.tiles.sums_at;
+  const int64_t stride = pairs ? l_.value_stride : round_up(l_.value.dim, kDepth);
   const auto each_sum = [&](const auto& use) {
-    for (int i = 0; i < 2 * count; ++i) {
-      Value* at = words(l_.sums_at, b_.add(column, b_.i64(i * l_.lanes)));
-      (tiles_.*use)(4 + i, at, b_.i64(4 * l_.value_stride));
-    }
+    for (const Unit& unit : units)
+      for (int odd = 0; odd < 2; ++odd) {
+        Value* column = b_.add(b_.mul(unit.number, b_.i64(kDepth)), b_.i64(odd * l_.lanes));
+        use(unit.c + odd, words(sums_at, column));
+      }
   };
-  each_sum(&AmxTiles::load);
+  each_sum([&](int tile, Value* at) {
+    if (pairs)
+      tiles_.load(tile, at, b_.i64(4 * stride));
+    else
+      tiles_.zero(tile);
+  });
   b_.loop_nonempty(b_.i64(0), values.count, kKeys, {}, [&](Value* first, const Values&) {
     const Group from = group(values, l_.value, first);
     Value* weights = b_.mul(first, b_.i64(2 * l_.rows));
     for (int odd = 0; odd < 2; ++odd)
       tiles_.load(odd, words(l_.tiles.weights_at, b_.add(weights, b_.i64(odd * l_.rows * kKeys))), b_.i64(kLine));
-    Value* byte = b_.mul(column, b_.i64(size_of(l_.value.dtype)));
-    for (int i = 0; i < count; ++i) {
-      tiles_.load(2 + i, b_.byte_pointer(from.pointer, b_.add(byte, b_.i64(i * kLine))), from.stride);
-      for (int odd = 0; odd < 2; ++odd) tiles_.dp_bf16(4 + 2 * i + odd, odd, 2 + i);
+    for (const Unit& unit : units) {
+      tiles_.load(unit.b, b_.byte_pointer(from.pointer, b_.mul(unit.number, b_.i64(kLine))), from.stride);
+      for (int odd = 0; odd < 2; ++odd) tiles_.dp_bf16(unit.c + odd, odd, unit.b);
     }
-    prefetch(values, from, byte, count);
+    prefetch(values, from, b_.mul(units[0].number, b_.i64(kLine)), static_cast<int64_t>(units.size()));
     return Values{};
   });
-  each_sum(&AmxTiles::store);
+  each_sum([&](int tile, Value* at) { tiles_.store(tile, at, b_.i64(4 * stride)); });
 }
 
 }  // namespace tilewright::cpu

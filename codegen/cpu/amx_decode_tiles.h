@@ -12,13 +12,15 @@
 //          A even  row r:  p[r][0]  0      │ p[r][1]  0      │ …        C even[r][n] += Σ_k p[r][k] · v[k][2n]
 //          A odd   row r:   0      p[r][0] │  0      p[r][1] │ …        C odd [r][n] += Σ_k p[r][k] · v[k][2n+1]
 //
-//       and C is what decode keeps of bf16 columns anyhow (DecodeOperand::pairs). Half of the multiplications are by
-//       zero. They cost nothing where memory is the limit, while bringing keys side by side would cost a shuffle, a
-//       store and a load per line of V. An infinity or NaN in V makes a NaN of its neighbour there: sums that end up
-//       not finite are computed once more by vectors (DecodeSplit).
+//       and C is what decode keeps of bf16 columns anyhow (DecodeOperand::pairs), or, where units of 32 columns leave a
+//       rest, sums of the block that join the others when they are zipped. Half of the multiplications are by zero.
+//       They cost nothing where memory is the limit, while bringing keys side by side would cost a shuffle, a store and
+//       a load per line of V. An infinity or NaN in V makes a NaN of its neighbour there: sums that end up not finite
+//       are computed once more by vectors (DecodeSplit).
 //
 // Tiles     scores: C 0 1 (two groups of 16 keys), A 2 3, B 4; outputs: A 0 1, B 2 3, C 4 5 6 7 (two units of 32
-// columns).
+// columns). What 32 leave of a head dim, an even number of columns, has tiles that are narrower, so that nothing is
+//           read past a row: A 5 6 and B 7 of scores; B 3, C 6 7 of outputs, whose other units then go one by one.
 //           Tiles have as many rows, or columns, as there are query rows: few rows take few cycles.
 // Scratch   per key and row 4 bytes of Sᵀ and 8 of P besides DecodeTiles'; 16 keys of a tail.
 // Per 16 keys of d = dv = 128, 8 KB of K and V: 8 tile loads straight from them, 2 of Q and 4 of P from L1, 20
@@ -54,6 +56,8 @@ class AmxDecodeTiles {
   void emit_scores();
   void emit_outputs(DecodeTiles& vectors);
   llvm::Value* words(int64_t at, llvm::Value* offset);
+  /// Columns beyond whole units of 32.
+  static int64_t rest(const DecodeOperand& operand) { return operand.dim % kDepth; }
   /// 16 keys of a block: where they start and how many bytes lie between them.
   struct Group {
     llvm::Value *pointer, *stride;
@@ -66,7 +70,14 @@ class AmxDecodeTiles {
   void score_groups(const DecodeBlock& keys, llvm::Value* first, int count);
   void transpose(llvm::Value* count);
   void pack_weights(llvm::Value* count, llvm::Value* rows);
-  void output_units(const DecodeBlock& values, llvm::Value* unit, int count);
+  /// 32 columns of V, or the rest: its tile of B and the first of two of C.
+  struct Unit {
+    llvm::Value* number;
+    int b, c;
+  };
+  void output_units(const DecodeBlock& values, const std::vector<Unit>& units);
+  void each_output(const DecodeBlock& values);
+  void zip_sums(llvm::Value* rows);
 
   LlvmBuilder& b_;
   const DecodeLayout& l_;

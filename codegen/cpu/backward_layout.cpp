@@ -102,6 +102,7 @@ BackwardLayout::Product BackwardLayout::product(const BackwardProduct& from, boo
   p.weight = tile_of(from.weight);
   p.output = from.output;
   p.type = type_of(from.output.tensor);
+  p.rounding = from.rounding;
   p.staged = by_rows && p.type != dtype;
   return p;
 }

@@ -61,6 +61,7 @@ struct BackwardLayout {
     int64_t at;
     Access output;
     DType type;
+    DType rounding;  ///< what the weights may be rounded to
     /// Row products whose output is narrower than the accumulation type: [b][h][q][width] in the workspace.
     bool staged;
   };

@@ -255,8 +255,10 @@ CpuKernelSource generate_fast_backward(const BackwardSpec& given, const CpuSched
                                        const std::string& prefix) {
   CpuModule module = make_cpu_module(prefix + "_backward", InstructionOrder::emitted);
   LlvmBuilder builder(module.state(), target);
-  // Operands that are bf16 stay what they are.
-  const bool scale_queries = schedule.kernel != CpuTemplate::amx_backward || schedule.products > 1;
+  // As the forward on the same templates does it: queries that are multiplied in their own type stay what they are.
+  const bool tiled = schedule.kernel == CpuTemplate::amx_backward;
+  const bool scale_queries =
+      !tiled || (schedule.products > 1 && operand_dtype(given, given.dots[0].query) == DType::f32);
   const auto [spec, query_scale] = fold_weights(given, scale_queries);
   const BackwardLayout layout(spec, schedule, target, query_scale);
   BackwardEmitter emitter(builder, spec, layout);

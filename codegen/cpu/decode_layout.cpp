@@ -66,11 +66,12 @@ DecodeLayout::DecodeLayout(const AttentionSpec& spec, const CpuSchedule& schedul
     constexpr int64_t kKeys = 16;
     tiles.columns = rows <= 4 ? 4 : rows <= 8 ? 8 : kKeys;
     tiles.file_at = place(AmxTiles::file_bytes(target) / element);
-    tiles.query_at = place(key.dim / 2);
+    tiles.query_at = place(round_up(key.dim, lanes) / 2);
     tiles.queries_at = place(key.dim / 2 * tiles.columns);
     tiles.scores_at = place(block_kv * tiles.columns);
     tiles.weights_at = place(2 * rows * block_kv);
-    tiles.tail_at = place(kKeys * std::max(key.dim, value.dim) / 2);
+    tiles.tail_at = place(kKeys * round_up(std::max(key.dim, value.dim), 32) / 2);
+    tiles.sums_at = place(value.pairs ? 0 : rows * round_up(value.dim, 32));
   }
   scratch_elements = at;
 }

@@ -42,6 +42,7 @@ struct DecodeLayout {
   struct Tiles {
     int64_t columns = 0;
     int64_t file_at = 0, query_at = 0, queries_at = 0, scores_at = 0, weights_at = 0, tail_at = 0;
+    int64_t sums_at = 0;  ///< of one block, where units of 32 columns leave a rest
   };
   Tiles tiles;
 };

@@ -158,7 +158,8 @@ void DecodeSplit::pack_for_tiles(DType dtype, Value* from, Value* stride, Value*
   Value* to = scratch(l_.tiles.query_at);
   b_.loop_nonempty(b_.i64(0), b_.i64(l_.key.dim), l_.lanes, {}, [&](Value* column, const Values&) {
     Value* pointer = b_.element_pointer(dtype, from, b_.mul(column, stride));
-    Value* x = b_.load_strided(dtype, pointer, stride, l_.lanes);
+    Value* mask = l_.key.tail ? b_.lane_mask(b_.sub(b_.i64(l_.key.dim), column), l_.lanes) : nullptr;
+    Value* x = b_.load_strided(dtype, pointer, stride, l_.lanes, mask);
     b_.store_vector(DType::bf16, x, b_.element_pointer(DType::bf16, to, column));
     return Values{};
   });

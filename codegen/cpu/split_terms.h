@@ -48,5 +48,8 @@ inline double split_error_bound(int64_t products, int64_t n) {
 // flush; above, a sum of up to 2^9 products of parts could overflow where that of the whole operands does not.
 // Infinities and NaN are outside.
 inline constexpr uint32_t kSmallestSplit = uint32_t{127 - 103} << 23, kSplitEnd = uint32_t{127 + 58} << 23;
+// Weights that a backward pass computes reach down to zero beside any others, so that of those the largest of a strip
+// counts: all are zero, or it is in [2^-64, 2^58). What smaller ones lose, 2^-126 each, is then 2^-62 of it at most.
+inline constexpr uint32_t kSmallestLargest = uint32_t{127 - 64} << 23;
 
 }  // namespace tilewright::cpu

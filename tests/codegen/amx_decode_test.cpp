@@ -75,8 +75,19 @@ std::vector<CaseOptions> with_whole_tiles(std::vector<CaseOptions> cases) {
 }
 
 TEST_F(AmxDecode, HeadDims) {
-  for (const auto& [dqk, dv] :
-       {std::pair<int64_t, int64_t>{32, 32}, {64, 64}, {96, 96}, {128, 128}, {192, 128}, {32, 160}, {512, 512}}) {
+  for (const auto& [dqk, dv] : {std::pair<int64_t, int64_t>{32, 32},
+                                {64, 64},
+                                {96, 96},
+                                {128, 128},
+                                {192, 128},
+                                {32, 160},
+                                {512, 512},
+                                {2, 2},
+                                {16, 8},
+                                {40, 40},
+                                {80, 80},
+                                {72, 112},
+                                {100, 62}}) {
     CaseOptions options = base();
     options.dqk = dqk;
     options.dv = dv;
@@ -125,6 +136,28 @@ TEST_F(AmxDecode, MasksAndScores) {
   std::vector<CaseOptions> cases = with_whole_tiles(mask_and_score_cases(wide));
   std::erase_if(cases, [](const CaseOptions& options) { return !options.sink; });
   check_all(cases);
+}
+
+/// What units of 32 columns leave: nothing is read past a row or a tensor, nothing else is written.
+TEST_F(AmxDecode, RestsOfHeadDims) {
+  for (int64_t sk : {1, 17, 96, 150})
+    for (int64_t group : {1, 3, 16}) {
+      CaseOptions options = base();
+      options.sk = sk;
+      options.group = group;
+      options.heads = 2 * group;
+      options.sq = 2;
+      options.batch = 2;
+      options.mask = Mask::causal_padding;
+      options.lse = true;
+      options.dqk = 40;
+      options.dv = 72;
+      check(options, static_cast<uint64_t>(sk));
+      if (HasFailure()) return;
+    }
+  std::vector<CaseOptions> cases = layout_cases(base());
+  for (CaseOptions& options : cases) options.dqk = options.dv = 40;
+  check_all(cases, 7);
 }
 
 TEST_F(AmxDecode, Dropout) { check_all(with_whole_tiles(dropout_cases(base()))); }
@@ -200,8 +233,8 @@ TEST_F(AmxDecode, IsTakenWhereTilesReadWhatLiesThere) {
   EXPECT_EQ(reason([](AttentionSpec& spec) { spec.tensors[1].type.dtype = DType::f16; }),
             "%k is f16, and tiles read bf16 where it lies");
   CaseOptions odd = base();
-  odd.dqk = 40;
-  EXPECT_EQ(reason([](AttentionSpec&) {}, odd), "head dim 40 is no multiple of the 32 columns of a tile");
+  odd.dqk = 41;
+  EXPECT_EQ(reason([](AttentionSpec&) {}, odd), "head dim 41 is odd, and tiles read pairs of columns where they lie");
   CaseOptions rotated = base();
   rotated.key_rows = Rows::rope_half;
   EXPECT_EQ(reason([](AttentionSpec&) {}, rotated), "rows of K are computed, and tiles read K where it lies");

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "compiler/cost_model.h"
+#include "compiler/gradient.h"
 #include "compiler/passes.h"
 #include "compiler/plan_loop.h"
 #include "compiler/plan_rules.h"
@@ -117,6 +118,38 @@ TEST(ScheduleSpace, LegalSchedulesAreDistinctValidAndBeginWithTheRules) {
           EXPECT_EQ(message(s, step_of(*planned), target), "") << print(s);
           EXPECT_TRUE(texts.insert(print(s)).second) << print(s) << " twice";
         }
+      }
+    }
+}
+
+TEST(ScheduleSpace, OfBackwardPasses) {
+  for (const CpuIsa isa : {CpuIsa::avx512, CpuIsa::amx})
+    for (const char* dtype : {"f32", "bf16"}) {
+      const auto graph = parse_graph(attention_text(dtype, "Sq", 64, 64));
+      TW_CHECK(graph.ok());
+      const auto passes = gradient(*graph);
+      TW_CHECK(passes.ok());
+      const Program program = program_of(print(passes->backward));
+      CpuTarget target = target_of(CpuIsa::avx512);
+      target.isa = isa;
+      for (const Step& each : program.steps) {
+        const auto* backward = std::get_if<BackwardStep>(&each.what);
+        if (!backward) continue;
+        const ScheduledStep step = &backward->spec;
+        const CpuSchedule rules = plan_backward(backward->spec, target).choices[0].schedule;
+        EXPECT_EQ(rules.kernel, isa == CpuIsa::amx ? CpuTemplate::amx_backward : CpuTemplate::backward);
+        const auto legal = legal_schedules(schedule_space(rules, step), step, target);
+        ASSERT_GT(legal.size(), 4u) << print(rules);
+        EXPECT_TRUE(same_choice(legal[0], rules));
+        std::set<std::string> texts;
+        for (const CpuSchedule& s : legal) {
+          EXPECT_EQ(message(s, step, target), "") << print(s);
+          EXPECT_TRUE(texts.insert(print(s)).second) << print(s) << " twice";
+        }
+        CpuSchedule fewer = rules;
+        fewer.value_products = 3;
+        EXPECT_EQ(message(fewer, step, target),
+                  fmt::format("value_products is 3; it may be {0} to {0}", rules.value_products));
       }
     }
 }

@@ -51,7 +51,10 @@ TEST(BackwardTiles, AreUsedAndShown) {
     SCOPED_TRACE(variant.text());
     CompileOptions options;
     options.force_generic = variant.force_generic;
-    options.tiles = {24, 192};  // whole micro-kernel tiles on every ISA
+    options.tiles = {96, 192};  // whole micro-kernel tiles on every ISA, and whole tiles
+    const CpuTemplate wanted = variant.force_generic          ? CpuTemplate::generic
+                               : variant.isa > CpuIsa::avx512 ? CpuTemplate::amx_backward
+                                                              : CpuTemplate::backward;
     options.dump_dir = folder.string();
     options.use_cache = false;
     const auto kernel = engine_for(variant.isa).compile(backward(), options);
@@ -59,14 +62,14 @@ TEST(BackwardTiles, AreUsedAndShown) {
     bool used = false;
     for (const StepReport& step : kernel->stats().step_reports)
       for (const CpuSchedule& schedule : step.schedules)
-        used |= schedule.kernel == (variant.force_generic ? CpuTemplate::generic : CpuTemplate::backward) &&
-                schedule.block_q == 24 && schedule.block_kv == 192 && schedule.chunk_kv % 192 == 0;
+        used |= schedule.kernel == wanted && schedule.block_q == 96 && schedule.block_kv == 192 &&
+                schedule.chunk_kv % 192 == 0;
     EXPECT_TRUE(used);
     std::ostringstream text;
     for (const auto& entry : std::filesystem::recursive_directory_iterator(kernel->dump_path()))
       if (entry.path().filename().string().find("schedule") != std::string::npos)
         text << std::ifstream(entry.path()).rdbuf();
-    for (const char* part : {"block_q 24", "block_kv 192", "block_q 24 was asked for", "block_kv 192 was asked for"})
+    for (const char* part : {"block_q 96", "block_kv 192", "block_q 96 was asked for", "block_kv 192 was asked for"})
       EXPECT_NE(text.str().find(part), std::string::npos) << part << " in\n" << text.str();
   }
   std::filesystem::remove_all(folder);
