@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "compiler/passes.h"
+#include "compiler/score_chain.h"
 
 namespace tilewright {
 namespace {
@@ -14,6 +15,7 @@ class WeightFolder {
       : in_(spec.weights), depends_(dependencies(spec.weights)), spec_(spec), scale_queries_(scale_queries) {}
 
   FoldedWeights run() {
+    const int64_t chain = score_chain(spec_);
     for (size_t i = 0; i < in_.nodes().size(); ++i) {
       ExprNode node = in_.nodes()[i];
       for (ExprId& arg : node.args) arg = moved_[static_cast<size_t>(raw(arg))];
@@ -24,7 +26,7 @@ class WeightFolder {
     for (ExprId* root : roots(spec_)) *root = moved_[static_cast<size_t>(raw(*root))];
     if (scale_ != 1) scale_scores();
     spec_.weights = spec_.weights.pruned(roots(spec_));
-    return {std::move(spec_), scale_};
+    return {std::move(spec_), scale_, chain};
   }
 
  private:

@@ -12,7 +12,8 @@ namespace tilewright {
 /// cannot hold the logarithm of a sum makes more of a weight.
 struct FoldedWeights {
   BackwardSpec spec;
-  double query_scale = 1;  ///< s in spec.weights is s', of queries times this
+  double query_scale = 1;   ///< s in spec.weights is s', of queries times this
+  int64_t score_chain = 0;  ///< of s (score_chain.h), as the unfolded weights scale it
 };
 
 /// `scale_queries`: the constant that leads the first such score goes to the queries, as in the forward's templates.

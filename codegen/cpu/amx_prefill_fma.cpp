@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "compiler/score_chain.h"
+
 namespace tilewright::cpu {
 using llvm::Value;
 
@@ -13,7 +15,7 @@ AmxFmaUnit::AmxFmaUnit(LlvmBuilder& builder, AmxScorePass& scores, const Attenti
       layout_(layout),
       score_product_(builder, DType::f32, kLanes, kTile, 1, "fma_scores"),
       output_product_(builder, DType::f32, kLanes, kTile, 1, "fma_outputs", AOrder::columns),
-      piece_(score_piece(layout.padded_head_dim, 1)) {
+      piece_(chain_length(layout.padded_head_dim, 1, score_chain(spec))) {
   llvm::Type *p = b_.pointer_type(), *i = b_.i64_type();
   function_ = b_.begin_internal("fma_unit", b_.ir.getVoidTy(), {p, i, i, i, i, i, i, i, i, i, p});
   emit();

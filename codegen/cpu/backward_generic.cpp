@@ -13,38 +13,37 @@
 
 #include "codegen/cpu/cpu_module.h"
 #include "codegen/cpu/launch_sizes.h"
-#include "codegen/cpu/microkernel.h"
 #include "codegen/cpu/templates.h"
-#include "compiler/fold_weights.h"
 
 namespace tilewright::cpu {
 using llvm::Value;
 
-GenericBackward::GenericBackward(LlvmBuilder& builder, const BackwardSpec& spec, const CpuSchedule& schedule)
+GenericBackward::GenericBackward(LlvmBuilder& builder, const FoldedWeights& folded, const CpuSchedule& schedule)
     : b_(builder),
-      spec_(spec),
-      args_layout_(args_layout(spec)),
-      type_(spec.accumulate),
+      spec_(folded.spec),
+      score_chain_(folded.score_chain),
+      args_layout_(args_layout(spec_)),
+      type_(spec_.accumulate),
       lanes_(schedule.lanes),
       block_q_(schedule.block_q),
       block_kv_(schedule.block_kv),
-      copy_(builder, spec.accumulate, schedule.lanes),
-      writer_(builder, spec.accumulate, schedule.lanes) {
+      copy_(builder, spec_.accumulate, schedule.lanes),
+      writer_(builder, spec_.accumulate, schedule.lanes) {
   auto add = [&](int product, const DotTerm& dot) {
     const size_t queries = rows_of(q_rows_, dot.query, dot.head_dim, block_q_);
     pairs_.push_back({product, queries, rows_of(kv_rows_, dot.key, dot.head_dim, block_kv_)});
   };
-  for (const DotTerm& dot : spec.dots) add(0, dot);
-  if (spec.output_gradient) add(1, *spec.output_gradient);
+  for (const DotTerm& dot : spec_.dots) add(0, dot);
+  if (spec_.output_gradient) add(1, *spec_.output_gradient);
   auto product = [&](const BackwardProduct& what, std::vector<Rows>& operands, int64_t block, int64_t out_block) {
     const size_t operand = rows_of(operands, what.operand, what.width, block);
     const int64_t stride = operands[operand].stride;
-    const DType type = spec.tensors[static_cast<size_t>(what.output.tensor)].type.dtype;
+    const DType type = spec_.tensors[static_cast<size_t>(what.output.tensor)].type.dtype;
     writer_.declare(RowWriter::Mode::store, type);
     return Product{&what, operand, stride, take(out_block * stride), type};
   };
-  for (const BackwardProduct& what : spec.rows) rows_.push_back(product(what, kv_rows_, block_kv_, block_q_));
-  for (const BackwardProduct& what : spec.columns) columns_.push_back(product(what, q_rows_, block_q_, block_kv_));
+  for (const BackwardProduct& what : spec_.rows) rows_.push_back(product(what, kv_rows_, block_kv_, block_q_));
+  for (const BackwardProduct& what : spec_.columns) columns_.push_back(product(what, q_rows_, block_q_, block_kv_));
 }
 
 int64_t GenericBackward::take(int64_t elements) {
@@ -106,8 +105,8 @@ Value* GenericBackward::dot(const Pair& pair, Value* row, Value* column) {
   };
   if (pair.product != 0) return b_.reduce_add(chain(0, queries.stride, lanes_));
   Value* sum = nullptr;
-  for (int64_t d = 0, width = std::max<int64_t>(queries.width, 1); d < width; d += kScorePiece) {
-    Value* piece = chain(d, std::min(d + kScorePiece, width), 1);
+  for (int64_t d = 0, width = std::max<int64_t>(queries.width, 1); d < width; d += score_chain_) {
+    Value* piece = chain(d, std::min(d + score_chain_, width), 1);
     sum = sum ? b_.ir.CreateFAdd(sum, piece) : piece;
   }
   return sum;
@@ -317,10 +316,11 @@ Expr GenericBackward::table_at(size_t captured) const {
 
 CpuKernelSource generate_generic_backward(const BackwardSpec& given, const CpuSchedule& schedule,
                                           const CpuTarget& target, const std::string& prefix) {
-  const BackwardSpec spec = fold_weights(given, false).spec;
+  const FoldedWeights folded = fold_weights(given, false);
+  const BackwardSpec& spec = folded.spec;
   CpuModule module = make_cpu_module(prefix + "_generic_backward");
   LlvmBuilder builder(module.state(), target);
-  GenericBackward emitter(builder, spec, schedule);
+  GenericBackward emitter(builder, folded, schedule);
   LaunchInfo launch;
   launch.schedule = schedule;
   auto phase = [&](const std::string& name, Expr items) {

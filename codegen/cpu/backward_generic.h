@@ -9,12 +9,13 @@
 #include "codegen/cpu/backward_tables.h"
 #include "codegen/cpu/expr_emitter.h"
 #include "codegen/cpu/row_copy.h"
+#include "compiler/fold_weights.h"
 
 namespace tilewright::cpu {
 
 class GenericBackward {
  public:
-  GenericBackward(LlvmBuilder& builder, const BackwardSpec& spec, const CpuSchedule& schedule);
+  GenericBackward(LlvmBuilder& builder, const FoldedWeights& folded, const CpuSchedule& schedule);
 
   void row_kernel(const std::string& symbol);
   void column_kernel(const std::string& symbol);
@@ -72,6 +73,7 @@ class GenericBackward {
 
   LlvmBuilder& b_;
   const BackwardSpec& spec_;
+  int64_t score_chain_;
   ArgsLayout args_layout_;
   DType type_;
   int64_t lanes_, block_q_, block_kv_, scratch_elements_ = 0;

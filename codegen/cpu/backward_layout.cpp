@@ -5,6 +5,7 @@
 
 #include "codegen/cpu/expr_emitter.h"
 #include "codegen/cpu/launch_sizes.h"
+#include "compiler/score_chain.h"
 #include "ir/result.h"
 
 namespace tilewright::cpu {
@@ -37,23 +38,22 @@ bool is_one(const std::vector<Dim>& dims) {
 
 }  // namespace
 
-BackwardLayout::BackwardLayout(const BackwardSpec& spec, const CpuSchedule& schedule, const CpuTarget& target,
-                               double query_scale)
-    : dtype(spec.accumulate),
-      element(size_of(spec.accumulate)),
+BackwardLayout::BackwardLayout(const FoldedWeights& folded, const CpuSchedule& schedule, const CpuTarget& target)
+    : dtype(folded.spec.accumulate),
+      element(size_of(dtype)),
       lanes(schedule.lanes),
       k_unroll(schedule.k_unroll),
       score_tile{schedule.mr, schedule.nv},
-      spec_(spec),
+      spec_(folded.spec),
       tiled_(schedule.kernel == CpuTemplate::amx_backward) {
   panel = score_tile.nv * lanes;
   if (tiled_) panel = round_up(panel, kTiled);
   block_kv = round_up(schedule.block_kv, panel);
   chunk_kv = round_up(schedule.chunk_kv, block_kv);
-  for (const CapturedSum& sum : spec.captured) classify(sum);
-  list_operands(target, query_scale);
+  for (const CapturedSum& sum : spec_.captured) classify(sum);
+  list_operands(target, folded);
   const bool scatters = std::ranges::any_of(captured, [](const Captured& c) { return !c.owned; });
-  const bool wide = draws_random(spec.weights) && !scatters;
+  const bool wide = draws_random(spec_.weights) && !scatters;
   score_lanes = lanes;
   while (wide && score_lanes < 4 * lanes && panel % (2 * score_lanes) == 0) score_lanes *= 2;
   row_unit = tiled_ ? kTiled : k_unroll;
@@ -107,7 +107,7 @@ BackwardLayout::Product BackwardLayout::product(const BackwardProduct& from, boo
   return p;
 }
 
-void BackwardLayout::list_operands(const CpuTarget& target, double query_scale) {
+void BackwardLayout::list_operands(const CpuTarget& target, const FoldedWeights& folded) {
   for (const BackwardProduct& from : spec_.columns) columns.push_back(product(from, false, target));
   for (const BackwardProduct& from : spec_.rows) rows.push_back(product(from, true, target));
   // Packing moves 16 bytes of a key at once, the product k_unroll elements.
@@ -115,10 +115,11 @@ void BackwardLayout::list_operands(const CpuTarget& target, double query_scale) 
   bool first[2] = {true, true};
   auto add = [&](int number, const DotTerm& dot) {
     const int64_t padded = round_up(std::max<int64_t>(dot.head_dim, 1), unit);
-    const double scale = number == 0 ? query_scale : 1;
+    const double scale = number == 0 ? folded.query_scale : 1;
+    const int64_t chain = number == 0 ? folded.score_chain : kLongestChain;
     const size_t queries = rows_of(q_rows, dot.query, dot.head_dim, scale, round_up(padded, lanes));
     Term term{number, std::exchange(first[number], false), queries, dot.key, type_of(dot.key.tensor), dot.head_dim,
-              padded, score_piece(padded, unit),           -1,      0};
+              padded, chain_length(padded, unit, chain),   -1,      0};
     for (size_t i = 0; i < kv_rows.size(); ++i)
       if (kv_rows[i].access == dot.key && kv_rows[i].width == dot.head_dim) term.kv_rows = static_cast<int>(i);
     terms.push_back(std::move(term));

@@ -8,12 +8,12 @@
 #include "codegen/cpu/amx_backward_layout.h"
 #include "codegen/cpu/backward_tables.h"
 #include "codegen/cpu/microkernel.h"
+#include "compiler/fold_weights.h"
 
 namespace tilewright::cpu {
 
 struct BackwardLayout {
-  /// `query_scale`: of the queries of s (fold_weights).
-  BackwardLayout(const BackwardSpec& spec, const CpuSchedule& schedule, const CpuTarget& target, double query_scale);
+  BackwardLayout(const FoldedWeights& folded, const CpuSchedule& schedule, const CpuTarget& target);
 
   DType dtype;      ///< of accumulation
   int64_t element;  ///< its bytes
@@ -110,7 +110,7 @@ struct BackwardLayout {
   Expr row_blocks() const;      ///< b · h · query blocks
 
  private:
-  void list_operands(const CpuTarget& target, double query_scale);
+  void list_operands(const CpuTarget& target, const FoldedWeights& folded);
   void place(const CpuSchedule& schedule, const CpuTarget& target);
   void lay_out_workspace();
   void classify(const CapturedSum& sum);

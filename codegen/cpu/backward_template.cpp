@@ -35,7 +35,6 @@
 #include "codegen/cpu/backward_fma.h"
 #include "codegen/cpu/cpu_module.h"
 #include "codegen/cpu/templates.h"
-#include "compiler/fold_weights.h"
 
 namespace tilewright::cpu {
 using llvm::Value;
@@ -259,8 +258,9 @@ CpuKernelSource generate_fast_backward(const BackwardSpec& given, const CpuSched
   const bool tiled = schedule.kernel == CpuTemplate::amx_backward;
   const bool scale_queries =
       !tiled || (schedule.products > 1 && operand_dtype(given, given.dots[0].query) == DType::f32);
-  const auto [spec, query_scale] = fold_weights(given, scale_queries);
-  const BackwardLayout layout(spec, schedule, target, query_scale);
+  const FoldedWeights folded = fold_weights(given, scale_queries);
+  const BackwardSpec& spec = folded.spec;
+  const BackwardLayout layout(folded, schedule, target);
   BackwardEmitter emitter(builder, spec, layout);
   LaunchInfo launch;
   launch.schedule = schedule;

@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "codegen/cpu/generic_template.h"
-#include "codegen/cpu/microkernel.h"
+#include "compiler/score_chain.h"
 
 namespace tilewright::cpu {
 using llvm::Value;
@@ -156,10 +156,11 @@ void GenericTemplate::dot(const TileInst& inst) {
       const Values zeros(static_cast<size_t>(vectors), b_.constant(type_, 0, lanes_));
       Values sums;
       // Every term, and every piece of a long one, is a sum of its own: the error grows with the longest of them.
+      const int64_t chain = score_chain(spec_);
       int64_t start = 0;
       for (const DotTerm& term : spec_.dots)
         for (const int64_t end = start + term.head_dim; start < end;) {
-          const int64_t count = std::min(kScorePiece, end - start);
+          const int64_t count = std::min(chain, end - start);
           Values piece = multiply_add(b_.i64(count), pointer(queries_, row, b_.i64(start)),
                                       pointer(keys_, b_.i64(start), column), keys_.width, zeros);
           piece.resize(zeros.size());

@@ -9,8 +9,8 @@ namespace {
 enum Argument : unsigned { kA, kLda, kB, kLdb, kBStep, kC, kLdc, kK, kColumnTiles, kRowTiles, kFactors };
 }
 
-int64_t score_piece(int64_t padded_dim, int64_t unit) {
-  const int64_t pieces = (padded_dim + kScorePiece - 1) / kScorePiece, piece = (padded_dim + pieces - 1) / pieces;
+int64_t chain_length(int64_t padded_dim, int64_t unit, int64_t chain) {
+  const int64_t pieces = (padded_dim + chain - 1) / chain, piece = (padded_dim + pieces - 1) / pieces;
   return (piece + unit - 1) / unit * unit;
 }
 

@@ -15,11 +15,9 @@
 
 namespace tilewright::cpu {
 
-/// A score is one chain of additions over this many elements of the head dim at most, and the chains are added: one
-/// over 192 columns leaves the mean error of unscaled f32 scores above rule 19's bound, 128 do not.
-constexpr int64_t kScorePiece = 128;
-/// The chains' length, a multiple of `unit`. Forward and backward agree on it: their scores round alike.
-int64_t score_piece(int64_t padded_dim, int64_t unit);
+/// The length of chains of at most `chain` columns that a sum over padded_dim columns is cut into evenly, a multiple of
+/// `unit` (compiler/score_chain.h).
+int64_t chain_length(int64_t padded_dim, int64_t unit, int64_t chain);
 
 /// mr rows × nv vectors of sums in registers.
 struct RegisterTile {

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "codegen/cpu/expr_emitter.h"
+#include "compiler/score_chain.h"
 #include "ir/result.h"
 
 namespace tilewright::cpu {
@@ -26,7 +27,7 @@ PrefillLayout::PrefillLayout(const AttentionSpec& spec, const CpuSchedule& sched
   // Packing moves 16 bytes of a key at once, the product k_unroll elements.
   const int64_t head_dim_unit = std::lcm(k_unroll, 16 / element);
   padded_head_dim = round_up(std::max<int64_t>(head_dim, 1), head_dim_unit);
-  score_piece = cpu::score_piece(padded_head_dim, head_dim_unit);
+  score_piece = chain_length(padded_head_dim, head_dim_unit, score_chain(spec));
   padded_value_dim = round_up(value_vectors, output_tile.nv) * lanes;
   stage_width = padded_head_dim;
   computes_rows = spec.dots[0].query_row || spec.dots[0].key_row;

@@ -12,6 +12,7 @@
 #include <numbers>
 
 #include "compiler/passes.h"
+#include "compiler/score_chain.h"
 #include "runtime/inline_array.h"
 #include "runtime/tier/row_program.h"
 #include "runtime/tier/steps.h"
@@ -20,8 +21,6 @@ namespace tilewright::tier {
 namespace {
 
 constexpr int64_t kBlockQ = 64, kBlockKv = 128;
-/// Sums over a head dim are sums of pieces this long (semantics 19).
-constexpr int64_t kPiece = 128;
 /// Up to this many rows, keys are not transposed: that costs as much as the product with some ten rows.
 constexpr int64_t kFewRows = 8;
 
@@ -39,7 +38,8 @@ struct AttentionPlan {
   ArgsLayout layout;
   const IsaOps* ops;
   ScratchLayout scratch;
-  int64_t element;  ///< bytes of the accumulation type
+  int64_t element;      ///< bytes of the accumulation type
+  int64_t score_chain;  ///< see compiler/score_chain.h
 
   std::vector<Dot> dots;
   PlacedAccess value, output;
@@ -63,6 +63,7 @@ AttentionPlan::AttentionPlan(const AttentionSpec& spec, CpuIsa isa)
       layout(args_layout(spec)),
       ops(&isa_ops(isa)),
       element(size_of(spec.accumulate)),
+      score_chain(tilewright::score_chain(spec)),
       value(spec.value, spec.tensors, layout, scratch),
       output(spec.output, spec.tensors, layout, scratch),
       q_len(spec.q_len, layout.dims),
@@ -299,7 +300,7 @@ class AttentionRun {
     // Every term, and every piece of a long one, is a sum of its own: the error grows with the longest of them.
     for (const AttentionPlan::Dot& term : plan_.dots)
       for (const int64_t end = start + term.head_dim; start < end;) {
-        const int64_t count = std::min(kPiece, end - start);
+        const int64_t count = std::min(plan_.score_chain, end - start);
         const T* queries = at(plan_.queries_at) + start;
         const int64_t width = plan_.query_width;
         if (transposed_)
