@@ -29,7 +29,7 @@ void AmxBackwardFma::scores(const BackwardProducts::Tile& tile) {
   Value *lanes = b_.i64(kLanes), *stride = b_.i64(l.block_kv);
   for (size_t n = 0; n < l.terms.size(); ++n) {
     const auto& term = l.terms[n];
-    const int64_t padded = amx_.score_keys[n].padded, piece = score_piece(padded, 1);
+    const int64_t padded = amx_.score_keys[n].padded, piece = l.terms[n].piece;
     Value *queries = place(amx_.wide_queries_at[term.queries]), *panels = place(amx_.wide_panels_at[n]);
     for (int64_t d = 0; d < padded; d += piece)
       by_rows_.call({at(queries, d), b_.i64(padded), at(panels, d * l.block_kv), stride, lanes,
