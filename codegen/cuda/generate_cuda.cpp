@@ -30,6 +30,7 @@ Result<CudaSource> generate_cuda(const TileProgram& program, const CudaSchedule&
     switch (schedule.kernel) {
       case CudaTemplate::generic: return cuda::generate_generic(program, schedule, target, symbol_prefix);
       case CudaTemplate::sm80_prefill: return cuda::generate_sm80_prefill(program, schedule, target, symbol_prefix);
+      case CudaTemplate::sm90_prefill: return cuda::generate_sm90_prefill(program, schedule, target, symbol_prefix);
       case CudaTemplate::decode: return cuda::generate_decode(program, schedule, target, symbol_prefix);
       default: break;
     }
