@@ -19,6 +19,9 @@ Result<CudaSource> generate_decode(const TileProgram& program, const CudaSchedul
 /// "struct Parts { … };": in how many parts operands of mma.sync are multiplied.
 std::string write_sm80_parts(const TileProgram& program, const CudaSchedule& schedule);
 
+Result<CudaSource> generate_loop(const LoopStep& step, const CudaSchedule& schedule, const CudaTarget& target,
+                                 const std::string& symbol_prefix);
+
 /// Workspace and phases of kernels that need none.
 Expr zero_bytes();
 
