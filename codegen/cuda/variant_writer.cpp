@@ -170,10 +170,11 @@ std::string write_variant(DeviceNames& names, const TileProgram& program) {
   return VariantWriter(names, program).run();
 }
 
-std::string write_attention_text(const TileProgram& program) {
+std::string write_attention_text(const TileProgram& program, const std::function<std::string(DeviceNames&)>& more) {
   const AttentionSpec& spec = program.spec;
   DeviceNames names(spec.tensors, args_layout(spec));
-  const std::string variant = write_variant(names, program);
+  std::string variant = write_variant(names, program);
+  if (more) variant += "\n" + more(names);
   return fmt::format("// {}\n", spec.name) + names.text() + "\n" + variant;
 }
 
