@@ -34,7 +34,10 @@ class DeviceNames {
   /// Function over (args, lows, highs): extreme of a box, both ends inclusive and clamped. For whole warps.
   std::string extreme(int tensor, bool least);
 
-  /// struct Args and the accessors asked for so far.
+  /// random_bits is called.
+  void draw_random() { random_ = true; }
+
+  /// What random_bits is made of where it is called, struct Args and the accessors asked for so far.
   std::string text() const;
 
  private:
@@ -53,6 +56,7 @@ class DeviceNames {
   const ArgsLayout layout_;
   std::vector<std::string> tensors_, dims_;
   std::set<Use> uses_;
+  bool random_ = false;
 };
 
 }  // namespace tilewright::cuda

@@ -9,6 +9,8 @@
 #include "emulator/module.h"
 #include "emulator/tensor_map.h"
 #include "ir/interp.h"
+#include "tests/emulator/kernel.h"
+#include "tests/support/attention_case.h"
 #include "tests/support/test_tensor.h"
 
 namespace tilewright::testing {
@@ -50,7 +52,8 @@ inline Result<EmulatedTensorMap> encode(const TensorMapPlan& plan, const TensorV
   return encode_tensor_map(geometry);
 }
 
-/// Runs all phases, workspace guarded and poisoned. Empty when all went well, else the sentence.
+/// Runs all phases, workspace guarded and poisoned. Empty when all went well, else the sentence. Statistics are of the
+/// first phase.
 inline std::string launch_spec(const EmulatedModule& module, const CudaLaunch& launch, const ArgsLayout& layout,
                                const DimBindings& dims, const std::vector<TestTensor>& tensors,
                                const EmulatorOptions& options, EmulatorStatistics* statistics = nullptr) {
@@ -76,9 +79,51 @@ inline std::string launch_spec(const EmulatedModule& module, const CudaLaunch& l
     one.tensor_maps = maps;
     auto result = module.launch(one, options);
     if (!result) return to_string(result.error());
-    if (statistics) *statistics = *result;
+    if (statistics && &phase == &launch.phases.front()) *statistics = *result;
   }
   return workspace.gaps_intact() ? "" : "something was written beside the workspace";
+}
+
+/// A spec, its data and the schedule of a fast template.
+struct SpecRun {
+  std::string name;
+  CaseOptions options;
+  CudaSchedule schedule;
+  friend void PrintTo(const SpecRun& run, std::ostream* out) { *out << run.name; }
+};
+
+/// bf16 or f16 throughout; weights may be rounded to it.
+inline CaseOptions narrow(CaseOptions options, DType dtype = DType::bf16) {
+  options.dtype = options.output = dtype;
+  return options;
+}
+
+/// Runs the kernel in all legal executions and compares each with a plain evaluation of the spec.
+inline void check_spec_run(const SpecRun& run) {
+  std::mt19937_64 random(7);
+  AttentionCase test = make_case(run.options, random);
+  test.spec.weights = run.options.dtype;
+  const auto source = generate_cuda(build_tile_program(test.spec), run.schedule, *parse_cuda_target("sm_80"), "k");
+  ASSERT_TRUE(source) << to_string(source.error());
+  const auto module = EmulatedModule::build(*source);
+  ASSERT_TRUE(module) << to_string(module.error());
+  for (const EmulatorOptions& options : legal_executions()) {
+    SCOPED_TRACE(fmt::format("seed {}, {} copies", options.seed, options.late_copies ? "late" : "early"));
+    for (size_t i = 0; i < test.tensors.size(); ++i)
+      if (test.spec.tensors[i].output) test.tensors[i].poison();
+    EmulatorStatistics statistics;
+    ASSERT_EQ(
+        launch_spec(*module, source->launch, args_layout(test.spec), test.dims, test.tensors, options, &statistics),
+        "");
+    check_case(test, run.options.dtype);
+    EXPECT_EQ(statistics.matrix_loads.passes, statistics.matrix_loads.accesses) << "bank conflicts of ldmatrix";
+    const bool vectors = run.options.arrangement == Arrangement::bhsd && run.options.layout == Layout::contiguous &&
+                         run.options.dqk % 8 == 0;
+    if (vectors && run.options.sq * run.options.sk > 0 && run.options.mask != Mask::everything) {
+      EXPECT_GT(statistics.cp_async, 0) << "rows that could be copied by vectors were not";
+    }
+    if (::testing::Test::HasFailure()) break;
+  }
 }
 
 }  // namespace tilewright::testing
