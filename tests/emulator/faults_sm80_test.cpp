@@ -1,4 +1,5 @@
-// The fault campaign of the mma.sync templates: every fault is shown by some legal execution, the clean kernels by none.
+// The fault campaign of the mma.sync templates: every fault is shown by some legal execution, the clean kernels by
+// none.
 #include "compiler/plan_cuda_decode.h"
 #include "tests/emulator/fault_campaign.h"
 
@@ -15,8 +16,8 @@ constexpr Fault kFaults[] = {
     {"chunks are added where they are XORed", kTiles, "(address ^ static_cast<u32>((chunks & kMask) << 4))",
      "(address + static_cast<u32>((chunks & kMask) << 4))", kCausal},
     {"groups of chunks half as far", kTiles, "((chunks & ~kMask) << 4)", "((chunks & ~kMask) << 3)", kCausal},
-    {"rows of memory half as far apart", kTiles, "from += kStep * rows.row_stride", "from += kStep / 2 * rows.row_stride",
-     kCausal},
+    {"rows of memory half as far apart", kTiles, "from += kStep * rows.row_stride",
+     "from += kStep / 2 * rows.row_stride", kCausal},
     {"chunks of a row one too close", kTiles, "from + j * 8", "from + (j > 0 ? j - 1 : 0) * 8", kCausal},
     {"the halves of a pair change places", kTiles, "return pack_bf16(lo, hi)", "return pack_bf16(hi, lo)", kCausal},
     {"registers 1 and 2 of A change places", kMma, "offset(lane & 15, lane >> 4)",
@@ -32,7 +33,8 @@ constexpr Fault kFaults[] = {
     {"the maximum of two lanes of four", kMma, "block_max = max_f32(block_max, shuffle_xor_f32(block_max, 2));", "",
      kCausal},
     {"the sum of two lanes of four", kMma, "return x + shuffle_xor_f32(x, 2);", "return x;", kCausal},
-    {"sums are not rescaled", kMma, "if (!warp_any(changes)) return;", "if (warp_any(changes) || true) return;", kCausal},
+    {"sums are not rescaled", kMma, "if (!warp_any(changes)) return;", "if (warp_any(changes) || true) return;",
+     kCausal},
     {"rows are rescaled by their neighbours", kMma, "*= alpha[m][i % 4 / 2]", "*= alpha[m][i % 2]", kCausal},
     {"l is not rescaled", kRecurrence, "row.l *= alpha;", "", kCausal},
     {"an infinite reference", kRecurrence, "reference = finite_or_zero(m);", "reference = m;", kCausal},
@@ -70,8 +72,9 @@ constexpr Fault kFaults[] = {
     {"O over tiles that other warps read", kDecode, "    block_sync();\n    join_warps", "    join_warps", kSplits},
     {"states before they are written", kDecode, "    block_sync();\n    if (thread < kDecodeRows",
      "    if (thread < kDecodeRows", kSplits},
-    {"shares before they are written", kDecode, "    block_sync();\n    TW_NO_UNROLL\n    for (int index = thread; index < "
-                                                "kDecodeRows * kValueDim",
+    {"shares before they are written", kDecode,
+     "    block_sync();\n    TW_NO_UNROLL\n    for (int index = thread; index < "
+     "kDecodeRows * kValueDim",
      "    TW_NO_UNROLL\n    for (int index = thread; index < kDecodeRows * kValueDim", kSplits},
     {"splits that run to the end", kDecode, "p.kv_end = static_cast<i32>(end < p.kv_len ? end : p.kv_len);",
      "p.kv_end = p.kv_len;", kSplits},
@@ -80,9 +83,10 @@ constexpr Fault kFaults[] = {
      "ahead = next_tile(args, p, ahead + kBlockKv);", kSplits},
     {"the last tile is full", kDecode, "bool all = kv + kBlockKv <= p.kv_end;", "bool all = true;", kSplits},
     {"one state for all splits", kDecode, "(row * splits + split) * 2", "(row * splits) * 2", kSplits},
-    {"the sum of four splits", kDecode, "mask = 16; mask > 0; mask /= 2) joined.l", "mask = 2; mask > 0; mask /= 2) joined.l",
-     kSplits},
-    {"the first rows' queries in every tile", kDecode, "const RowPlace at = place_of_row(p, p.row_begin + row);\n      const Query*",
+    {"the sum of four splits", kDecode, "mask = 16; mask > 0; mask /= 2) joined.l",
+     "mask = 2; mask > 0; mask /= 2) joined.l", kSplits},
+    {"the first rows' queries in every tile", kDecode,
+     "const RowPlace at = place_of_row(p, p.row_begin + row);\n      const Query*",
      "const RowPlace at = place_of_row(p, row);\n      const Query*", kPacked},
     {"queries of the first tile's range", kDecode, "p.q_lo = p.row_begin / kGroup;", "p.q_lo = p.row_begin;", kPacked},
 };

@@ -250,6 +250,7 @@ TW_DEVICE void sm90_consume(const Args& args, const TensorMap* output_map, const
   const Sm90Schedule<Variant, Layout> schedule(args);
   const Sm90Turns<Variant, Layout> turns = {group};
   const auto release = [&](u32 barrier) {
+    warp_sync();  // what the other lanes read, the word of a block, too
     if (lane == 0) mbarrier_arrive(barrier);
   };
   Sm90Cursor<Layout::kStages> keys, values;
