@@ -40,9 +40,9 @@ EnvironmentOptions read() {
   options.threads = std::atoi(std::string(variable("TILEWRIGHT_THREADS")).c_str());
   options.cache_dir = cache_folder();
   options.tuning = variable("TILEWRIGHT_TUNING");
+  options.cxx = variable("CXX");
   options.cuda_home = variable(variable("CUDA_HOME").empty() ? "CUDA_PATH" : "CUDA_HOME");
   options.python_prefixes = python_prefixes();
-  options.cxx = variable("CXX");
   options.verbose = !variable("TILEWRIGHT_VERBOSE").empty();
   return options;
 }

@@ -20,10 +20,10 @@ struct EnvironmentOptions {
   /// TILEWRIGHT_TUNING: "off" = the rules choose every schedule; a file = the tuning database in place of tuning.json
   /// in the cache's folder.
   std::string tuning;
-  std::string cuda_home;  ///< CUDA_HOME, else CUDA_PATH
-  /// Where pip may have put NVRTC: VIRTUAL_ENV, CONDA_PREFIX, the user's, /usr/local, /usr.
-  std::vector<std::string> python_prefixes;
   std::string cxx;  ///< CXX: the C++ compiler, with flags, that builds GPU kernels for the emulator; empty = look for one
+  std::string cuda_home;  ///< CUDA_HOME, else CUDA_PATH
+  std::vector<std::string>
+      python_prefixes;  ///< where pip may have put NVRTC: VIRTUAL_ENV, CONDA_PREFIX, the user's, /usr
 };
 const EnvironmentOptions& environment();
 
