@@ -50,6 +50,8 @@ struct CudaPlan {
   struct Choice {
     CudaSchedule schedule;
     Expr use_when;  ///< bool over dims; constant true for the last choice
+    /// Passed over at a launch whose strides or addresses no tensor map can hold: the next choice runs.
+    bool needs_tensor_maps = false;
   };
   struct Refusal {
     CudaTemplate kernel;

@@ -15,7 +15,8 @@ struct Row {
   Planner plan;
 };
 /// The generic one comes last and takes everything.
-constexpr Row kTemplates[] = {{CudaTemplate::sm80_prefill, plan_cuda_sm80_prefill},
+constexpr Row kTemplates[] = {{CudaTemplate::sm90_prefill, plan_cuda_sm90_prefill},
+                              {CudaTemplate::sm80_prefill, plan_cuda_sm80_prefill},
                               {CudaTemplate::generic, plan_cuda_generic}};
 
 }  // namespace
@@ -36,7 +37,7 @@ CudaPlan plan_cuda(const TileProgram& program, const CudaTarget& target, const C
       continue;
     }
     auto& choice = std::get<CudaPlan::Choice>(offer);
-    const bool last = choice.use_when.is_constant_true();
+    const bool last = choice.use_when.is_constant_true() && !choice.needs_tensor_maps;
     plan.choices.push_back(std::move(choice));
     if (last) break;
   }

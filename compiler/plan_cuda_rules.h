@@ -12,6 +12,7 @@ using CudaOffer = std::variant<CudaPlan::Choice, CudaPlan::Refusal>;
 
 CudaOffer plan_cuda_sm80_prefill(const TileProgram& program, const CudaTarget& target);
 CudaOffer plan_cuda_generic(const TileProgram& program, const CudaTarget& target);
+CudaOffer plan_cuda_sm90_prefill(const TileProgram& program, const CudaTarget& target);
 
 /// The condition of a choice that runs whenever no earlier one does.
 Expr always_cuda();

@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "emulator/collectives.h"
+#include "emulator/tma.h"
+#include "emulator/wgmma.h"
 #include "ir/result.h"
 
 namespace tilewright {
@@ -28,22 +30,30 @@ EmulatedBlock::EmulatedBlock(const Shape& shape, const EmulatorOptions& options,
       statistics_(statistics),
       stacks_(stacks),
       shared_(shape.shared_bytes),
+      races_(shape.threads, shared_.end()),
+      tma_(std::make_unique<TmaEngine>(*this)),
+      warpgroups_(std::make_unique<Warpgroups>(*this)),
       random_(options.seed) {
   block_count = shape.blocks;
   shared_base = SharedMemory::kBase;
   install();
 }
 
+EmulatedBlock::~EmulatedBlock() = default;
+
 void EmulatedBlock::install() {
   shared = [](EmulatorInterface* e, unsigned address, unsigned bytes, int kind) -> unsigned char* {
     EmulatedBlock& self = of(e);
+    const char* who = kind == kEmulatedLoad ? "ld.shared reads" : "st.shared writes";
     if (!self.shared_.contains(address, bytes))
-      self.fail(fmt::format("{} shared memory at {}, {} bytes, which end at {}",
-                            kind == kEmulatedLoad ? "ld.shared reads" : "st.shared writes", address, bytes,
-                            self.shared_.end()));
+      self.fail(fmt::format("{} {} bytes of shared memory at {}, which goes from {} to {}", who, bytes, address,
+                            SharedMemory::kBase, self.shared_.end()));
     if (address % bytes != 0)
-      self.fail(fmt::format("{} {} bytes of shared memory at {}, which is no multiple of them",
-                            kind == kEmulatedLoad ? "ld.shared reads" : "st.shared writes", bytes, address));
+      self.fail(fmt::format("{} {} bytes of shared memory at {}, which is no multiple of them", who, bytes, address));
+    const auto thread = static_cast<int>(self.thread_index);
+    self.complain(
+        who, address,
+        kind == kEmulatedLoad ? self.races_.read(thread, address, bytes) : self.races_.write(thread, address, bytes));
     return self.shared_.at(address);
   };
   global = [](EmulatorInterface* e, const void* address, unsigned bytes, int kind) {
@@ -58,12 +68,19 @@ void EmulatedBlock::install() {
     self.barrier(id, id == 0 && threads == 0 ? static_cast<unsigned>(self.shape_.threads) : threads, wait != 0);
   };
   install_collectives(*this);
+  install_tma(*this);
+  install_wgmma(*this);
 }
 
 void EmulatedBlock::check_global(const void* address, size_t bytes, bool write, const char* who) {
   const auto begin = reinterpret_cast<uintptr_t>(address);
   if (begin % bytes != 0) fail(fmt::format("{} of {} bytes at {}, which is no multiple of them", who, bytes, address));
+  check_global_range(address, bytes, write, who);
+}
+
+void EmulatedBlock::check_global_range(const void* address, size_t bytes, bool write, const char* who) {
   if (options_.buffers.empty()) return;
+  const auto begin = reinterpret_cast<uintptr_t>(address);
   for (const EmulatedBuffer& buffer : options_.buffers) {
     const auto from = reinterpret_cast<uintptr_t>(buffer.data);
     if (begin < from || begin + bytes > from + buffer.bytes) continue;
@@ -71,6 +88,10 @@ void EmulatedBlock::check_global(const void* address, size_t bytes, bool write, 
     return;
   }
   fail(fmt::format("{} of {} bytes at {}, outside every buffer", who, bytes, address));
+}
+
+void EmulatedBlock::complain(const char* what, uint32_t address, const std::string& race) {
+  if (options_.check_races && !race.empty()) fail(fmt::format("race: {} at {}, {}", what, address, race));
 }
 
 void EmulatedBlock::barrier(unsigned id, unsigned threads, bool wait) {
@@ -85,8 +106,13 @@ void EmulatedBlock::barrier(unsigned id, unsigned threads, bool wait) {
     fail(fmt::format("{} of barrier {} for {} threads, while others wait there for {}", what, id, threads,
                      named.threads));
   ++statistics_.barriers;
+  races_.release(static_cast<int>(thread_index), named.clock);
   if (++named.arrived == threads) {
     named.arrived = 0;
+    if (wait) named.waiting.push_back(static_cast<int>(thread_index));
+    for (const int thread : named.waiting) races_.acquire(thread, named.clock);
+    if (wait) named.waiting.pop_back();
+    named.clock = {};
     wake(named.waiting);
   } else if (wait) {
     named.waiting.push_back(static_cast<int>(thread_index));
@@ -106,6 +132,8 @@ void EmulatedBlock::wake(std::vector<int>& threads) {
 /// Switches from `from` to whoever is next: a ready thread, else the scheduler.
 void EmulatedBlock::schedule_next(Fiber& from) {
   ++statistics_.switches;
+  // With an odd seed a load that was put off may finish at any time.
+  if (options_.seed % 2 == 1 && tma_->has_loads() && random_() % 64 == 0) run_engines();
   if (ready_.empty() || !complaint_.empty()) {
     Fiber::switch_to(from, scheduler_);
     return;
@@ -141,6 +169,9 @@ void EmulatedBlock::leave() {
   const Rendezvous& warp = warp_rendezvous();
   if (warp.arrived != 0) fail(fmt::format("a thread ends while its warp waits at {}", warp.kind));
   if (!thread.copies.open.empty()) fail("a thread ends with a cp.async that it did not commit");
+  if (std::string left = tma_->left_by(thread.id); !left.empty()) fail(std::move(left));
+  if (std::string left = warpgroups_->left_by_current(); !left.empty()) fail(std::move(left));
+  cp_async_wait(this, 0);
   thread.done = true;
   --alive_;
   for (;;) schedule_next(thread.fiber);
@@ -165,10 +196,12 @@ std::string EmulatedBlock::what_is_left() const {
     if (barriers_[id].arrived != 0)
       return fmt::format("block {} ends while {} of {} threads have arrived at barrier {}", block_index,
                          barriers_[id].arrived, barriers_[id].threads, id);
+  if (const std::string left = tma_->left(); !left.empty()) return fmt::format("{} of block {}", left, block_index);
   return {};
 }
 
-bool EmulatedBlock::run_engines() { return false; }
+/// Nobody can go on but by what the engines do: a load that was put off.
+bool EmulatedBlock::run_engines() { return tma_->step(options_.seed % 2 == 1, random_()); }
 
 std::string EmulatedBlock::run(int64_t index, void (*kernel)(void**), void** arguments) {
   block_index = index;
@@ -178,6 +211,9 @@ std::string EmulatedBlock::run(int64_t index, void (*kernel)(void**), void** arg
   shared_.reset();
   ready_.clear();
   barriers_ = {};
+  races_.begin_block();
+  tma_->reset();
+  warpgroups_->reset(shape_.threads);
   threads_.clear();
   threads_.resize(static_cast<size_t>(shape_.threads));
   warps_.assign(static_cast<size_t>(shape_.threads / 32), Rendezvous{});

@@ -14,6 +14,7 @@
 #include "emulator/device/interface.h"
 #include "emulator/fiber.h"
 #include "emulator/launch.h"
+#include "emulator/race_detector.h"
 #include "emulator/shared_memory.h"
 
 namespace tilewright {
@@ -30,7 +31,7 @@ struct EmulatedThread {
   bool done = false;
   Wait wait;
   AsyncCopies copies;
-  bool reconverging = false;
+  bool wgmma_fenced = false;  ///< since its registers could change
 };
 
 /// Threads that meet: the last to arrive acts for all.
@@ -47,7 +48,11 @@ struct NamedBarrier {
   unsigned threads = 0;
   unsigned arrived = 0;
   std::vector<int> waiting;
+  RaceDetector::Clock clock;
 };
+
+class TmaEngine;
+class Warpgroups;
 
 class EmulatedBlock : public EmulatorInterface {
  public:
@@ -60,6 +65,7 @@ class EmulatedBlock : public EmulatorInterface {
                 const FiberStacks& stacks);
   EmulatedBlock(const EmulatedBlock&) = delete;
   EmulatedBlock& operator=(const EmulatedBlock&) = delete;
+  ~EmulatedBlock();
 
   /// Runs all threads of block `index` through kernel(arguments). Gives the first complaint, empty when there is none.
   std::string run(int64_t index, void (*kernel)(void**), void** arguments);
@@ -70,9 +76,15 @@ class EmulatedBlock : public EmulatorInterface {
   int lane() const { return static_cast<int>(thread_index % 32); }
   const EmulatorOptions& options() const { return options_; }
   EmulatorStatistics& statistics() { return statistics_; }
+  size_t threads() const { return threads_.size(); }
   SharedMemory& shared_memory() { return shared_; }
+  RaceDetector& races() { return races_; }
+  TmaEngine& tma() { return *tma_; }
+  Warpgroups& warpgroups() { return *warpgroups_; }
   /// Ends the run with a sentence; the thread and block are added. Does not return.
   [[noreturn]] void fail(std::string sentence);
+  /// Fails with "`what` at `address`, `race`" where there is a race and races are looked for.
+  void complain(const char* what, uint32_t address, const std::string& race);
   /// Stops the running thread until wake().
   void block(Wait wait);
   void wake(std::vector<int>& threads);
@@ -92,7 +104,9 @@ class EmulatedBlock : public EmulatorInterface {
     wake(rendezvous.waiting);
   }
   Rendezvous& warp_rendezvous() { return warps_[static_cast<size_t>(warp())]; }
+  /// Naturally aligned, and inside a buffer of the launch.
   void check_global(const void* address, size_t bytes, bool write, const char* who);
+  void check_global_range(const void* address, size_t bytes, bool write, const char* who);
 
  private:
   void install();
@@ -111,6 +125,9 @@ class EmulatedBlock : public EmulatorInterface {
   EmulatorStatistics& statistics_;
   const FiberStacks& stacks_;
   SharedMemory shared_;
+  RaceDetector races_;
+  std::unique_ptr<TmaEngine> tma_;
+  std::unique_ptr<Warpgroups> warpgroups_;
   Fiber scheduler_;
   std::vector<EmulatedThread> threads_;
   std::deque<int> ready_;

@@ -64,6 +64,8 @@ void cp_async(EmulatedBlock& block, unsigned to, const void* from, bool valid) {
                            to, block.shared_memory().end() - 16));
   if (valid) block.check_global(from, 16, false, "cp.async");
   ++block.statistics().cp_async;
+  block.complain("cp.async writes shared memory", to,
+                 block.races().begin_write(static_cast<int>(block.thread_index), to, 16));
   const AsyncCopy copy{to, valid ? from : nullptr};
   block.current().copies.open.push_back(copy);
   if (!block.options().late_copies) finish(block, copy);
@@ -72,8 +74,10 @@ void cp_async(EmulatedBlock& block, unsigned to, const void* from, bool valid) {
 void cp_async_wait(EmulatedBlock& block, int groups) {
   auto& committed = block.current().copies.groups;
   while (committed.size() > static_cast<size_t>(groups)) {
-    if (block.options().late_copies)
-      for (const AsyncCopy& copy : committed.front()) finish(block, copy);
+    for (const AsyncCopy& copy : committed.front()) {
+      if (block.options().late_copies) finish(block, copy);
+      block.races().end_write(static_cast<int>(block.thread_index), copy.to, 16);
+    }
     committed.pop_front();
   }
 }
@@ -173,7 +177,11 @@ void install_collectives(EmulatedBlock& block) {
   };
   block.warp_sync = [](EmulatorInterface* e) {
     EmulatedBlock& self = of(e);
-    self.meet(self.warp_rendezvous(), self.lane(), "bar.warp.sync", nullptr, [](std::array<void*, 128>&) {});
+    self.meet(self.warp_rendezvous(), self.lane(), "bar.warp.sync", nullptr, [&](std::array<void*, 128>&) {
+      RaceDetector::Clock clock;
+      for (int l = 0; l < 32; ++l) self.races().release(self.warp() * 32 + l, clock);
+      for (int l = 0; l < 32; ++l) self.races().acquire(self.warp() * 32 + l, clock);
+    });
   };
   block.approximate = [](EmulatorInterface*, int function, float x) { return approximate(function, x); };
 
@@ -192,6 +200,8 @@ void install_collectives(EmulatedBlock& block) {
     if (!self.shared_memory().contains(address, 16) || address % 16 != 0)
       self.fail(fmt::format("ldmatrix reads 16 bytes of shared memory at {}, which must be a multiple of 16 up to {}",
                             address, self.shared_memory().end() - 16));
+    self.complain("ldmatrix reads shared memory", address,
+                  self.races().read(static_cast<int>(self.thread_index), address, 16));
     MatrixLoad mine{r, address};
     self.meet(self.warp_rendezvous(), self.lane(), transposed ? "ldmatrix.trans" : "ldmatrix", &mine,
               [&](std::array<void*, 128>& lanes) {

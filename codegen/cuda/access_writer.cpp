@@ -1,6 +1,7 @@
 #include "codegen/cuda/access_writer.h"
 
 #include "compiler/passes.h"
+#include "compiler/tensor_map_access.h"
 
 namespace tilewright::cuda {
 
@@ -17,33 +18,6 @@ Expr with_axis(const Expr& expr, Axis axis, int64_t value) {
   }
   out.set_root(ids[static_cast<size_t>(raw(expr.root()))]);
   return simplify(out);
-}
-
-int64_t coefficient(const Expr& expr, Axis axis) {
-  struct Form {
-    int64_t constant = 0, factor = 0;  ///< constant: of constant nodes
-  };
-  std::vector<Form> forms;
-  for (const ExprNode& node : expr.nodes()) {
-    const auto arg = [&](size_t i) { return forms[static_cast<size_t>(raw(node.args[i]))]; };
-    Form form;
-    if (node.kind == ExprKind::constant) form.constant = node.literal.integer;
-    if (node.kind == ExprKind::index && node.axis == axis) form.factor = 1;
-    if (node.kind == ExprKind::op) {
-      switch (node.op) {
-        case Op::cast: form = arg(0); break;
-        case Op::neg: form = {-arg(0).constant, -arg(0).factor}; break;
-        case Op::add: form = {arg(0).constant + arg(1).constant, arg(0).factor + arg(1).factor}; break;
-        case Op::sub: form = {arg(0).constant - arg(1).constant, arg(0).factor - arg(1).factor}; break;
-        case Op::mul:
-          form = {arg(0).constant * arg(1).constant, arg(0).factor * arg(1).constant + arg(1).factor * arg(0).constant};
-          break;
-        default: break;
-      }
-    }
-    forms.push_back(form);
-  }
-  return forms[static_cast<size_t>(raw(expr.root()))].factor;
 }
 
 std::string write_row_address(DeviceNames& names, const AxisNames& axes, const Access& access) {

@@ -13,8 +13,6 @@ std::string write_row_address(DeviceNames& names, const AxisNames& axes, const A
 /// The stride of `axis` (d, q or kv) in elements, an i64.
 std::string write_access_stride(const DeviceNames& names, const Access& access, Axis axis);
 
-/// The constant coefficient with which `axis` enters; the contract of Access says that there is one.
-int64_t coefficient(const Expr& expr, Axis axis);
 /// `expr` with a constant in the place of an axis, simplified.
 Expr with_axis(const Expr& expr, Axis axis, int64_t value);
 

@@ -9,6 +9,8 @@ namespace tilewright::cuda {
 
 Result<CudaSource> generate_generic(const TileProgram& program, const CudaSchedule& schedule, const CudaTarget& target,
                                     const std::string& symbol_prefix);
+Result<CudaSource> generate_sm90_prefill(const TileProgram& program, const CudaSchedule& schedule,
+                                         const CudaTarget& target, const std::string& symbol_prefix);
 Result<CudaSource> generate_sm80_prefill(const TileProgram& program, const CudaSchedule& schedule,
                                          const CudaTarget& target, const std::string& symbol_prefix);
 

@@ -283,10 +283,11 @@ std::string write_variant(DeviceNames& names, const TileProgram& program) {
   return VariantWriter(names, program).run();
 }
 
-std::string write_attention_text(const TileProgram& program) {
+std::string write_attention_text(const TileProgram& program, const std::function<std::string(DeviceNames&)>& more) {
   const AttentionSpec& spec = program.spec;
   DeviceNames names(spec.tensors, args_layout(spec));
-  const std::string variant = write_variant(names, program);
+  std::string variant = write_variant(names, program);
+  if (more) variant += "\n" + more(names);
   bool random = draws_random(program.score) || draws_random(spec.keep);
   if (spec.weight_factor) random = random || draws_random(*spec.weight_factor);
   if (spec.sink) random = random || draws_random(*spec.sink);

@@ -1,6 +1,7 @@
 // struct Variant: everything that a template knows of a spec, as static device functions (docs/gpu.md).
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "codegen/cuda/device_names.h"
@@ -12,8 +13,9 @@ namespace tilewright::cuda {
 std::string write_variant(DeviceNames& names, const TileProgram& program);
 
 /// Args, its accessors and Variant, with what they need before them (random bits where they are drawn): one part of a
-/// CudaSource, after math.cuh.
-std::string write_attention_text(const TileProgram& program);
+/// CudaSource, after math.cuh. `more`, where given, writes what follows Variant.
+std::string write_attention_text(const TileProgram& program,
+                                 const std::function<std::string(DeviceNames&)>& more = nullptr);
 
 /// Does the text of these expressions call random_bits?
 bool draws_random(const Expr& expr);

@@ -40,7 +40,7 @@ struct EmulatorInterface {
   void (*tma_load)(EmulatorInterface*, unsigned to, const void* map, unsigned barrier, const int* at, int rank);
   void (*tma_store)(EmulatorInterface*, const void* map, unsigned from, const int* at, int rank);
   void (*tma_store_commit)(EmulatorInterface*);
-  void (*tma_store_wait)(EmulatorInterface*, int groups, int reads_only);
+  void (*tma_store_wait_read)(EmulatorInterface*, int groups);
   void (*fence_proxy_async)(EmulatorInterface*);
   void (*wgmma_fence)(EmulatorInterface*);
   void (*wgmma_commit)(EmulatorInterface*);

@@ -10,6 +10,7 @@ typedef long long i64;
 #ifndef TW_EMULATED
 #pragma nv_diag_suppress 177  // functions that this kernel does not call
 #define TW_DEVICE static __device__ __forceinline__
+#define TW_INLINE __device__ __forceinline__  // members
 #define TW_KERNEL(threads, blocks_per_multiprocessor) \
   extern "C" __global__ void __launch_bounds__(threads, blocks_per_multiprocessor)
 #define TW_PARAM const __grid_constant__
@@ -17,6 +18,7 @@ typedef long long i64;
 #define TW_NO_UNROLL _Pragma("unroll 1")
 #else
 #define TW_DEVICE static inline
+#define TW_INLINE inline
 #define TW_KERNEL(threads, blocks_per_multiprocessor) extern "C" void
 #define TW_PARAM const
 #define TW_UNROLL
