@@ -44,6 +44,12 @@ CudaPlan plan_cuda(const TileProgram& program, const CudaTarget& target, const C
   return plan;
 }
 
+CudaPlan plan_cuda(const LoopStep&, const CudaTarget&, const CudaPlanOptions&) {
+  CudaSchedule schedule;
+  schedule.kernel = CudaTemplate::loop;
+  return {{{schedule, always_cuda()}}, {}};
+}
+
 /// The largest tiles of which two blocks fit a multiprocessor, else one.
 CudaOffer plan_cuda_generic(const TileProgram& program, const CudaTarget& target) {
   constexpr std::pair<int64_t, int64_t> kBlocks[] = {{64, 32}, {32, 32}, {16, 32}, {16, 16}, {8, 16},

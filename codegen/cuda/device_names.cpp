@@ -12,7 +12,7 @@ namespace {
 
 /// `text` as part of an identifier, unlike all of `taken`.
 std::string identifier(std::string_view text, const std::vector<std::string>& taken) {
-  std::string name;
+  std::string name = text.empty() || std::isdigit(static_cast<unsigned char>(text[0])) ? "t" : "";
   for (const char c : text) name += std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
   const auto clashes = [&](const std::string& candidate) {
     return std::find(taken.begin(), taken.end(), candidate) != taken.end();

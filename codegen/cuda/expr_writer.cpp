@@ -298,6 +298,16 @@ std::string within(const Term& term, int precedence) {
   return term.precedence <= precedence ? term.text : "(" + term.text + ")";
 }
 
+std::string indented(std::string_view lines) {
+  std::string text;
+  while (!lines.empty()) {
+    const size_t end = std::min(lines.find('\n'), lines.size() - 1);
+    text += fmt::format("  {}", lines.substr(0, end + 1));
+    lines.remove_prefix(end + 1);
+  }
+  return text;
+}
+
 Term converted(Term term, Term::Kind to) {
   if (term.kind == to) return term;
   return {fmt::format("{}({})", name_of(to), term.text), kName, to};

@@ -38,4 +38,10 @@ Result<CudaSource> generate_cuda(const TileProgram& program, const CudaSchedule&
   return checked(source(), program.spec.tensors.size(), args_layout(program.spec));
 }
 
+Result<CudaSource> generate_cuda(const LoopStep& step, const CudaSchedule& schedule, const CudaTarget& target,
+                                 const std::string& symbol_prefix) {
+  TW_CHECK(schedule.kernel == CudaTemplate::loop);
+  return checked(cuda::generate_loop(step, schedule, target, symbol_prefix), step.tensors.size(), args_layout(step));
+}
+
 }  // namespace tilewright

@@ -14,6 +14,9 @@ Result<CudaSource> generate_sm90_prefill(const TileProgram& program, const CudaS
 Result<CudaSource> generate_sm80_prefill(const TileProgram& program, const CudaSchedule& schedule,
                                          const CudaTarget& target, const std::string& symbol_prefix);
 
+Result<CudaSource> generate_loop(const LoopStep& step, const CudaSchedule& schedule, const CudaTarget& target,
+                                 const std::string& symbol_prefix);
+
 /// Workspace and phases of kernels that need none.
 Expr zero_bytes();
 

@@ -86,16 +86,6 @@ class VariantWriter {
     else
       text_ += fmt::format("  {} {{\n{}  }}\n", head, indented(body));
   }
-  static std::string indented(const std::string& body) {
-    std::string text;
-    size_t begin = 0;
-    while (begin < body.size()) {
-      const size_t end = body.find('\n', begin);
-      text += "  " + body.substr(begin, end + 1 - begin);
-      begin = end + 1;
-    }
-    return text;
-  }
   static std::string returning(const std::string& value) { return fmt::format("  return {};\n", value); }
 
   void sizes() {
@@ -175,20 +165,15 @@ class VariantWriter {
 
   void computed_row(const std::string& name, const AxisNames& axes, Axis position, const RowProgram& row) {
     AxisNames inner{{Axis::b, "b"}, {Axis::h, "h"}, {position, axes[position]}, {Axis::d, "i"}};
-    const auto value = [&](ExprId root, std::string_view indent) {
-      WrittenRoots written = write_roots(names_, inner, row.values, {root});
-      std::string lines;
-      for (size_t begin = 0; begin < written.lines.size();) {
-        const size_t end = written.lines.find('\n', begin);
-        lines += std::string(indent) + written.lines.substr(begin, end + 1 - begin);
-        begin = end + 1;
-      }
+    const auto value = [&](ExprId root) {
+      const WrittenRoots written = write_roots(names_, inner, row.values, {root});
+      const std::string lines = indented(written.lines);
       const Term::Kind kind = spec_.accumulate == DType::f64 ? Term::f64 : Term::f32;
       return std::pair{lines, converted(written.roots[0], kind).text};
     };
     std::string body = "  Acc s = 0, t = 0;\n";
     for (size_t i = 0; i < row.sums.size(); ++i) {
-      const auto [lines, text] = value(row.sums[i].value, "  ");
+      const auto [lines, text] = value(row.sums[i].value);
       const std::string_view sum = i == 0 ? "s" : "t";
       body += fmt::format(
           "  Acc sum_{} = 0;\n  for (i32 i = lane_index(); i < {}; i += 32) {{\n{}    sum_{} += {};\n  }}\n", i,
@@ -199,7 +184,7 @@ class VariantWriter {
     body = row.sums.empty() ? "" : "  const Acc s = sums.s, t = sums.t;\n";
     for (size_t i = 0; i < row.pieces.size(); ++i) {
       const RowPiece& piece = row.pieces[i];
-      const auto [lines, text] = value(piece.value, "  ");
+      const auto [lines, text] = value(piece.value);
       const std::string at = piece.begin == 0 ? "d" : fmt::format("(d - {})", piece.begin);
       std::string test = piece.begin == 0 ? "" : fmt::format("d >= {} && ", piece.begin);
       if (piece.step != 1) test += fmt::format("{} % {} == 0 && ", at, piece.step);

@@ -131,6 +131,9 @@ class EmulatedProgram {
       return EmulatedStep::create(generate_cuda(tiles, choose(tiles, target), target, prefix),
                                   args_layout(attention->spec));
     }
+    if (const auto* loop = std::get_if<LoopStep>(&step.what))
+      return EmulatedStep::create(
+          generate_cuda(*loop, plan_cuda(*loop, target).choices.back().schedule, target, prefix), args_layout(*loop));
     return Result<EmulatedStep>(unsupported("a step without a GPU kernel"));
   }
 

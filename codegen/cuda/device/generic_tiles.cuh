@@ -17,11 +17,6 @@ struct Tile {
   u32 address;
 };
 
-TW_DEVICE float shared_get(float, u32 address) { return ld_shared_f32(address); }
-TW_DEVICE double shared_get(double, u32 address) { return ld_shared_f64(address); }
-TW_DEVICE void shared_set(u32 address, float value) { st_shared_f32(address, value); }
-TW_DEVICE void shared_set(u32 address, double value) { st_shared_f64(address, value); }
-
 template <class Tile>
 TW_DEVICE u32 tile_address(Tile tile, i32 row, i32 column) {
   return tile.address + u32(row * Tile::kStride + (Tile::kColumns == 1 ? 0 : column)) * u32(sizeof(typename Tile::Element));
