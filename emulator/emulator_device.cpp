@@ -8,6 +8,16 @@ namespace {
 
 constexpr int64_t kAlignment = 256;
 
+TensorMapGeometry geometry(const TensorMapView& view) {
+  TensorMapGeometry out;
+  out.base = view.address;
+  out.element_bytes = size_of(view.dtype);
+  out.extents.assign(view.sizes.begin(), view.sizes.begin() + view.rank);
+  out.stride_bytes.assign(view.byte_strides.begin() + 1, view.byte_strides.begin() + view.rank);
+  out.box.assign(view.box.begin(), view.box.begin() + view.rank);
+  return out;
+}
+
 class EmulatorModule final : public CudaModule {
  public:
   EmulatorModule(EmulatedModule module, CudaLaunch launch, EmulatorOptions options)
@@ -15,8 +25,14 @@ class EmulatorModule final : public CudaModule {
 
   Result<Done> launch(const CudaKernelCall& call) const override {
     const CudaPhase& phase = launch_.phases[call.phase];
-    if (!call.tensor_maps.empty()) return unsupported("tensor maps are not emulated");
-    auto done = module_.launch({phase.symbol, call.blocks, phase.threads, phase.shared_bytes, call.args, {}}, options_);
+    std::vector<EmulatedTensorMap> maps;
+    for (const TensorMapView& view : call.tensor_maps) {
+      auto map = encode_tensor_map(geometry(view));
+      if (!map) return map.error();
+      maps.push_back(*map);
+    }
+    auto done =
+        module_.launch({phase.symbol, call.blocks, phase.threads, phase.shared_bytes, call.args, maps}, options_);
     if (!done) return done.error();
     return Done{};
   }
