@@ -63,6 +63,21 @@ Diagnostic nothing_takes(const StepView& step, const CudaPlan& plan, const CudaT
 /// ".1" when there are several of a kind, "" otherwise.
 std::string suffix(bool several, const std::string& what) { return several ? "." + what : ""; }
 
+/// Kernels know tensors by number, so that steps that differ in names alone are one kernel, and no text of a user's
+/// reaches a compiler.
+std::vector<SpecTensor> numbered(std::vector<SpecTensor> tensors) {
+  for (size_t i = 0; i < tensors.size(); ++i) tensors[i].name = fmt::format("t{}", i);
+  return tensors;
+}
+
+/// What dumps say before the text.
+std::string legend(const std::vector<SpecTensor>& tensors) {
+  std::string text;
+  for (size_t i = 0; i < tensors.size(); ++i)
+    text += fmt::format("// t{} is %{}: {}\n", i, tensors[i].name, to_string(tensors[i].type));
+  return text;
+}
+
 void add_texts(const StepView& view, const CudaStep& step, const std::string& number, std::vector<StageText>& texts) {
   if (view.attention) {
     texts.push_back({"02_fused" + number + ".attention", print(view.attention->spec)});
@@ -78,15 +93,16 @@ void add_texts(const StepView& view, const CudaStep& step, const std::string& nu
   }
 }
 
-Result<CudaStep> make_step(const StepView& view, const CudaTarget& target, const CudaProgramOptions& options,
-                           std::span<const std::string> names) {
+/// `view` has the user's names, `unnamed` is the same step without.
+Result<CudaStep> make_step(const StepView& view, const StepView& unnamed, const CudaTarget& target,
+                           const CudaProgramOptions& options, std::span<const std::string> names) {
   CudaStep step;
   step.name = view.name();
   step.fused = view.loop == nullptr;
   CudaPlan plan = view.plan(target, options.plan);
   if (plan.choices.empty()) return nothing_takes(view, plan, target);
   for (CudaPlan::Choice& planned : plan.choices) {
-    auto source = view.generate(planned.schedule, target);
+    auto source = unnamed.generate(planned.schedule, target);
     if (!source) return source.error();
     CudaChoice choice;
     choice.use_when = LaunchExpr(planned.use_when, names);
@@ -128,15 +144,25 @@ Result<std::shared_ptr<const CudaProgram>> compile_cuda_program(const Graph& gra
   for (const ProgramTensor& tensor : compiled.program.tensors)
     compiled.tensors.push_back(tensor_size(tensor.type, names));
   for (size_t i = 0; i < steps.size(); ++i) {
-    std::optional<TileProgram> tiles;
-    StepView view;
-    if (const auto* attention = std::get_if<AttentionStep>(&steps[i].what))
+    std::optional<TileProgram> tiles, unnamed_tiles;
+    Step copy = steps[i];
+    StepView view, unnamed;
+    if (auto* attention = std::get_if<AttentionStep>(&copy.what)) {
       view.attention = &tiles.emplace(build_tile_program(attention->spec));
-    else if (const auto* backward = std::get_if<BackwardStep>(&steps[i].what))
-      view.backward = &backward->spec;
-    else
+      unnamed_tiles = tiles;
+      unnamed_tiles->spec.tensors = numbered(attention->spec.tensors);
+      unnamed.attention = &*unnamed_tiles;
+    } else if (auto* backward = std::get_if<BackwardStep>(&copy.what)) {
+      view.backward = &std::get<BackwardStep>(steps[i].what).spec;
+      backward->spec.tensors = numbered(backward->spec.tensors);
+      unnamed.backward = &backward->spec;
+    } else {
+      auto& loop = std::get<LoopStep>(copy.what);
       view.loop = &std::get<LoopStep>(steps[i].what);
-    auto step = make_step(view, target, options, names);
+      loop.tensors = numbered(loop.tensors);
+      unnamed.loop = &loop;
+    }
+    auto step = make_step(view, unnamed, target, options, names);
     if (!step) return step.error();
     CompiledStep bound = bind_step(steps[i], names);
     LaunchInfo sizes;
