@@ -110,9 +110,8 @@ TEST(AmxPrefill, NativeCodeIsTileInstructionsWithoutSpills) {
                       step = function_text(object->assembly, "step");
     EXPECT_EQ(count(main, "ldtilecfg"), 1);
     EXPECT_EQ(count(main, "tilerelease"), 1);
-    // Four sums, for each 32 of both summed dimensions and each term.
-    EXPECT_EQ(count(step, "tdpbf16ps"),
-              4 * (schedule.products * dim / 32 + schedule.value_products * schedule.block_kv / 32));
+    // Four sums of scores and of outputs, for each term.
+    EXPECT_EQ(count(step, "tdpbf16ps"), 4 * (schedule.products + schedule.value_products));
     EXPECT_EQ(count(step, "tilezero"), 4);
     EXPECT_EQ(count(step, "64-byte Spill"), 0);
     EXPECT_EQ(count(object->assembly, "tile_product"), 0);  // the emulation
