@@ -76,6 +76,30 @@ TEST(AmxPlan, RefusesInASentence) {
   EXPECT_NE(narrow.refused.back().reason.find("slower than FMA"), std::string::npos) << narrow.refused.back().reason;
 }
 
+TEST(AmxPlan, ForwardsGoWhereTheBackwardPassGoesThatReadsThem) {
+  const auto followed = [](DType dtype, CpuTemplate backward, int64_t products) {
+    const TileProgram program = program_of(of(dtype));
+    CpuPlan plan = plan_cpu(program, with_tiles(), {.feeds_backward = true});
+    EXPECT_EQ(plan.choices.back().schedule.kernel, CpuTemplate::prefill);
+    CpuSchedule schedule;
+    schedule.kernel = backward;
+    schedule.products = products;
+    CpuPlan other;
+    other.choices.push_back({schedule, always()});
+    const CpuPlan* const all[] = {&other};
+    follow_backward(plan, program, with_tiles(), all);
+    return plan;
+  };
+  const CpuPlan tiles = followed(DType::f32, CpuTemplate::amx_backward, 6);
+  EXPECT_EQ(tiles.choices.back().schedule.kernel, CpuTemplate::amx_prefill);
+  EXPECT_NE(tiles.choices.back().schedule.arithmetic.find("six products"), std::string::npos);
+  EXPECT_TRUE(std::ranges::none_of(tiles.refused, [](const auto& r) { return r.kernel == CpuTemplate::amx_prefill; }));
+  for (const CpuPlan& stays :
+       {followed(DType::f32, CpuTemplate::backward, 1), followed(DType::f32, CpuTemplate::amx_backward, 3),
+        followed(DType::bf16, CpuTemplate::amx_backward, 1)})
+    EXPECT_EQ(stays.choices.back().schedule.kernel, CpuTemplate::prefill);
+}
+
 TEST(AmxPlan, WantedTilesAreRoundedUpToWholeTiles) {
   const TileProgram program = program_of(of(DType::bf16, 96));
   CpuPlan plan = plan_cpu(program, with_tiles());
