@@ -29,7 +29,7 @@ std::vector<Source> sources(const std::vector<std::string>& folders) {
     if (!fs::exists(kRoot / folder)) continue;
     for (const auto& entry : fs::recursive_directory_iterator(kRoot / folder)) {
       const std::string extension = entry.path().extension();
-      if (extension != ".h" && extension != ".cpp" && extension != ".def") continue;
+      if (extension != ".h" && extension != ".cpp" && extension != ".def" && extension != ".cuh") continue;
       std::ostringstream text;
       text << std::ifstream(entry.path()).rdbuf();
       found.push_back({fs::relative(entry.path(), kRoot).string(), text.str()});
@@ -46,8 +46,8 @@ std::vector<std::string> matches(const std::string& text, const std::regex& patt
   return out;
 }
 
-const std::vector<std::string> kProduct = {"ir",        "compiler", "codegen", "runtime", "layers",
-                                           "importers", "cli",      "bench",   "examples"};
+const std::vector<std::string> kProduct = {"ir",        "compiler", "codegen", "runtime",  "layers",
+                                           "importers", "cli",      "bench",   "examples", "emulator"};
 
 TEST(Includes, PointOneWay) {
   const std::map<std::string, std::set<std::string>> allowed = {
@@ -57,7 +57,8 @@ TEST(Includes, PointOneWay) {
       {"runtime", {"ir", "compiler", "codegen", "runtime"}},
       {"layers", {"ir", "compiler", "runtime", "layers"}},
       {"importers", {"ir", "compiler", "runtime", "importers"}},
-      {"cli", {"ir", "compiler", "codegen", "runtime", "layers", "importers", "bench", "cli"}},
+      {"emulator", {"ir", "compiler", "codegen", "runtime", "emulator"}},
+      {"cli", {"ir", "compiler", "codegen", "runtime", "layers", "importers", "emulator", "bench", "cli"}},
       {"bench", {"ir", "compiler", "codegen", "runtime", "layers", "bench"}},
       {"examples", {"ir", "compiler", "runtime", "layers", "importers", "examples"}}};
   const std::regex include(R"re(#include "([^"]+)")re");
@@ -88,6 +89,13 @@ TEST(House, EnvironmentIsReadInOneFile) {
     if (source.path == "runtime/options.cpp") continue;
     EXPECT_EQ(source.text.find(call), std::string::npos) << source.path << " reads the environment";
   }
+}
+
+TEST(House, InlinePtxStaysInPrimitives) {
+  for (const Source& source : sources({"codegen/cuda"}))
+    EXPECT_TRUE(source.text.find("asm") == std::string::npos ||
+                source.path.rfind("codegen/cuda/device/primitives/", 0) == 0)
+        << source.path;
 }
 
 TEST(House, NoFileIsOverFiveHundredLinesWithoutSayingWhy) {

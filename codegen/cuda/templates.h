@@ -1,0 +1,18 @@
+// The GPU templates, one file each; generate_cuda chooses by CudaSchedule::kernel.
+#pragma once
+
+#include <string>
+
+#include "codegen/cuda/cuda_source.h"
+
+namespace tilewright::cuda {
+
+Result<CudaSource> generate_generic(const TileProgram& program, const CudaSchedule& schedule, const CudaTarget& target,
+                                    const std::string& symbol_prefix);
+Result<CudaSource> generate_sm80_prefill(const TileProgram& program, const CudaSchedule& schedule,
+                                         const CudaTarget& target, const std::string& symbol_prefix);
+
+/// Workspace and phases of kernels that need none.
+Expr zero_bytes();
+
+}  // namespace tilewright::cuda

@@ -1,0 +1,126 @@
+#include "compiler/plan_sm80_prefill.h"
+
+#include <algorithm>
+#include <array>
+
+#include "compiler/plan_cuda_rules.h"
+#include "compiler/schedule.h"
+
+namespace tilewright {
+namespace {
+
+constexpr std::array<int64_t, 3> kWarps = {8, 4, 2};
+constexpr std::array<int64_t, 6> kBlocksKv = {128, 96, 64, 48, 32, 16};
+
+// Of a thread's 255 registers about 75 are addresses, fragments and the rows' state; expressions need more. The rules
+// leave room for those, the tuner may try what the compiler then decides about.
+constexpr int64_t kRuleRegisters = 160, kLegalRegisters = 180;
+
+int64_t bands(const CudaSchedule& s) { return s.block_q / (16 * s.warps); }
+
+/// Keys of a step, most first: what performance.md names for d64, d128 and d256, halved until the ring fits.
+CudaSchedule schedule_sm80_prefill(const TileProgram& program, const CudaTarget& target) {
+  const AttentionSpec& spec = program.spec;
+  CudaSchedule s;
+  s.kernel = CudaTemplate::sm80_prefill;
+  s.stages = 2;
+  s.products = sm80_products(spec);
+  // One band of 16 rows a warp: two would read K and V from shared memory half as often, but leave no registers for
+  // score expressions from head dim 64 on.
+  struct Block {
+    int64_t block_q, block_kv;
+  };
+  static constexpr Block kBlocks[] = {{128, 64}, {128, 32}, {64, 64}, {64, 32}, {64, 16}, {32, 16}};
+  for (const auto& [block_q, block_kv] : kBlocks) {
+    s.block_q = block_q;
+    s.warps = block_q / 16;
+    s.block_kv = block_kv;
+    if (sm80_prefill_shared_bytes(spec, s) <= target.shared_bytes_per_block &&
+        sm80_prefill_held_registers(spec, s) <= kRuleRegisters)
+      break;
+  }
+  // Blocks of rows that do not exist cost as much as others; two warps are the least that loads are written for.
+  if (spec.q_len.is_constant())
+    while (s.block_q > 32 && s.block_q / 2 >= spec.q_len.constant()) {
+      s.block_q /= 2;
+      s.warps /= 2;
+    }
+  s.reasons.push_back(fmt::format(
+      "{} warps with 16 query rows each, and {} keys a step: sums, weights and Q take {} of a thread's 255 registers",
+      s.warps, s.block_kv, sm80_prefill_held_registers(spec, s)));
+  s.reasons.push_back(fmt::format("Q and two tiles of K and V take {} of {} bytes of shared memory",
+                                  sm80_prefill_shared_bytes(spec, s), target.shared_bytes_per_block));
+  const Sm80Parts parts = sm80_parts(spec, s.products);
+  if (parts.weight > 1)
+    s.reasons.push_back(fmt::format("weights are not declared narrow, and meet V in {} parts", parts.weight));
+  return s;
+}
+
+}  // namespace
+
+int64_t sm80_prefill_shared_bytes(const AttentionSpec& spec, const CudaSchedule& s) {
+  const Sm80Parts parts = sm80_parts(spec, s.products);
+  const int64_t ring =
+      s.block_q * sm80_query_row_bytes(spec, parts) + s.stages * s.block_kv * sm80_key_bytes(spec, parts);
+  const DType output = spec.tensors[static_cast<size_t>(spec.output.tensor)].type.dtype;
+  return std::max(ring, s.block_q * sm80_columns(spec.value_dim) * size_of(output));
+}
+
+int64_t sm80_prefill_held_registers(const AttentionSpec& spec, const CudaSchedule& s) {
+  const Sm80Parts parts = sm80_parts(spec, s.products);
+  const int64_t head_dim = sm80_columns(spec.dots[0].head_dim);
+  const int64_t query = bands(s) * head_dim / 4;
+  return bands(s) * (sm80_columns(spec.value_dim) + s.block_kv) / 2 + (parts.query == 1 && query <= 32 ? query : 0) +
+         4 * bands(s) * (parts.weight - 1 + parts.query - 1);
+}
+
+Result<Done> validate_sm80_prefill(const TileProgram& program, const CudaSchedule& s, const CudaTarget& target) {
+  if (std::find(kWarps.begin(), kWarps.end(), s.warps) == kWarps.end())
+    return invalid("warps {} is none of 2, 4 and 8", s.warps);
+  if (s.block_q <= 0 || s.block_q % (16 * s.warps) != 0)
+    return invalid("block_q {} is no multiple of 16 rows for each of {} warps", s.block_q, s.warps);
+  if (s.block_kv <= 0 || s.block_kv % 16 != 0) return invalid("block_kv {} is no multiple of 16", s.block_kv);
+  if (s.stages < 2 || s.stages > 4) return invalid("stages {} is not between 2 and 4", s.stages);
+  if (s.products != sm80_products(program.spec))
+    return invalid("products {} is not what the precision policy asks for, {}", s.products,
+                   sm80_products(program.spec));
+  const int64_t bytes = sm80_prefill_shared_bytes(program.spec, s);
+  if (bytes > target.shared_bytes_per_block)
+    return invalid("block_q {} and block_kv {} take {} bytes of shared memory, and {} has {}", s.block_q, s.block_kv,
+                   bytes, target.architecture(), target.shared_bytes_per_block);
+  const int64_t registers = sm80_prefill_held_registers(program.spec, s);
+  if (registers > kLegalRegisters)
+    return invalid("block_q {} and block_kv {} of {} warps hold {} registers a thread, and {} leave room for the rest",
+                   s.block_q, s.block_kv, s.warps, registers, kLegalRegisters);
+  return Done{};
+}
+
+std::vector<CudaSchedule> sm80_prefill_schedules(const TileProgram& program, const CudaTarget& target) {
+  const CudaSchedule rules = schedule_sm80_prefill(program, target);
+  std::vector<CudaSchedule> all = {rules};
+  for (const int64_t warps : kWarps)
+    for (const int64_t rows : {16, 32})
+      for (const int64_t block_kv : kBlocksKv)
+        for (const int64_t stages : {2, 3}) {
+          CudaSchedule s = rules;
+          s.reasons.clear();
+          s.warps = warps;
+          s.block_q = rows * warps;
+          s.block_kv = block_kv;
+          s.stages = stages;
+          const bool same = print(s) == print(rules);
+          if (!same && validate_sm80_prefill(program, s, target)) all.push_back(std::move(s));
+        }
+  return all;
+}
+
+CudaOffer plan_cuda_sm80_prefill(const TileProgram& program, const CudaTarget& target) {
+  if (std::string reason = refuse_sm80_operands(program); !reason.empty())
+    return CudaPlan::Refusal{CudaTemplate::sm80_prefill, std::move(reason)};
+  CudaSchedule schedule = schedule_sm80_prefill(program, target);
+  if (auto legal = validate_sm80_prefill(program, schedule, target); !legal)
+    return CudaPlan::Refusal{CudaTemplate::sm80_prefill, to_string(legal.error())};
+  return CudaPlan::Choice{std::move(schedule), always_cuda()};
+}
+
+}  // namespace tilewright
