@@ -124,17 +124,23 @@ CpuPlan plan_cpu(const TileProgram& program, const CpuTarget& target, const Plan
 
 void follow_backward(CpuPlan& plan, const TileProgram& program, const CpuTarget& target,
                      std::span<const CpuPlan* const> backward) {
+  const auto refusal = std::ranges::find(plan.refused, CpuTemplate::amx_prefill, &CpuPlan::Refusal::kernel);
+  if (backward.empty() || refusal == plan.refused.end()) return;
   if (!refuse_amx_prefill(program, target).empty() || !amx_prefill_is_slower(program, target).empty()) return;
   CpuSchedule schedule = schedule_amx_prefill(program, target);
+  if (schedule.value_products == 1) {
+    // rowsum(dO∘O) is subtracted from every dP of a row: what one rounding of its weights leaves adds up over the keys.
+    refusal->reason = "a backward pass reads the output, which weights rounded to bf16 would move";
+    return;
+  }
   const auto alike = [&](const CpuPlan* other) {
     const CpuSchedule& s = other->choices.back().schedule;
     return s.kernel == CpuTemplate::amx_backward && s.products == schedule.products;
   };
-  if (backward.empty() || !std::ranges::all_of(backward, alike)) return;
+  if (!std::ranges::all_of(backward, alike)) return;
   schedule.arithmetic = describe_products(program.spec, schedule);
   plan.choices.back().schedule = std::move(schedule);
-  for (CpuPlan::Refusal& refused : plan.refused)
-    if (refused.kernel == CpuTemplate::amx_prefill) refused = {CpuTemplate::prefill, "tiles take it"};
+  *refusal = {CpuTemplate::prefill, "tiles take it"};
 }
 
 }  // namespace tilewright

@@ -72,6 +72,7 @@ Value* AmxPrefillStep::per_row(int64_t at, Value* row, int64_t unit_bytes) {
 
 void AmxPrefillStep::emit() {
   const Layout& l = layout_;
+  const auto is_zero = [&](Value* number) { return b_.ir.CreateICmpEQ(number, b_.i64(0)); };
   tiles_.enter(place(l.file_at));
   const Unit next = read_unit(State::next), current = read_unit(State::current), previous = read_unit(State::previous);
   const bool softmax_on = spec_.normaliser == Normaliser::softmax;
@@ -97,28 +98,29 @@ void AmxPrefillStep::emit() {
   Value* queries = per_row(l.queries_at, next.row, l.unit_queries());
   constexpr int64_t kPairs = Layout::kStep / 2;
   Values sums = b_.loop(b_.i64(0), b_.max(next.steps, current.steps), 1, zeros, [&](Value* step, const Values& before) {
-    Values carried = before;
     Value* scores_here = b_.ir.CreateICmpSLT(step, next.steps);
     Value* weights_here = b_.ir.CreateICmpSLT(step, current.steps);
     Value* keys = b_.byte_pointer(next.keys, b_.mul(step, b_.i64(l.key_step_bytes())));
+    Value* first = b_.mul(step, b_.i64(kPairs));
     const int64_t turns = l.key_steps();
-    for (int64_t d = 0; d < turns; ++d) {
+    const Values after = b_.loop_nonempty(b_.i64(0), b_.i64(turns), 1, before, [&](Value* d, const Values& carried) {
       b_.when(scores_here, [&] {
-        const Operands at{b_.byte_pointer(keys, b_.i64(d * kTile)),
-                          b_.byte_pointer(queries, b_.i64(d * kTile)),
+        Value* tile = b_.mul(d, b_.i64(kTile));
+        const Operands at{b_.byte_pointer(keys, tile),
+                          b_.byte_pointer(queries, tile),
                           l.key_step_bytes() / 2,
                           l.unit_queries() / 2,
                           turns * kTile,
                           turns * kTile};
-        products(at, l.products, d == 0, nullptr, 0);
-        if (d + 1 == turns) defer(b_.byte_pointer(next.scores, b_.mul(step, b_.i64(2 * kTile))), l.score_group());
+        b_.when(is_zero(d), [&] { begin_sums(nullptr, 0); });
+        products(at, l.products);
       });
-      const int64_t from = kPairs * d / turns, to = kPairs * (d + 1) / turns;
-      Value* first = b_.add(b_.mul(step, b_.i64(kPairs)), b_.i64(from));
-      carried = b_.branch(
-          weights_here, [&] { return softmax(current, 0, first, to - from, carried); }, [&] { return carried; });
-    }
-    return carried;
+      return b_.branch(
+          weights_here, [&] { return softmax(current, 0, first, kPairs, d, turns, carried); }, [&] { return carried; });
+    });
+    b_.when(scores_here,
+            [&] { defer(b_.byte_pointer(next.scores, b_.mul(step, b_.i64(2 * kTile))), l.score_group()); });
+    return after;
   });
   Value* first_sum = b_.ir.CreateFAdd(sums[0], sums[1]);
   Value* grew = guesses_ ? outgrown(0, sums) : nullptr;
@@ -128,30 +130,30 @@ void AmxPrefillStep::emit() {
   const int64_t pairs = l.block_kv / 2 / l.value_steps();
   Value* pairs_end = b_.mul(current.steps, b_.i64(kPairs));
   sums = b_.loop_nonempty(b_.i64(0), b_.i64(l.value_steps()), 1, zeros, [&](Value* turn, const Values& before) {
-    Values carried = before;
     Value* first = b_.mul(turn, b_.i64(pairs));
     Value* weights_here = b_.ir.CreateICmpSLT(first, pairs_end);
     Value* sum_tiles = b_.byte_pointer(outputs, b_.mul(turn, b_.i64(2 * kTile)));
     Value* values = b_.byte_pointer(previous.values, b_.mul(turn, b_.i64(2 * l.value_parts * kTile)));
     const int64_t steps = l.kv_steps();
-    for (int64_t step = 0; step < steps; ++step) {
-      b_.when(b_.ir.CreateICmpSLT(b_.i64(step), previous.steps), [&] {
-        const Operands at{b_.byte_pointer(values, b_.i64(step * l.value_step_bytes())),
-                          b_.byte_pointer(previous.weights, b_.i64(step * kTile)),
+    const Values after = b_.loop_nonempty(b_.i64(0), b_.i64(steps), 1, before, [&](Value* step, const Values& carried) {
+      b_.when(b_.ir.CreateICmpSLT(step, previous.steps), [&] {
+        const Operands at{b_.byte_pointer(values, b_.mul(step, b_.i64(l.value_step_bytes()))),
+                          b_.byte_pointer(previous.weights, b_.mul(step, b_.i64(kTile))),
                           l.value_parts * kTile,
                           l.weight_group(),
                           kTile,
                           steps * kTile};
-        products(at, l.value_products, step == 0, sum_tiles, l.output_group());
+        b_.when(is_zero(step), [&] { begin_sums(sum_tiles, l.output_group()); });
+        products(at, l.value_products);
       });
-      const int64_t from = pairs * step / steps, to = pairs * (step + 1) / steps;
-      carried = b_.branch(
-          weights_here, [&] { return softmax(current, 1, b_.add(first, b_.i64(from)), to - from, carried); },
+      return b_.branch(
+          weights_here, [&] { return softmax(current, 1, first, pairs, step, steps, carried); },
           [&] { return carried; });
-    }
+    });
     b_.when(has_previous, [&] { defer(sum_tiles, l.output_group()); });
-    return carried;
+    return after;
   });
+
   // The next step reads the next unit's scores; a product of outputs has had the last of them stored.
   b_.when(b_.ir.CreateNot(has_previous), [&] { flush(); });
   Value* again = guesses_ ? b_.ir.CreateAnd(guessed, b_.ir.CreateOr(grew, outgrown(1, sums))) : nullptr;
@@ -167,16 +169,12 @@ void AmxPrefillStep::emit() {
   b_.ir.CreateRet(again ? b_.ir.CreateZExt(again, b_.i64_type()) : b_.i64(0));
 }
 
-void AmxPrefillStep::products(const Operands& at, int64_t count, bool first, Value* start, int64_t start_distance) {
+void AmxPrefillStep::begin_sums(Value* start, int64_t start_distance) {
   Value* line = b_.i64(64);
-  const std::span<const SplitTerm> terms = split_terms(count);
-  Value *pending = nullptr, *distance = nullptr;
-  if (first) {
-    pending = b_.ir.CreateIntToPtr(b_.load(DType::i64, state_word(State::pending)), b_.pointer_type());
-    distance = b_.load(DType::i64, state_word(State::distance));
-  }
+  Value* pending = b_.ir.CreateIntToPtr(b_.load(DType::i64, state_word(State::pending)), b_.pointer_type());
+  Value* distance = b_.load(DType::i64, state_word(State::distance));
   // Tile 2a + b of the sums; its place is `a` KB and `b` groups on.
-  const auto begin_sums = [&](int tile) {
+  for (int tile = 0; tile < 4; ++tile) {
     const int64_t row = tile / 2 * kTile, group = tile % 2;
     Value* to = b_.byte_pointer(pending, b_.i64(row));
     tiles_.store(tile, group ? b_.byte_pointer(to, distance) : to, line);
@@ -184,25 +182,24 @@ void AmxPrefillStep::products(const Operands& at, int64_t count, bool first, Val
       tiles_.load(tile, b_.byte_pointer(start, b_.i64(row + group * start_distance)), line);
     else
       tiles_.zero(tile);
-  };
+  }
+}
+
+void AmxPrefillStep::products(const Operands& at, int64_t count) {
+  const std::span<const SplitTerm> terms = split_terms(count);
   for (size_t t = 0; t < terms.size(); ++t) {
     const bool load_a = t == 0 || terms[t].a != terms[t - 1].a, load_b = t == 0 || terms[t].b != terms[t - 1].b;
     const auto load = [&](int tile, Value* base, int64_t offset) {
-      tiles_.load(tile, b_.byte_pointer(base, b_.i64(offset)), line);
+      tiles_.load(tile, b_.byte_pointer(base, b_.i64(offset)), b_.i64(64));
     };
     const int64_t a = terms[t].a * at.a_part, b = terms[t].b * at.b_part;
-    const bool starts = first && t == 0;
     if (load_a) load(4, at.a, a);
     if (load_b) load(6, at.b, b);
-    if (starts) begin_sums(0);
     tiles_.dp_bf16(0, 4, 6);
     if (load_b) load(7, at.b, b + at.b_next);
-    if (starts) begin_sums(1);
     tiles_.dp_bf16(1, 4, 7);
     if (load_a) load(5, at.a, a + at.a_next);
-    if (starts) begin_sums(2);
     tiles_.dp_bf16(2, 5, 6);
-    if (starts) begin_sums(3);
     tiles_.dp_bf16(3, 5, 7);
   }
 }
@@ -222,18 +219,24 @@ void AmxPrefillStep::flush() {
   defer(place(layout_.dummy_at), 2 * kTile);
 }
 
-/// Scores of `pairs` pairs of keys become weights, split and paired as tiles of P. Carried: the sums of weights of even
-/// and of odd keys, and where maxima are guessed those of scores.
-Values AmxPrefillStep::softmax(const Unit& unit, int64_t group, Value* first_pair, int64_t pairs, const Values& sums) {
+Values AmxPrefillStep::softmax(const Unit& unit, int64_t group, Value* first_pair, int64_t pairs, Value* slice,
+                               int64_t slices, const Values& carried) {
   // Pairs side by side hide the latency of exp2; factors and parts have parallelism, and code, of their own.
   int64_t unroll = std::min<int64_t>(pairs, weights_->has_factor() ? 1 : layout_.value_parts > 1 ? 2 : 4);
-  while (unroll > 0 && pairs % unroll != 0) --unroll;
-  if (unroll == pairs) return softmax_pairs(unit, group, first_pair, pairs, sums);
-  return b_.loop_nonempty(b_.i64(0), b_.i64(pairs), unroll, sums, [&](Value* pair, const Values& before) {
-    return softmax_pairs(unit, group, b_.add(first_pair, pair), unroll, before);
+  while (pairs % unroll != 0) --unroll;
+  const int64_t rounds = pairs / unroll;
+  if (rounds == slices)
+    return softmax_pairs(unit, group, b_.add(first_pair, b_.mul(slice, b_.i64(unroll))), unroll, carried);
+  const auto share = [&](Value* number) {
+    Value* begin = b_.mul(number, b_.i64(rounds));
+    return rounds % slices == 0 ? b_.mul(number, b_.i64(rounds / slices)) : b_.ir.CreateUDiv(begin, b_.i64(slices));
+  };
+  return b_.loop(share(slice), share(b_.add(slice, b_.i64(1))), 1, carried, [&](Value* round, const Values& before) {
+    return softmax_pairs(unit, group, b_.add(first_pair, b_.mul(round, b_.i64(unroll))), unroll, before);
   });
 }
 
+/// Carried: the sums of weights of even and of odd keys, and where maxima are guessed those of scores.
 Values AmxPrefillStep::softmax_pairs(const Unit& unit, int64_t group, Value* first_pair, int64_t pairs,
                                      const Values& sums) {
   const Layout& l = layout_;

@@ -61,12 +61,17 @@ class AmxPrefillStep {
     int64_t a_next, b_next;  ///< bytes to the second
     int64_t a_part, b_part;  ///< bytes between parts
   };
-  /// Products of one 32 of the summed dimension; the first of a 2×2 stores what its tiles held before and starts them
-  /// at zero, or at `start`, whose groups are `start_distance` bytes apart.
-  void products(const Operands& at, int64_t count, bool first, llvm::Value* start, int64_t start_distance);
+  /// Stores what the tiles of sums held before and starts them at zero, or at `start`, whose groups are
+  /// `start_distance` bytes apart.
+  void begin_sums(llvm::Value* start, int64_t start_distance);
+  /// Of one 32 of the summed dimension.
+  void products(const Operands& at, int64_t count);
   void defer(llvm::Value* base, int64_t distance);
   void flush();
-  Values softmax(const Unit& unit, int64_t group, llvm::Value* first_pair, int64_t pairs, const Values& sums);
+  /// Slice `slice` of `slices` equal ones: scores of its share of `pairs` pairs of keys become weights, split and
+  /// paired as tiles of P.
+  Values softmax(const Unit& unit, int64_t group, llvm::Value* first_pair, int64_t pairs, llvm::Value* slice,
+                 int64_t slices, const Values& carried);
   Values softmax_pairs(const Unit& unit, int64_t group, llvm::Value* first_pair, int64_t pairs, const Values& sums);
   void add_sum(const Unit& unit, int64_t group, llvm::Value* added);
 

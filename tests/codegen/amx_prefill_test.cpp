@@ -76,6 +76,30 @@ TEST(AmxPlan, RefusesInASentence) {
   EXPECT_NE(narrow.refused.back().reason.find("slower than FMA"), std::string::npos) << narrow.refused.back().reason;
 }
 
+TEST(AmxPlan, ForwardsGoWhereTheBackwardPassGoesThatReadsThem) {
+  const auto followed = [](DType dtype, CpuTemplate backward, int64_t products) {
+    const TileProgram program = program_of(of(dtype));
+    CpuPlan plan = plan_cpu(program, with_tiles(), {.feeds_backward = true});
+    EXPECT_EQ(plan.choices.back().schedule.kernel, CpuTemplate::prefill);
+    CpuSchedule schedule;
+    schedule.kernel = backward;
+    schedule.products = products;
+    CpuPlan other;
+    other.choices.push_back({schedule, always()});
+    const CpuPlan* const all[] = {&other};
+    follow_backward(plan, program, with_tiles(), all);
+    return plan;
+  };
+  const CpuPlan tiles = followed(DType::f32, CpuTemplate::amx_backward, 6);
+  EXPECT_EQ(tiles.choices.back().schedule.kernel, CpuTemplate::amx_prefill);
+  EXPECT_NE(tiles.choices.back().schedule.arithmetic.find("six products"), std::string::npos);
+  EXPECT_TRUE(std::ranges::none_of(tiles.refused, [](const auto& r) { return r.kernel == CpuTemplate::amx_prefill; }));
+  for (const CpuPlan& stays :
+       {followed(DType::f32, CpuTemplate::backward, 1), followed(DType::f32, CpuTemplate::amx_backward, 3),
+        followed(DType::bf16, CpuTemplate::amx_backward, 1)})
+    EXPECT_EQ(stays.choices.back().schedule.kernel, CpuTemplate::prefill);
+}
+
 TEST(AmxPlan, WantedTilesAreRoundedUpToWholeTiles) {
   const TileProgram program = program_of(of(DType::bf16, 96));
   CpuPlan plan = plan_cpu(program, with_tiles());
@@ -110,9 +134,8 @@ TEST(AmxPrefill, NativeCodeIsTileInstructionsWithoutSpills) {
                       step = function_text(object->assembly, "step");
     EXPECT_EQ(count(main, "ldtilecfg"), 1);
     EXPECT_EQ(count(main, "tilerelease"), 1);
-    // Four sums, for each 32 of both summed dimensions and each term.
-    EXPECT_EQ(count(step, "tdpbf16ps"),
-              4 * (schedule.products * dim / 32 + schedule.value_products * schedule.block_kv / 32));
+    // Four sums of scores and of outputs, for each term.
+    EXPECT_EQ(count(step, "tdpbf16ps"), 4 * (schedule.products + schedule.value_products));
     EXPECT_EQ(count(step, "tilezero"), 4);
     EXPECT_EQ(count(step, "64-byte Spill"), 0);
     EXPECT_EQ(count(object->assembly, "tile_product"), 0);  // the emulation
