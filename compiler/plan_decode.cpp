@@ -7,16 +7,7 @@ namespace tilewright {
 namespace {
 // Up to here reading K and V once costs more than the arithmetic on them.
 constexpr int64_t kRows = 16;
-constexpr int64_t kSplitBytes = 1 << 20, kLongSplitBytes = 4 << 20;
-
-/// So many KV heads that one split of each is work for all cores, twice over.
-bool heads_fill_cores(const AttentionSpec& spec, const CpuTarget& target) {
-  int64_t known = 1;
-  for (const auto* dims : {&spec.batch, &spec.heads})
-    for (const Dim& dim : *dims)
-      if (dim.is_constant()) known *= dim.constant();
-  return known / spec.head_group >= 2 * target.cores;
-}
+constexpr int64_t kSplitBytes = 1 << 20;
 }  // namespace
 
 int64_t decode_row_limit(const AttentionSpec& spec) { return std::max(kRows, spec.head_group); }
@@ -84,14 +75,10 @@ CpuSchedule schedule_decode(const TileProgram& program, const CpuTarget& target)
   const DotTerm& dot = spec.dots[0];
   const int64_t key_bytes = dot.head_dim * size_of(operand_dtype(spec, dot.key, dot.key_row)) +
                             spec.value_dim * size_of(operand_dtype(spec, spec.value));
-  const bool long_splits = heads_fill_cores(spec, target);
   s.split_kv = 256;
-  while (s.split_kv < (long_splits ? 4096 : 1024) &&
-         s.split_kv * key_bytes < (long_splits ? kLongSplitBytes : kSplitBytes))
-    s.split_kv *= 2;
-  s.reasons.push_back(fmt::format("splits of {} keys ({} KB of K and V) {}", s.split_kv, s.split_kv * key_bytes >> 10,
-                                  long_splits ? "start and merge seldom, and heads alone are work for all cores"
-                                              : "keep all cores busy with few heads"));
+  while (s.split_kv < 1024 && s.split_kv * key_bytes < kSplitBytes) s.split_kv *= 2;
+  s.reasons.push_back(fmt::format("splits of {} keys ({} KB of K and V) keep all cores busy with few heads", s.split_kv,
+                                  s.split_kv * key_bytes >> 10));
   if (dot.query_row) s.reasons.push_back("rows of Q are computed by every split that reads them");
   if (dot.key_row) s.reasons.push_back("rows of K are computed once per KV head, block by block, before they are read");
   return s;
