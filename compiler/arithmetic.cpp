@@ -71,9 +71,7 @@ bool holds(const std::vector<DType>& types, DType type) {
 std::string describe(const std::vector<DType>& types, DType accumulate, PrecisionPolicy policy,
                      const CpuSchedule& schedule) {
   if (!is_float(accumulate)) return fmt::format("{} products", to_string(accumulate));
-  if (schedule.kernel == CpuTemplate::amx_prefill || schedule.kernel == CpuTemplate::amx_decode ||
-      schedule.kernel == CpuTemplate::amx_backward)
-    return describe_tiles(policy, holds(types, DType::f32), schedule);
+  if (takes_tiles(schedule.kernel)) return describe_tiles(policy, holds(types, DType::f32), schedule);
   if (accumulate == DType::f64) return "f64 products by FMA, which no precision policy narrows";
   if (!holds(types, DType::f32))
     return fmt::format("{} products, operands widened, by FMA of f32", to_string(types[0]));

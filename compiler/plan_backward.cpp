@@ -96,7 +96,8 @@ int64_t backward_working_set(const CpuSchedule& s, const BackwardSpec& spec) {
     return s.chunk_kv * width * (3 * 2 * parts + 2 * 4) + s.block_q * width * (4 * 2 * parts + 4) +
            s.block_q * s.block_kv * 3 * 2 * parts + 2 * 32 * s.block_kv * 4;
   }
-  const int64_t columns = 5 * s.chunk_kv + 3 * s.block_q;
+  // K twice, V; dK and dV; Q twice, scaled and not, dO, dQ.
+  const int64_t columns = 5 * s.chunk_kv + 4 * s.block_q;
   return (columns * backward_width(spec) + 2 * s.block_q * s.block_kv) * size_of(spec.accumulate);
 }
 

@@ -30,6 +30,10 @@ enum class CpuTemplate : uint8_t {
   ahead_of_time
 };
 std::string_view to_string(CpuTemplate name);
+/// AMX tiles, native or emulated.
+inline bool takes_tiles(CpuTemplate name) {
+  return name == CpuTemplate::amx_prefill || name == CpuTemplate::amx_decode || name == CpuTemplate::amx_backward;
+}
 inline bool is_decode(CpuTemplate name) { return name == CpuTemplate::decode || name == CpuTemplate::amx_decode; }
 
 struct CpuSchedule {

@@ -9,6 +9,7 @@
 #include "ir/text.h"
 #include "ir/verify.h"
 #include "runtime/compile_jobs.h"
+#include "runtime/host_tiles.h"
 #include "runtime/kernel_entry.h"
 #include "runtime/stopwatch.h"
 
@@ -45,6 +46,10 @@ int count_ops(const Graph& graph) {
   }));
 }
 
+constexpr const char* kTilesRefused =
+    "the operating system refuses this process tiles (ARCH_REQ_XCOMP_PERM), as where a thread has a signal stack under "
+    "12 KB";
+
 /// ".1" when there are several of a kind, "" otherwise.
 std::string suffix(bool several, const std::string& what) { return several ? "." + what : ""; }
 
@@ -67,7 +72,7 @@ class BackEnd {
     watch_.lap(stats.stages, "fuse");
     if (auto ok = note_fusion(); !ok) return ok.error();
 
-    if (auto ok = plan_steps(); !ok) return ok.error();
+    if (auto ok = plan_within_permission(); !ok) return ok.error();
     watch_.lap(stats.stages, "plan");
     if (!jobs_.empty()) run_jobs(jobs_, request_);
     if (auto ok = assemble(); !ok) return ok.error();
@@ -100,6 +105,29 @@ class BackEnd {
     Diagnostics errors = complain_unfused(program);
     if (!errors.empty()) return errors;
     return Done{};
+  }
+
+  /// Plans, and once more without tiles where a step would take them and the operating system refuses them. Nobody asks
+  /// it before a kernel needs them, as the answer lasts (host_tiles.h).
+  Result<Done> plan_within_permission() {
+    const size_t texts = out_.texts.size();
+    if (auto ok = plan_steps(); !ok) return ok;
+    if (request_.target.isa != CpuIsa::amx || !request_.link || request_.ahead_of_time) return Done{};
+    for (const PlannedStep& planned : planned_) {
+      std::vector<CpuTemplate>& tiles = refused_tiles_.emplace_back();
+      for (const CpuPlan::Choice& choice : planned.plan.choices)
+        if (takes_tiles(choice.schedule.kernel)) tiles.push_back(choice.schedule.kernel);
+    }
+    const bool none = std::ranges::all_of(refused_tiles_, [](const auto& tiles) { return tiles.empty(); });
+    if (none || request_tile_permission()) {
+      refused_tiles_.clear();
+      return Done{};
+    }
+    request_.target.isa = CpuIsa::avx512;
+    planned_.clear();
+    jobs_.clear();
+    out_.texts.resize(texts);
+    return plan_steps();
   }
 
   Result<Done> plan_steps() {
@@ -139,6 +167,8 @@ class BackEnd {
         if (!has_choices(steps[i])) continue;
         tune(planned.plan, &loop);
       }
+      if (!refused_tiles_.empty())
+        for (const CpuTemplate tiles : refused_tiles_[i]) planned.plan.refused.push_back({tiles, kTilesRefused});
       if (request_.ahead_of_time) continue;
       text("04_schedule" + suffix(several_schedules, std::to_string(i)) + ".txt",
            [&] { return describe(planned.plan, tensors_of(steps[i])); });
@@ -284,13 +314,14 @@ class BackEnd {
 
   const Graph& graph_;
   FrontEnd front_;
-  const CompileRequest& request_;
+  CompileRequest request_;
   double front_ms_ = sum(front_.stages);
   Stopwatch watch_;
   std::vector<StageTime> ignored_;
   Compilation out_;
   std::vector<PlannedStep> planned_;
   std::vector<CompileJob> jobs_;
+  std::vector<std::vector<CpuTemplate>> refused_tiles_;  ///< by step, once they are; else empty
 
   static double sum(const std::vector<StageTime>& stages) {
     double total = 0;

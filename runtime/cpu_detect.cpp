@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "runtime/host_tiles.h"
 #include "runtime/options.h"
 
 namespace tilewright {
@@ -126,8 +125,6 @@ Result<CpuTarget> target_at(CpuIsa level) {
                        to_string(*limit));
   if (const char* name = missing(features(), level == CpuIsa::amx_emulated ? CpuIsa::avx512 : level))
     return unsupported("{} was asked for, but this machine lacks {}", to_string(level), name);
-  if (level == CpuIsa::amx && !request_tile_permission())
-    return unsupported("amx was asked for, but the operating system refuses this process tiles (ARCH_REQ_XCOMP_PERM)");
   set_level(target, level);
   return target;
 }

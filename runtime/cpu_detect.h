@@ -11,7 +11,7 @@ namespace tilewright {
 CpuTarget detect_cpu();
 
 /// The running CPU at a level that was asked for. Errors: the level is over environment().max_isa; the first feature
-/// that the machine lacks for it, by name; for amx, a process that the operating system refuses tiles.
+/// that the machine lacks for it, by name.
 Result<CpuTarget> target_at(CpuIsa level);
 
 }  // namespace tilewright

@@ -6,7 +6,6 @@
 #include "runtime/compile_jobs.h"
 #include "runtime/cpu_detect.h"
 #include "runtime/dump.h"
-#include "runtime/host_tiles.h"
 #include "runtime/kernel.h"
 #include "runtime/kernel_cache.h"
 #include "runtime/options.h"
@@ -51,7 +50,6 @@ struct Engine::State {
   CpuTarget capped_target(const CompileOptions& options) const {
     CpuTarget capped = target;
     if (options.max_isa && *options.max_isa < capped.isa) capped.isa = *options.max_isa;
-    if (capped.isa == CpuIsa::amx && !request_tile_permission()) capped.isa = CpuIsa::avx512;
     return capped;
   }
 

@@ -21,7 +21,7 @@ double now(TimeOf clock);
 double measure_fma_peak(CpuIsa isa, DType dtype, Executor& executor, double seconds, TimeOf clock = TimeOf::wall);
 
 /// GFLOP/s of bf16 products with f32 sums on AMX tiles, sustained on N(0,1) data in L1, all workers together; 0 when
-/// the target has no AMX. The target is what detect_cpu says, so that the process holds the permission.
+/// the target has no AMX or the operating system refuses this process tiles. The target is what detect_cpu says.
 double measure_amx_peak(const CpuTarget& target, Executor& executor, double seconds, TimeOf clock = TimeOf::wall);
 
 struct MemoryRange {

@@ -25,6 +25,7 @@
 
 #include "codegen/cpu/cpu_module.h"
 #include "codegen/cpu/prefill_emitter.h"
+#include "codegen/cpu/prefill_phases.h"
 #include "codegen/cpu/templates.h"
 
 namespace tilewright::cpu {
@@ -44,46 +45,22 @@ PrefillEmitter::PrefillEmitter(LlvmBuilder& builder, const TileProgram& program,
     outputs_.emplace(builder, layout.dtype, layout.lanes, layout.output_tile, layout.k_unroll, "product_o");
 }
 
-/// Items are (b, kv head, block of block_kv keys).
 void PrefillEmitter::pack_kernel(const std::string& symbol) {
-  b_.begin_kernel(symbol);
-  b_.mark_cold();
-  ArgsReader args(b_, args_layout_);
-  Value* kv_len = args.dim(spec_.kv_len);
-  Value* blocks = b_.ceil_div(kv_len, layout_.block_kv);
-  Value* heads = b_.ir.CreateUDiv(extent_product(b_, args, spec_.heads), b_.i64(spec_.head_group));
-  Value* packed = args.packed();
-  b_.loop(b_.argument(1), b_.argument(2), 1, [&](Value* item) {
-    Value* sequence = b_.ir.CreateUDiv(item, blocks);
-    Value* first = b_.mul(b_.sub(item, b_.mul(sequence, blocks)), b_.i64(layout_.block_kv));
-    Value* batch = b_.ir.CreateUDiv(sequence, heads);
-    Value* head = b_.mul(b_.sub(sequence, b_.mul(batch, heads)), b_.i64(spec_.head_group));
-    const DotTerm& dot = spec_.dots[0];
-    const RowAccess key = resolve_stored(b_, args, spec_, dot.key, dot.key_row, batch, head);
-    const RowAccess value = resolve_access(b_, args, spec_, spec_.value, batch, head);
-    Value* count = b_.min(b_.sub(kv_len, first), b_.i64(layout_.block_kv));
-    packer_.pack_block(key, value, first, count, batch, head, scratch(layout_.stage_at),
-                       at(packed, b_.mul(item, b_.i64(layout_.packed_block()))));
-  });
-  b_.ret();
+  emit_pack_kernel(b_, spec_, args_layout_, layout_.block_kv, layout_.packed_block() * layout_.element, symbol,
+                   [&](const PackItem& x) {
+                     packer_.pack_block(x.key, x.value, x.first, x.count, x.b, x.head, scratch(layout_.stage_at),
+                                        x.packed);
+                   });
 }
 
-/// Items are (b, h, block of block_q rows), the last rows of a head first: under a causal mask they are the longest.
 void PrefillEmitter::main_kernel(const std::string& symbol) {
   b_.begin_kernel(symbol);
   b_.mark_cold();
   ArgsReader args(b_, args_layout_);
-  ItemDecoder decoder(b_, args, spec_, layout_.block_q);
-  Value* kv_heads = b_.ir.CreateUDiv(decoder.heads(), b_.i64(spec_.head_group));
   kv_len_ = args.dim(spec_.kv_len);
   tests_.start(args);
-  b_.loop(b_.argument(1), b_.argument(2), 1, [&](Value* index) {
-    Value* head = b_.ir.CreateUDiv(index, decoder.q_blocks());
-    Value* first = b_.mul(head, decoder.q_blocks());
-    Value* reversed = b_.sub(b_.add(b_.add(first, first), b_.sub(decoder.q_blocks(), b_.i64(1))), index);
-    const Item work = decoder.decode(reversed);
-    item(args, work, b_.add(b_.mul(work.b, kv_heads), b_.ir.CreateUDiv(work.h, b_.i64(spec_.head_group))));
-  });
+  for_query_blocks(b_, args, spec_, layout_.block_q,
+                   [&](const Item& work, Value* kv_head) { item(args, work, kv_head); });
   b_.ret();
 }
 

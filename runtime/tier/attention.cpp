@@ -402,41 +402,15 @@ class AttentionRun {
   int64_t kv_begin_ = 0, keys_here_ = 0, width_ = 0;
 };
 
-class AttentionKernel : public TierKernel {
- public:
-  AttentionKernel(const AttentionSpec& spec, CpuIsa isa) : plan_(spec, isa) {}
-  const AttentionPlan& plan() const { return plan_; }
-
-  void run(const KernelArgs& args, int64_t begin, int64_t end, void* scratch) const override {
-    if (plan_.element == 4)
-      run_as<float>(args, begin, end, scratch);
-    else
-      run_as<double>(args, begin, end, scratch);
-  }
-
- private:
-  template <class T>
-  void run_as(const KernelArgs& args, int64_t begin, int64_t end, void* scratch) const {
-    AttentionRun<T> run(plan_, args, static_cast<std::byte*>(scratch));
-    for (int64_t item = begin; item < end; ++item) run.item(item);
-  }
-
-  AttentionPlan plan_;
-};
+using AttentionKernel = ItemKernel<AttentionPlan, AttentionRun<float>, AttentionRun<double>>;
 
 }  // namespace
 
 TierStep make_attention(const AttentionSpec& spec, CpuIsa isa) {
-  auto kernel = std::make_shared<AttentionKernel>(spec, isa);
-  TierStep step;
-  step.launch.schedule = tier_schedule(isa, spec.accumulate);
-  step.launch.schedule.block_q = kBlockQ;
-  step.launch.schedule.block_kv = kBlockKv;
-  step.launch.phases.push_back({"", item_count(spec, kBlockQ)});
-  step.launch.scratch_bytes = kernel->plan().scratch.size();
-  step.launch.workspace_bytes = step.launch.packed_bytes = zero_bytes();
-  step.kernel = std::move(kernel);
-  return step;
+  CpuSchedule schedule = tier_schedule(isa, spec.accumulate);
+  schedule.block_q = kBlockQ;
+  schedule.block_kv = kBlockKv;
+  return make_step(std::move(schedule), item_count(spec, kBlockQ), std::make_shared<const AttentionKernel>(spec, isa));
 }
 
 }  // namespace tilewright::tier

@@ -142,27 +142,7 @@ class ContractRun {
   int64_t rows_ = 0, columns_ = 0, depth_ = 0;
 };
 
-class ContractKernel : public TierKernel {
- public:
-  ContractKernel(const LoopStep& step, CpuIsa isa) : plan_(step, isa) {}
-  const ContractPlan& plan() const { return plan_; }
-
-  void run(const KernelArgs& args, int64_t begin, int64_t end, void* scratch) const override {
-    if (lane_of(plan_.step.accumulate) == Lane::f32)
-      run_as<float>(args, begin, end, scratch);
-    else
-      run_as<double>(args, begin, end, scratch);
-  }
-
- private:
-  template <class T>
-  void run_as(const KernelArgs& args, int64_t begin, int64_t end, void* scratch) const {
-    ContractRun<T> run(plan_, args, static_cast<std::byte*>(scratch));
-    for (int64_t item = begin; item < end; ++item) run.item(item);
-  }
-
-  ContractPlan plan_;
-};
+using ContractKernel = ItemKernel<ContractPlan, ContractRun<float>, ContractRun<double>>;
 
 /// n / size, rounded up.
 ExprId blocks(Expr& expr, ExprId n, int64_t size) {
@@ -174,22 +154,17 @@ ExprId blocks(Expr& expr, ExprId n, int64_t size) {
 
 TierStep make_contract(const LoopStep& contract, CpuIsa isa) {
   TW_CHECK(is_float(contract.accumulate));
-  auto kernel = std::make_shared<ContractKernel>(contract, isa);
+  auto kernel = std::make_shared<const ContractKernel>(contract, isa);
   const ContractAxes& axes = kernel->plan().axes;
-  TierStep step;
-  step.launch.schedule = tier_schedule(isa, contract.accumulate);
-  step.launch.schedule.block_m = kBlockM;
-  step.launch.schedule.block_n = kBlockN;
-  step.launch.schedule.block_k = kBlockK;
+  CpuSchedule schedule = tier_schedule(isa, contract.accumulate);
+  schedule.block_m = kBlockM;
+  schedule.block_n = kBlockN;
+  schedule.block_k = kBlockK;
   Expr items = extent_product(contract, axes.outer);
   const ExprId rows = blocks(items, items.import(extent_product(contract, axes.rows)), kBlockM);
   const ExprId columns = blocks(items, items.import(extent_product(contract, {axes.column})), kBlockN);
   items.set_root(items.op(Op::mul, DType::i64, {items.root(), items.op(Op::mul, DType::i64, {rows, columns})}));
-  step.launch.phases.push_back({"", std::move(items)});
-  step.launch.scratch_bytes = kernel->plan().scratch.size();
-  step.launch.workspace_bytes = step.launch.packed_bytes = zero_bytes();
-  step.kernel = std::move(kernel);
-  return step;
+  return make_step(std::move(schedule), std::move(items), std::move(kernel));
 }
 
 }  // namespace tilewright::tier

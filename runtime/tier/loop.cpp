@@ -276,33 +276,16 @@ class LoopRun {
   Rows output_;
 };
 
-class LoopKernel : public TierKernel {
- public:
-  LoopKernel(const LoopStep& step, CpuIsa isa) : plan_(step, isa) {}
-  const LoopPlan& plan() const { return plan_; }
-
-  void run(const KernelArgs& args, int64_t begin, int64_t end, void* scratch) const override {
-    LoopRun run(plan_, args, static_cast<std::byte*>(scratch));
-    for (int64_t item = begin; item < end; ++item) run.item(item);
-  }
-
- private:
-  LoopPlan plan_;
-};
+using LoopKernel = ItemKernel<LoopPlan, LoopRun>;
 
 }  // namespace
 
 TierStep make_loop(const LoopStep& loop, CpuIsa isa) {
-  auto kernel = std::make_shared<LoopKernel>(loop, isa);
-  TierStep step;
-  step.launch.schedule = tier_schedule(isa, loop.accumulate);
+  auto kernel = std::make_shared<const LoopKernel>(loop, isa);
   const std::vector<int> none;
   const bool scatter = loop.kind == LoopKind::scatter;
-  step.launch.phases.push_back({"", extent_product(loop, scatter ? none : kernel->plan().outer)});
-  step.launch.scratch_bytes = kernel->plan().scratch.size();
-  step.launch.workspace_bytes = step.launch.packed_bytes = zero_bytes();
-  step.kernel = std::move(kernel);
-  return step;
+  Expr items = extent_product(loop, scatter ? none : kernel->plan().outer);
+  return make_step(tier_schedule(isa, loop.accumulate), std::move(items), std::move(kernel));
 }
 
 }  // namespace tilewright::tier

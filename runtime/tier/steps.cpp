@@ -116,12 +116,6 @@ CpuSchedule tier_schedule(CpuIsa isa, DType accumulate) {
   return schedule;
 }
 
-Expr zero_bytes() {
-  Expr none;
-  none.set_root(none.constant_int(0, DType::i64));
-  return none;
-}
-
 }  // namespace tier
 
 Result<TierStep> make_tier_step(const Step& step, const CpuTarget& target) {

@@ -82,6 +82,44 @@ Expr accumulated(const Expr& value, DType accumulate);
 
 /// For the report.
 CpuSchedule tier_schedule(CpuIsa isa, DType accumulate);
-Expr zero_bytes();
+
+/// A plan, and its items run one by one: Run is made of (plan, args, scratch) for each call and has item(number). Wide
+/// is that of steps that accumulate in f64.
+template <class Plan, class Run, class Wide = Run>
+class ItemKernel final : public TierKernel {
+ public:
+  template <class Step>
+  ItemKernel(const Step& step, CpuIsa isa) : plan_(step, isa), wide_(lane_of(step.accumulate) == Lane::f64) {}
+  const Plan& plan() const { return plan_; }
+
+  void run(const KernelArgs& args, int64_t begin, int64_t end, void* scratch) const override {
+    if (wide_)
+      run_items(Wide(plan_, args, static_cast<std::byte*>(scratch)), begin, end);
+    else
+      run_items(Run(plan_, args, static_cast<std::byte*>(scratch)), begin, end);
+  }
+
+ private:
+  template <class AnyRun>
+  static void run_items(AnyRun run, int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) run.item(item);
+  }
+
+  Plan plan_;
+  bool wide_;
+};
+
+/// The step of a kernel that needs no memory but scratch.
+template <class Kernel>
+TierStep make_step(CpuSchedule schedule, Expr items, std::shared_ptr<const Kernel> kernel) {
+  TierStep step;
+  step.launch.schedule = std::move(schedule);
+  step.launch.phases.push_back({"", std::move(items)});
+  step.launch.scratch_bytes = kernel->plan().scratch.size();
+  for (Expr* none : {&step.launch.workspace_bytes, &step.launch.packed_bytes})
+    none->set_root(none->constant_int(0, DType::i64));
+  step.kernel = std::move(kernel);
+  return step;
+}
 
 }  // namespace tilewright::tier

@@ -7,51 +7,18 @@
 #include <mutex>
 #include <thread>
 
-#include "ir/text.h"
 #include "runtime/engine.h"
 #include "runtime/tuner.h"
+#include "tests/support/causal_case.h"
 #include "tests/support/temporary_folder.h"
 
 namespace tilewright {
 namespace {
 
-Graph causal(int head_dim) {
-  std::string text = R"(
-graph @causal(%q: f32[B,4,Sq,D], %k: f32[B,2,Sk,D], %v: f32[B,2,Sk,D]) -> f32[B,4,Sq,D] {
-  %kh = repeat_heads %k, times=2           : f32[B,4,Sk,D]
-  %vh = repeat_heads %v, times=2           : f32[B,4,Sk,D]
-  %s  = matmul_nt %q, %kh                  : f32[B,4,Sq,Sk]
-  %a  = mul %s, 0.25                       : f32[B,4,Sq,Sk]
-  %e  = mask_causal %a, align=bottom_right : f32[B,4,Sq,Sk]
-  %p  = softmax %e, axis=3                 : f32[B,4,Sq,Sk]
-  %o  = matmul %p, %vh                     : f32[B,4,Sq,D]
-  return %o
-})";
-  for (size_t at = text.find(",D]"); at != std::string::npos; at = text.find(",D]"))
-    text.replace(at, 3, "," + std::to_string(head_dim) + "]");
-  auto graph = parse_graph(text);
-  EXPECT_TRUE(graph) << (graph ? "" : to_string(graph.error()));
-  return *graph;
-}
+using testing::causal_graph;
 
-struct Arguments {
-  std::vector<float> q, k, v, o;
-  std::vector<TensorView> in, out;
-  Arguments(int64_t sq, int64_t sk, int64_t d) {
-    const auto fill = [](std::vector<float>& values, int64_t count) {
-      values.resize(static_cast<size_t>(count));
-      for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(std::sin(1.3 * static_cast<double>(i)));
-    };
-    fill(q, 4 * sq * d);
-    fill(k, 2 * sk * d);
-    fill(v, 2 * sk * d);
-    fill(o, 4 * sq * d);
-    in = {TensorView::contiguous(q.data(), DType::f32, {1, 4, sq, d}),
-          TensorView::contiguous(k.data(), DType::f32, {1, 2, sk, d}),
-          TensorView::contiguous(v.data(), DType::f32, {1, 2, sk, d})};
-    out = {TensorView::contiguous(o.data(), DType::f32, {1, 4, sq, d})};
-  }
-  Arguments(const Arguments&) = delete;
+struct Arguments : testing::CausalArguments {
+  Arguments(int64_t sq, int64_t sk, int64_t head_dim) : CausalArguments(1, sq, sk, head_dim) {}
 };
 
 constexpr int kThreads = 4;
@@ -62,10 +29,17 @@ void in_threads(const std::function<void(int)>& task) {
   for (std::thread& thread : threads) thread.join();
 }
 
+/// More than rounding, NaN included.
+int differences(const std::vector<float>& a, const std::vector<float>& b) {
+  int found = 0;
+  for (size_t i = 0; i < a.size(); ++i) found += !(std::abs(a[i] - b[i]) < 1e-4f);
+  return found;
+}
+
 TEST(Concurrency, OneCompilePerKey) {
   const auto engine = Engine::create({2, {}});
   ASSERT_TRUE(engine);
-  const Graph graphs[] = {causal(8), causal(16)};
+  const Graph graphs[] = {causal_graph(8), causal_graph(16)};
   std::atomic<int> compiled{0};
   std::vector<std::shared_ptr<Kernel>> kernels(kThreads);
   in_threads([&](int i) {
@@ -82,7 +56,7 @@ TEST(Concurrency, OneCompilePerKey) {
 TEST(Concurrency, OneKernelRunsInManyThreads) {
   const auto engine = Engine::create({2, {}});
   ASSERT_TRUE(engine);
-  const auto kernel = engine->compile(causal(16));
+  const auto kernel = engine->compile(causal_graph(16));
   ASSERT_TRUE(kernel) << to_string(kernel.error());
   for (const int64_t sq : {1, 40}) {
     Arguments expected(sq, 60, 16);
@@ -107,7 +81,7 @@ TEST(Concurrency, CompileWhileOthersRun) {
       CompileOptions options;
       options.use_cache = repeat == 0;
       const int head_dim = 8 + 8 * (i % 2);
-      const auto kernel = engine->compile(causal(head_dim), options);
+      const auto kernel = engine->compile(causal_graph(head_dim), options);
       Arguments own(20, 30, head_dim);
       if (!kernel || !kernel->run(own.in, own.out).ok()) ++failures;
     }
@@ -118,7 +92,7 @@ TEST(Concurrency, CompileWhileOthersRun) {
 TEST(Concurrency, SameBitsAtAnyThreadCount) {
   const auto engine = Engine::create({1, {}});
   ASSERT_TRUE(engine);
-  const auto kernel = engine->compile(causal(16));
+  const auto kernel = engine->compile(causal_graph(16));
   ASSERT_TRUE(kernel);
   for (const int64_t sq : {1, 3, 100}) {
     Arguments one(sq, 3000, 16);
@@ -161,21 +135,20 @@ TEST(Concurrency, TiersSwitchWhileOthersRunAndEntriesAreEvicted) {
         const int head_dim = 8 + 8 * ((i + repeat) % 3);
         CompileOptions compile;
         compile.use_cache = repeat != 3;
-        const auto kernel = engine->compile(causal(head_dim), compile);
+        const auto kernel = engine->compile(causal_graph(head_dim), compile);
         Arguments own(20, 30, head_dim);
         if (!kernel || !kernel->run(own.in, own.out).ok()) ++failures;
         if (!kernel || repeat == 3) continue;
         if (repeat % 2 == 0 && !kernel->wait_until_compiled().ok()) ++failures;
         std::vector<float> first = own.o;
         if (!kernel->run(own.in, own.out).ok()) ++failures;
-        for (size_t at = 0; at < first.size(); ++at)
-          if (!(std::abs(first[at] - own.o[at]) < 1e-4f)) ++failures;
+        failures += differences(first, own.o);
         const std::lock_guard guard(lock);
         kernels.push_back(*kernel);
       }
     });
     for (int head_dim = 40; head_dim <= 72; head_dim += 8)  // on their way when the engine ends
-      if (auto kernel = engine->compile(causal(head_dim)); kernel)
+      if (auto kernel = engine->compile(causal_graph(head_dim)); kernel)
         kernels.push_back(std::move(*kernel));
       else
         ++failures;
@@ -187,7 +160,8 @@ TEST(Concurrency, TiersSwitchWhileOthersRunAndEntriesAreEvicted) {
   EXPECT_LE(dropped, 5);
 }
 
-/// Compile, run, tune and evict at once: schedules change under kernels that are compiled and run meanwhile.
+/// Compile, run, tune and evict at once: schedules change under kernels that are compiled and run meanwhile, which may
+/// change their rounding and nothing else.
 TEST(Concurrency, TunesWhileOthersCompileRunAndEvict) {
   const testing::TemporaryFolder folder;
   EngineOptions options;
@@ -197,6 +171,16 @@ TEST(Concurrency, TunesWhileOthersCompileRunAndEvict) {
   options.tuning = folder.path() + "/tuning.json";
   const auto engine = Engine::create(options);
   ASSERT_TRUE(engine);
+  std::vector<std::vector<float>> expected;
+  for (const int head_dim : {8, 16}) {
+    CompileOptions by_rules;
+    by_rules.use_tuning = false;
+    const auto kernel = engine->compile(causal_graph(head_dim), by_rules);
+    ASSERT_TRUE(kernel) << to_string(kernel.error());
+    Arguments own(20, 30, head_dim);
+    ASSERT_TRUE(kernel->run(own.in, own.out));
+    expected.push_back(own.o);
+  }
   std::atomic<int> failures{0};
   in_threads([&](int i) {
     if (i < 2) {
@@ -204,15 +188,16 @@ TEST(Concurrency, TunesWhileOthersCompileRunAndEvict) {
       tuning.budget_seconds = 2;
       tuning.candidates = 3;
       tuning.twins = false;
-      const auto result = engine->tune(causal(8 + 8 * i), {{"B", 1}, {"Sq", 40}, {"Sk", 60}}, tuning);
+      const auto result = engine->tune(causal_graph(8 + 8 * i), {{"B", 1}, {"Sq", 40}, {"Sk", 60}}, tuning);
       if (!result) ++failures;
       return;
     }
     for (int repeat = 0; repeat < 12; ++repeat) {
       const int head_dim = 8 + 8 * (repeat % 2);
-      const auto kernel = engine->compile(causal(head_dim));
+      const auto kernel = engine->compile(causal_graph(head_dim));
       Arguments own(20, 30, head_dim);
       if (!kernel || !kernel->run(own.in, own.out).ok()) ++failures;
+      failures += differences(own.o, expected[static_cast<size_t>(repeat % 2)]);
       if (i == 3) engine->disk_cache().prune(4 << 10);
     }
   });

@@ -14,6 +14,7 @@
 #include "ir/text.h"
 #include "runtime/kernel_cache.h"
 #include "runtime/options.h"
+#include "tests/support/causal_case.h"
 
 namespace {
 thread_local bool counting = false;
@@ -38,17 +39,8 @@ void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 namespace tilewright {
 namespace {
 
-constexpr const char* kCausal = R"(
-graph @causal(%q: f32[B,4,Sq,16], %k: f32[B,2,Sk,16], %v: f32[B,2,Sk,16]) -> f32[B,4,Sq,16] {
-  %kh = repeat_heads %k, times=2           : f32[B,4,Sk,16]
-  %vh = repeat_heads %v, times=2           : f32[B,4,Sk,16]
-  %s  = matmul_nt %q, %kh                  : f32[B,4,Sq,Sk]
-  %a  = mul %s, 0.25                       : f32[B,4,Sq,Sk]
-  %e  = mask_causal %a, align=bottom_right : f32[B,4,Sq,Sk]
-  %p  = softmax %e, axis=3                 : f32[B,4,Sq,Sk]
-  %o  = matmul %p, %vh                     : f32[B,4,Sq,16]
-  return %o
-})";
+using testing::causal_graph;
+using Arguments = testing::CausalArguments;
 
 Graph graph_of(const std::string& text) {
   auto graph = parse_graph(text);
@@ -67,29 +59,6 @@ Kernel compile(const Graph& graph, const CompileOptions& options = {}) {
   return *kernel;
 }
 
-struct Arguments {
-  std::vector<float> q, k, v, o;
-  std::vector<TensorView> in, out;
-  DimBindings dims;
-
-  Arguments(int64_t b, int64_t sq, int64_t sk) : dims{{"B", b}, {"Sq", sq}, {"Sk", sk}} {
-    const auto fill = [](std::vector<float>& values, int64_t count, double phase) {
-      values.resize(static_cast<size_t>(count));
-      for (size_t i = 0; i < values.size(); ++i)
-        values[i] = static_cast<float>(std::sin(phase + 1.7 * static_cast<double>(i)));
-    };
-    fill(q, b * 4 * sq * 16, 0.1);
-    fill(k, b * 2 * sk * 16, 0.2);
-    fill(v, b * 2 * sk * 16, 0.3);
-    fill(o, b * 4 * sq * 16, 0.4);
-    in = {TensorView::contiguous(q.data(), DType::f32, {b, 4, sq, 16}),
-          TensorView::contiguous(k.data(), DType::f32, {b, 2, sk, 16}),
-          TensorView::contiguous(v.data(), DType::f32, {b, 2, sk, 16})};
-    out = {TensorView::contiguous(o.data(), DType::f32, {b, 4, sq, 16})};
-  }
-  Arguments(const Arguments&) = delete;
-};
-
 std::string run(const Kernel& kernel, const Arguments& arguments, const RunOptions& options = {}) {
   const auto ok = kernel.run(arguments.in, arguments.out, options);
   return ok ? "" : to_string(ok.error());
@@ -102,7 +71,7 @@ void expect_right(const Graph& graph, const Arguments& arguments) {
 }
 
 TEST(Engine, RunsAndIsRight) {
-  const Graph graph = graph_of(kCausal);
+  const Graph graph = causal_graph();
   for (const bool generic : {false, true}) {
     CompileOptions options;
     options.force_generic = generic;
@@ -117,7 +86,7 @@ TEST(Engine, RunsAndIsRight) {
 }
 
 TEST(Engine, MaterialisedMeansTheSame) {
-  const Graph graph = graph_of(kCausal);
+  const Graph graph = causal_graph();
   CompileOptions options;
   options.materialise = true;
   const Kernel kernel = compile(graph, options);
@@ -128,7 +97,7 @@ TEST(Engine, MaterialisedMeansTheSame) {
 }
 
 TEST(Engine, EmptySizes) {
-  const Kernel kernel = compile(graph_of(kCausal));
+  const Kernel kernel = compile(causal_graph());
   for (const auto& [b, sq, sk] : {std::array<int64_t, 3>{0, 5, 5}, {2, 0, 5}, {2, 5, 0}, {0, 0, 0}}) {
     Arguments arguments(b, sq, sk);
     ASSERT_EQ(run(kernel, arguments), "");
@@ -137,8 +106,9 @@ TEST(Engine, EmptySizes) {
 }
 
 TEST(Engine, ErrorsLeaveOutputsAlone) {
-  const Kernel kernel = compile(graph_of(kCausal));
+  const Kernel kernel = compile(causal_graph());
   Arguments arguments(1, 4, 6);
+  std::fill(arguments.o.begin(), arguments.o.end(), 7.0f);
   const std::vector<float> before = arguments.o;
   arguments.in[2].shape[2] = 7;
   EXPECT_EQ(run(kernel, arguments), "%v: axis 2 has size 7, expected Sk = 6 (Sk = 6 from axis 2 of %k)");
@@ -150,7 +120,7 @@ TEST(Engine, ErrorsLeaveOutputsAlone) {
 }
 
 TEST(Engine, GivenWorkspaceMeansNoAllocation) {
-  const Kernel kernel = compile(graph_of(kCausal));
+  const Kernel kernel = compile(causal_graph());
   for (const int64_t sq : {1, 50}) {
     Arguments arguments(2, sq, 90);
     const int workers = engine().executor()->workers();
@@ -171,7 +141,7 @@ TEST(Engine, GivenWorkspaceMeansNoAllocation) {
 }
 
 TEST(Engine, EstimateIsWhatRunsNeed) {
-  const Kernel kernel = compile(graph_of(kCausal));
+  const Kernel kernel = compile(causal_graph());
   Arguments arguments(1, 100, 200);
   const int workers = engine().executor()->workers();
   const auto full = kernel.memory_estimate(arguments.dims, workers);
@@ -223,7 +193,7 @@ graph @flip(inout %x: f32[S,4]) -> f32[S,4] {
 TEST(Engine, KernelsOutliveTheEngine) {
   auto own = Engine::create({2, {}});
   ASSERT_TRUE(own);
-  auto kernel = own->compile(graph_of(kCausal));
+  auto kernel = own->compile(causal_graph());
   ASSERT_TRUE(kernel);
   own = invalid("gone");
   Arguments arguments(1, 40, 40);
@@ -234,7 +204,7 @@ TEST(Engine, KernelsOutliveTheEngine) {
 TEST(Engine, CacheHits) {
   const auto own = Engine::create({1, {}});
   ASSERT_TRUE(own);
-  const Graph graph = graph_of(kCausal);
+  const Graph graph = causal_graph();
   const auto first = own->compile(graph), second = own->compile(graph);
   ASSERT_TRUE(first && second);
   EXPECT_FALSE(first->stats().cache_hit);
@@ -242,7 +212,7 @@ TEST(Engine, CacheHits) {
   EXPECT_GT(first->stats().total_ms, 0);
   EXPECT_EQ(&first->program(), &second->program());
   // The same canonical form by another way: the redundant cast goes.
-  std::string text = kCausal;
+  std::string text = testing::causal_text();
   text.replace(text.find("%p  = softmax %e"), 0, "%dead = add %a, 1 : f32[B,4,Sq,Sk]\n  ");
   const auto third = own->compile(graph_of(text));
   ASSERT_TRUE(third) << to_string(third.error());
@@ -317,7 +287,7 @@ TEST(Engine, DumpsEveryStage) {
   std::filesystem::remove_all(folder);
   CompileOptions options;
   options.dump_dir = folder;
-  const Kernel kernel = compile(graph_of(kCausal), options);
+  const Kernel kernel = compile(causal_graph(), options);
   ASSERT_FALSE(kernel.dump_path().empty());
   std::set<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(kernel.dump_path()))
@@ -349,7 +319,7 @@ TEST(Engine, CallersExecutorAndFloatStateAreRespected) {
     }
   };
   const auto executor = std::make_shared<Counting>();
-  const Kernel kernel = compile(graph_of(kCausal));
+  const Kernel kernel = compile(causal_graph());
   Arguments arguments(2, 60, 60);
   RunOptions options;
   options.executor = executor;

@@ -7,31 +7,12 @@
 
 #include "compiler/gradient.h"
 #include "ir/accuracy.h"
-#include "ir/text.h"
 #include "runtime/engine.h"
+#include "tests/support/causal_case.h"
 #include "tests/support/temporary_folder.h"
 
 namespace tilewright {
 namespace {
-
-Graph causal(int head_dim = 16) {
-  std::string text = R"(
-graph @causal(%q: f32[B,4,Sq,D], %k: f32[B,2,Sk,D], %v: f32[B,2,Sk,D]) -> f32[B,4,Sq,D] {
-  %kh = repeat_heads %k, times=2           : f32[B,4,Sk,D]
-  %vh = repeat_heads %v, times=2           : f32[B,4,Sk,D]
-  %s  = matmul_nt %q, %kh                  : f32[B,4,Sq,Sk]
-  %a  = mul %s, 0.25                       : f32[B,4,Sq,Sk]
-  %e  = mask_causal %a, align=bottom_right : f32[B,4,Sq,Sk]
-  %p  = softmax %e, axis=3                 : f32[B,4,Sq,Sk]
-  %o  = matmul %p, %vh                     : f32[B,4,Sq,D]
-  return %o
-})";
-  for (size_t at = text.find(",D]"); at != std::string::npos; at = text.find(",D]"))
-    text.replace(at, 3, "," + std::to_string(head_dim) + "]");
-  auto graph = parse_graph(text);
-  EXPECT_TRUE(graph) << (graph ? "" : to_string(graph.error()));
-  return *graph;
-}
 
 Engine tiered_engine(const std::string& cache_dir = "") {
   EngineOptions options;
@@ -43,27 +24,11 @@ Engine tiered_engine(const std::string& cache_dir = "") {
   return *engine;
 }
 
-struct Arguments {
-  std::vector<float> q, k, v, o;
-  std::vector<TensorView> in, out;
-  DimBindings dims;
+using testing::causal_graph;
 
-  explicit Arguments(int64_t sq = 70, int64_t sk = 150, int64_t d = 16) : dims{{"B", 1}, {"Sq", sq}, {"Sk", sk}} {
-    const auto fill = [](std::vector<float>& values, int64_t count, double phase) {
-      values.resize(static_cast<size_t>(count));
-      for (size_t i = 0; i < values.size(); ++i)
-        values[i] = static_cast<float>(std::sin(phase + 1.7 * static_cast<double>(i)));
-    };
-    fill(q, 4 * sq * d, 0.1);
-    fill(k, 2 * sk * d, 0.2);
-    fill(v, 2 * sk * d, 0.3);
-    o.assign(static_cast<size_t>(4 * sq * d), NAN);
-    in = {TensorView::contiguous(q.data(), DType::f32, {1, 4, sq, d}),
-          TensorView::contiguous(k.data(), DType::f32, {1, 2, sk, d}),
-          TensorView::contiguous(v.data(), DType::f32, {1, 2, sk, d})};
-    out = {TensorView::contiguous(o.data(), DType::f32, {1, 4, sq, d})};
-  }
-  Arguments(const Arguments&) = delete;
+/// Long enough for several blocks.
+struct Arguments : testing::CausalArguments {
+  explicit Arguments(int64_t sq = 70, int64_t sk = 150, int64_t head_dim = 16) : CausalArguments(1, sq, sk, head_dim) {}
 };
 
 void expect_right(const Kernel& kernel, Arguments& arguments, const RunOptions& options = {}) {
@@ -77,7 +42,7 @@ void expect_right(const Kernel& kernel, Arguments& arguments, const RunOptions& 
 
 TEST(Tiered, RunsAtOnceAndSwitchesWhenTheCodeIsThere) {
   Engine engine = tiered_engine();
-  const auto kernel = engine.compile(causal());
+  const auto kernel = engine.compile(causal_graph());
   ASSERT_TRUE(kernel) << to_string(kernel.error());
   Arguments arguments;
   expect_right(*kernel, arguments);
@@ -91,7 +56,7 @@ TEST(Tiered, RunsAtOnceAndSwitchesWhenTheCodeIsThere) {
   expect_right(*kernel, arguments);
   const std::vector<float> generated = arguments.o;
   // Another compile of the same graph is a hit and runs the same code.
-  const auto again = engine.compile(causal());
+  const auto again = engine.compile(causal_graph());
   ASSERT_TRUE(again);
   EXPECT_EQ(again->tier(), ExecutionTier::jit);
   EXPECT_TRUE(again->stats().cache_hit);
@@ -105,7 +70,7 @@ TEST(Tiered, ManifestAndReportSayWhichTierRuns) {
   const auto engine = Engine::create(options);
   ASSERT_TRUE(engine);
   testing::TemporaryFolder folder;
-  const auto kernel = engine->compile(causal(), {.dump_dir = folder.path(), .ahead_of_time = true});
+  const auto kernel = engine->compile(causal_graph(), {.dump_dir = folder.path(), .ahead_of_time = true});
   ASSERT_TRUE(kernel) << to_string(kernel.error());
   EXPECT_EQ(kernel->tier(), ExecutionTier::ahead_of_time);
   EXPECT_TRUE(kernel->wait_until_compiled());
@@ -119,11 +84,11 @@ TEST(Tiered, ManifestAndReportSayWhichTierRuns) {
 
 TEST(Tiered, AWorkspaceSizedBeforeTheSwitchServesAfterIt) {
   Engine engine = tiered_engine();
-  const auto kernel = engine.compile(causal());
+  const auto kernel = engine.compile(causal_graph());
   ASSERT_TRUE(kernel);
   Arguments arguments;
   // What the tier needs, whether or not the code was quicker than this test.
-  const auto least = Engine::create({.threads = 2, .cache_dir = ""})->compile(causal(), {.ahead_of_time = true});
+  const auto least = Engine::create({.threads = 2, .cache_dir = ""})->compile(causal_graph(), {.ahead_of_time = true});
   ASSERT_TRUE(least);
   const auto bytes = least->workspace_bytes(arguments.dims, 2);
   ASSERT_TRUE(bytes);
@@ -141,7 +106,7 @@ TEST(Tiered, ErrorsOfTheCompileAreKept) {
   testing::TemporaryFolder folder;
   const std::string file = folder.path() + "/a_file";
   std::ofstream(file) << "not a folder";
-  const auto kernel = engine.compile(causal(), {.dump_dir = file});
+  const auto kernel = engine.compile(causal_graph(), {.dump_dir = file});
   ASSERT_TRUE(kernel) << to_string(kernel.error());
   const auto compiled = kernel->wait_until_compiled();
   ASSERT_FALSE(compiled);
@@ -154,7 +119,7 @@ TEST(Tiered, ErrorsOfTheCompileAreKept) {
 
 TEST(Tiered, WrongOptionsAreErrorsAtOnce) {
   Engine engine = tiered_engine();
-  const auto kernel = engine.compile(causal(), {.tiles = {-1, 0}});
+  const auto kernel = engine.compile(causal_graph(), {.tiles = {-1, 0}});
   ASSERT_FALSE(kernel);
   EXPECT_NE(to_string(kernel.error()).find("block_q is -1"), std::string::npos) << to_string(kernel.error());
 }
@@ -164,7 +129,7 @@ TEST(Tiered, KernelsOutliveTheEngine) {
   {
     Engine engine = tiered_engine();
     for (int dim : {8, 16, 24, 40}) {
-      auto kernel = engine.compile(causal(dim));
+      auto kernel = engine.compile(causal_graph(dim));
       ASSERT_TRUE(kernel);
       kernels.push_back(std::move(*kernel));
     }
@@ -185,7 +150,7 @@ TEST(Tiered, KernelsOutliveTheEngine) {
 }
 
 TEST(Tiered, BackwardPassesWaitForTheirCode) {
-  const auto made = gradient(causal(), {});
+  const auto made = gradient(causal_graph(), {});
   ASSERT_TRUE(made) << to_string(made.error());
   Engine engine = tiered_engine();
   const auto kernel = engine.compile(made->backward);
