@@ -8,6 +8,7 @@
 
 #include "emulator/module.h"
 #include "ir/interp.h"
+#include "tests/emulator/tensor_maps.h"
 #include "tests/support/test_tensor.h"
 
 namespace tilewright::testing {
@@ -54,6 +55,9 @@ inline std::string launch_spec(const EmulatedModule& module, const CudaLaunch& l
     one.shared_bytes = phase.shared_bytes;
     one.args = words;
     if (one.blocks == 0) continue;
+    const auto maps = encode(phase, views_of(tensors));
+    if (!maps) return to_string(maps.error());
+    one.tensor_maps = *maps;
     auto result = module.launch(one, options);
     if (!result) return to_string(result.error());
     if (statistics) *statistics = *result;
