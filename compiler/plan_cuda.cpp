@@ -15,7 +15,8 @@ struct Row {
   Planner plan;
 };
 /// The generic one comes last and takes everything.
-constexpr Row kTemplates[] = {{CudaTemplate::sm90_prefill, plan_cuda_sm90_prefill},
+constexpr Row kTemplates[] = {{CudaTemplate::decode, plan_cuda_decode},
+                              {CudaTemplate::sm90_prefill, plan_cuda_sm90_prefill},
                               {CudaTemplate::sm80_prefill, plan_cuda_sm80_prefill},
                               {CudaTemplate::generic, plan_cuda_generic}};
 

@@ -18,13 +18,6 @@ inline CudaSchedule sm90_schedule(int64_t block_kv, int64_t consumers = 2, int64
   s.stages = stages;
   return s;
 }
-
-inline CaseOptions narrow(CaseOptions options, DType dtype = DType::bf16) {
-  options.dtype = dtype;
-  options.output = dtype;
-  return options;
-}
-
 /// TMA and wgmma early and late in all combinations, threads in order and shuffled.
 inline std::vector<EmulatorOptions> sm90_executions(uint64_t seeds = 1) {
   std::vector<EmulatorOptions> all;
