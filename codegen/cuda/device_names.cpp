@@ -75,6 +75,10 @@ std::string_view value_type(DType dtype) {
   return "bool";
 }
 
+std::string constant_line(std::string_view type, std::string_view name, std::string_view value) {
+  return fmt::format("  static constexpr {} {} = {};\n", type, name, value);
+}
+
 DeviceNames::DeviceNames(const std::vector<SpecTensor>& tensors, const ArgsLayout& layout)
     : spec_tensors_(tensors), layout_(layout) {
   for (const SpecTensor& tensor : tensors) tensors_.push_back(identifier(tensor.name, tensors_));

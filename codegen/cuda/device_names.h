@@ -14,6 +14,9 @@ std::string_view storage_type(DType dtype);
 /// What an element is computed in: "float", "double", "i64", "i32" (i8, too), "bool".
 std::string_view value_type(DType dtype);
 
+/// "  static constexpr i32 kHeadDim = 64;" and a line's end.
+std::string constant_line(std::string_view type, std::string_view name, std::string_view value);
+
 /// Text may use an accessor as soon as it was asked for here; text() then declares it.
 class DeviceNames {
  public:

@@ -23,10 +23,10 @@ void SpaceWriter::type(DType dtype, std::string_view name) {
   text_ += fmt::format("  typedef {} {};\n", storage_type(dtype), name);
 }
 void SpaceWriter::constant(std::string_view name, int64_t value) {
-  text_ += fmt::format("  static constexpr i32 {} = {};\n", name, value);
+  text_ += constant_line("i32", name, fmt::format("{}", value));
 }
 void SpaceWriter::flag(std::string_view name, bool value) {
-  text_ += fmt::format("  static constexpr bool {} = {};\n", name, value);
+  text_ += constant_line("bool", name, value ? "true" : "false");
 }
 
 void SpaceWriter::function(std::string_view type, std::string_view name, const std::string& parameters,
