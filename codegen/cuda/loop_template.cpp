@@ -43,8 +43,7 @@ class LoopWriter {
     CudaSource source;
     const bool product = step_.kind == LoopKind::contract;
     source.parts = {std::string(device_file("math.cuh")),
-                    (random_ ? random_text() : "") + fmt::format("// {}\n", step_.name) + names_.text() + "\n" +
-                        "struct Step {\n" + text_ + "};\n\n",
+                    fmt::format("// {}\n", step_.name) + names_.text() + "\n" + "struct Step {\n" + text_ + "};\n\n",
                     std::string(device_file("loop.cuh")), product ? std::string(device_file("contract.cuh")) : "",
                     fmt::format("\nTW_KERNEL({}, 1) {}(TW_PARAM Args args) {{ {} }}\n", phase_.threads, symbol, call_)};
     phase_.symbol = symbol;
@@ -96,7 +95,6 @@ class LoopWriter {
   }
   /// The value of an expression at an index, converted to `dtype`.
   void expression(std::string_view name, const Expr& expr, DType dtype, std::string_view more = "") {
-    random_ = random_ || draws_random(expr);
     function(value_type(dtype), name, fmt::format("{}, const Index& at", more), write_body(names_, axes_, expr, dtype));
   }
   void output() { function("Output*", "output", ", const Index& at", write_row_address(names_, axes_, step_.output)); }
@@ -220,7 +218,6 @@ class LoopWriter {
   DeviceNames names_;
   AxisNames axes_;
   std::vector<int> all_;
-  bool random_ = false;
   std::string text_, call_;
   CudaPhase phase_;
 };

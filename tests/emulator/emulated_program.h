@@ -138,7 +138,9 @@ class EmulatedProgram {
     if (const auto* loop = std::get_if<LoopStep>(&step.what))
       return EmulatedStep::create(
           generate_cuda(*loop, plan_cuda(*loop, target).choices.back().schedule, target, prefix), args_layout(*loop));
-    return Result<EmulatedStep>(unsupported("a step without a GPU kernel"));
+    const BackwardSpec& spec = std::get<BackwardStep>(step.what).spec;
+    return EmulatedStep::create(generate_cuda(spec, plan_cuda(spec, target).choices.back().schedule, target, prefix),
+                                args_layout(spec));
   }
 
   Program program_;
