@@ -17,8 +17,8 @@ std::string graph_text(DType dtype, int64_t dqk, int64_t dv) {
   const bool narrow = dtype == DType::bf16 || dtype == DType::f16;
   return fmt::format(R"(
 graph @gate(%q: {0}[B,8,Sq,{1}], %k: {0}[B,2,Sk,{1}], %v: {0}[B,2,Sk,{2}]) -> {0}[B,8,Sq,{2}] {{
-  %kh = repeat_heads %k, 4                : {0}[B,8,Sk,{1}]
-  %vh = repeat_heads %v, 4                : {0}[B,8,Sk,{2}]
+  %kh = repeat_heads %k, times=4          : {0}[B,8,Sk,{1}]
+  %vh = repeat_heads %v, times=4          : {0}[B,8,Sk,{2}]
   %s = matmul_nt %q, %kh                  : {3}[B,8,Sq,Sk]
   %a = mul %s, 0.125                      : {3}[B,8,Sq,Sk]
   %e = mask_causal %a, align=bottom_right : {3}[B,8,Sq,Sk]

@@ -11,10 +11,11 @@ namespace tilewright::cli {
 namespace {
 
 struct Options {
-  bool json = false, measure = false;
+  bool json = false, measure = false, conformance = false;
 };
 
 int devices_command(const Options& options) {
+  if (options.conformance) return check_conformance(options.json);
   const CpuTarget cpu = detect_cpu();
   Json json = {{"device", "cpu"},
                {"isa", to_string(cpu.isa)},
@@ -56,6 +57,8 @@ void add_devices(CommandLine& line) {
   auto options = std::make_shared<Options>();
   command.flag("--json", options->json, "print JSON");
   command.flag("--measure", options->measure, "measure the FMA peak, too");
+  command.flag("--conformance", options->conformance,
+               "run each GPU primitive on the GPU and on the emulator; exit code 1 when they disagree");
   command.action([options] { return devices_command(*options); });
 }
 

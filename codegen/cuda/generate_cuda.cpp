@@ -39,6 +39,13 @@ Result<CudaSource> generate_cuda(const TileProgram& program, const CudaSchedule&
   return checked(source(), program.spec.tensors.size(), args_layout(program.spec));
 }
 
+Result<CudaSource> generate_cuda(const BackwardSpec& spec, const CudaSchedule& schedule, const CudaTarget&,
+                                 const std::string& symbol_prefix) {
+  TW_CHECK(schedule.kernel == CudaTemplate::generic_backward);
+  return checked(cuda::generate_generic_backward(spec, schedule, symbol_prefix), spec.tensors.size(),
+                 args_layout(spec));
+}
+
 Result<CudaSource> generate_cuda(const LoopStep& step, const CudaSchedule& schedule, const CudaTarget& target,
                                  const std::string& symbol_prefix) {
   TW_CHECK(schedule.kernel == CudaTemplate::loop);

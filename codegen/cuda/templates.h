@@ -19,6 +19,8 @@ Result<CudaSource> generate_decode(const TileProgram& program, const CudaSchedul
 /// "struct Parts { … };": in how many parts operands of mma.sync are multiplied.
 std::string write_sm80_parts(const TileProgram& program, const CudaSchedule& schedule);
 
+Result<CudaSource> generate_generic_backward(const BackwardSpec& spec, const CudaSchedule& schedule,
+                                             const std::string& symbol_prefix);
 Result<CudaSource> generate_loop(const LoopStep& step, const CudaSchedule& schedule, const CudaTarget& target,
                                  const std::string& symbol_prefix);
 

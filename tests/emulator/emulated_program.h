@@ -12,6 +12,7 @@
 #include "emulator/module.h"
 #include "ir/bind.h"
 #include "ir/interp.h"
+#include "tests/emulator/tensor_maps.h"
 #include "tests/support/random_graph.h"
 #include "tests/support/test_tensor.h"
 
@@ -56,6 +57,9 @@ class EmulatedStep {
       launch.shared_bytes = phase.shared_bytes;
       launch.args = words;
       if (launch.blocks == 0) continue;
+      const auto maps = encode(phase, tensors);
+      if (!maps) return to_string(maps.error());
+      launch.tensor_maps = *maps;
       auto done = module_.launch(launch, options);
       if (!done) return to_string(done.error());
     }
@@ -134,7 +138,9 @@ class EmulatedProgram {
     if (const auto* loop = std::get_if<LoopStep>(&step.what))
       return EmulatedStep::create(
           generate_cuda(*loop, plan_cuda(*loop, target).choices.back().schedule, target, prefix), args_layout(*loop));
-    return Result<EmulatedStep>(unsupported("a step without a GPU kernel"));
+    const BackwardSpec& spec = std::get<BackwardStep>(step.what).spec;
+    return EmulatedStep::create(generate_cuda(spec, plan_cuda(spec, target).choices.back().schedule, target, prefix),
+                                args_layout(spec));
   }
 
   Program program_;

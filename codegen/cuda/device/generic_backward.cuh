@@ -9,6 +9,19 @@
 // An Operand (made per kernel) is rows of a tensor over q or kv:
 //   struct … { static constexpr i32 kColumns; static constexpr bool kKeys;  static Acc element(args, b, h, row, d); };
 
+/// The keys of one thread block: blocks fastest, then kv heads, then b. `h` is the first query head of the group.
+struct KeyRows {
+  i32 b, h, kv_begin, kv_end;
+};
+template <class Space, i32 block_kv>
+TW_DEVICE KeyRows key_rows(const Args& args) {
+  const i64 blocks = (Space::kv_len(args) + block_kv - 1) / block_kv, heads = Space::heads(args) / Space::kHeadGroup;
+  const i64 item = block_index(), row = item / blocks;
+  const i32 kv_begin = i32(item % blocks) * block_kv;
+  return {i32(row / heads), i32(row % heads) * Space::kHeadGroup, kv_begin,
+          int_min(kv_begin + block_kv, Space::kv_len(args))};
+}
+
 /// Rows begin … end - 1; those past them, and keys that keep_kv hides, become zeros, and their memory is not touched.
 template <class Space, class Operand, class T>
 TW_DEVICE void load_rows(const Args& args, i32 b, i32 h, i32 begin, i32 end, T tile) {
@@ -85,4 +98,21 @@ TW_DEVICE void add_captured(const Args& args, const QueryRows& rows, i32 kv_begi
       sums[offset] += tile_get(weights, i / W::kColumns, i % W::kColumns);
   }
   block_sync();
+}
+
+/// Before: what nothing reaches is 0.
+template <class Captured, bool direct, i32 threads>
+TW_DEVICE void clear_captured(const Args& args) {
+  const i64 n = block_index() * threads + thread_index();
+  if (n >= Captured::elements(args)) return;
+  if constexpr (direct)
+    store_element(Captured::element(args, n), 0.0f);
+  else
+    Captured::sums(args)[n] = 0;
+}
+/// After: sums to where they belong.
+template <class Captured, i32 threads>
+TW_DEVICE void finish_captured(const Args& args) {
+  const i64 n = block_index() * threads + thread_index();
+  if (n < Captured::elements(args)) store_element(Captured::element(args, n), Captured::sums(args)[n]);
 }

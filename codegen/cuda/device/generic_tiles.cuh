@@ -254,14 +254,14 @@ TW_DEVICE void tile_dot_value(D dst, A a, P weights, V values) {
   for (i32 i = thread_index(); i < D::kRows / kDown * kTurn; i += D::kThreads) {
     const i32 row = i / kTurn * kDown, column = i % kTurn;
     T sums[kDown][kAcross];
-    // The last column stands in for those past it.
+    // Past the last column nothing is read or written; it stands in for their values.
     i32 at[kAcross];
     TW_UNROLL
     for (i32 c = 0; c < kAcross; ++c) at[c] = int_min(column + c * kTurn, D::kColumns - 1);
     TW_UNROLL
     for (i32 r = 0; r < kDown; ++r) {
       TW_UNROLL
-      for (i32 c = 0; c < kAcross; ++c) sums[r][c] = tile_get(a, row + r, at[c]);
+      for (i32 c = 0; c < kAcross; ++c) sums[r][c] = column + c * kTurn < D::kColumns ? tile_get(a, row + r, at[c]) : T(0);
     }
     TW_NO_UNROLL
     for (i32 kv = 0; kv < V::kRows; ++kv) {

@@ -48,6 +48,12 @@ TW_DEVICE i32 take_index(i64& flat, i64 extent) {
   return i32(rest);
 }
 
+TW_DEVICE i64 take_long_index(i64& flat, i64 extent) {
+  const i64 rest = flat % extent;
+  flat /= extent;
+  return rest;
+}
+
 TW_DEVICE float quiet_nan() { return bits_f32(0x7fc00000u); }
 
 TW_DEVICE float real_fma(float a, float b, float c) { return fma_f32(a, b, c); }
