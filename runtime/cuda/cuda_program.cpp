@@ -88,8 +88,8 @@ void add_texts(const StepView& view, const CudaStep& step, const std::string& nu
   texts.push_back({"04_schedule" + number + ".txt", describe(step)});
   for (size_t i = 0; i < step.choices.size(); ++i) {
     const std::string name(to_string(step.choices[i].source.launch.schedule.kernel));
-    texts.push_back(
-        {"05_emit" + number + suffix(step.choices.size() > 1, name) + ".cu", nvrtc_text(step.choices[i].source)});
+    texts.push_back({"05_emit" + number + suffix(step.choices.size() > 1, name) + ".cu",
+                     legend(view.tensors()) + nvrtc_text(step.choices[i].source)});
   }
 }
 
