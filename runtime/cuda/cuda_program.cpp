@@ -22,7 +22,7 @@ struct StepView {
     return plan_cuda(*loop, target, options);
   }
   Result<CudaSource> generate(const CudaSchedule& schedule, const CudaTarget& target) const {
-    constexpr const char* kPrefix = "kernel_";
+    constexpr const char* kPrefix = "kernel";
     if (attention) return generate_cuda(*attention, schedule, target, kPrefix);
     if (backward) return generate_cuda(*backward, schedule, target, kPrefix);
     return generate_cuda(*loop, schedule, target, kPrefix);
@@ -88,8 +88,8 @@ void add_texts(const StepView& view, const CudaStep& step, const std::string& nu
   texts.push_back({"04_schedule" + number + ".txt", describe(step)});
   for (size_t i = 0; i < step.choices.size(); ++i) {
     const std::string name(to_string(step.choices[i].source.launch.schedule.kernel));
-    texts.push_back(
-        {"05_emit" + number + suffix(step.choices.size() > 1, name) + ".cu", nvrtc_text(step.choices[i].source)});
+    texts.push_back({"05_emit" + number + suffix(step.choices.size() > 1, name) + ".cu",
+                     legend(view.tensors()) + nvrtc_text(step.choices[i].source)});
   }
 }
 
