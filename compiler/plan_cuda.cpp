@@ -1,6 +1,7 @@
 // Which GPU templates take a program: the table, in order of preference.
 #include <fmt/format.h>
 
+#include "compiler/cuda_backward_layout.h"
 #include "compiler/cuda_generic_layout.h"
 #include "compiler/plan_cuda_rules.h"
 #include "ir/result.h"
@@ -15,7 +16,8 @@ struct Row {
   Planner plan;
 };
 /// The generic one comes last and takes everything.
-constexpr Row kTemplates[] = {{CudaTemplate::sm90_prefill, plan_cuda_sm90_prefill},
+constexpr Row kTemplates[] = {{CudaTemplate::decode, plan_cuda_decode},
+                              {CudaTemplate::sm90_prefill, plan_cuda_sm90_prefill},
                               {CudaTemplate::sm80_prefill, plan_cuda_sm80_prefill},
                               {CudaTemplate::generic, plan_cuda_generic}};
 
@@ -42,6 +44,35 @@ CudaPlan plan_cuda(const TileProgram& program, const CudaTarget& target, const C
     if (last) break;
   }
   return plan;
+}
+
+/// The largest tiles of which two blocks fit a multiprocessor, else one.
+CudaPlan plan_cuda(const BackwardSpec& spec, const CudaTarget& target, const CudaPlanOptions&) {
+  constexpr std::pair<int64_t, int64_t> kBlocks[] = {{32, 32}, {32, 16}, {16, 16}, {8, 16}, {8, 8},
+                                                     {4, 8},   {4, 4},   {2, 2},   {1, 1}};
+  CudaSchedule schedule;
+  schedule.kernel = CudaTemplate::generic_backward;
+  for (const int64_t limit : {target.shared_bytes_per_multiprocessor / 2 - 1024, target.shared_bytes_per_block})
+    for (const auto& [block_q, block_kv] : kBlocks) {
+      schedule.block_q = block_q;
+      schedule.block_kv = block_kv;
+      const int64_t bytes = backward_shared_bytes(spec, schedule);
+      if (bytes > limit || (limit < target.shared_bytes_per_block && block_q < 16)) continue;
+      schedule.reasons.push_back(
+          fmt::format("{} query rows and {} keys a step: the largest tiles that fit {} bytes of shared memory, with {}",
+                      block_q, block_kv, limit, bytes));
+      return {{{schedule, always_cuda()}}, {}};
+    }
+  return {{},
+          {{CudaTemplate::generic_backward,
+            fmt::format("one row and one key take {} bytes of shared memory, and a block has {}",
+                        backward_shared_bytes(spec, schedule), target.shared_bytes_per_block)}}};
+}
+
+CudaPlan plan_cuda(const LoopStep&, const CudaTarget&, const CudaPlanOptions&) {
+  CudaSchedule schedule;
+  schedule.kernel = CudaTemplate::loop;
+  return {{{schedule, always_cuda()}}, {}};
 }
 
 /// The largest tiles of which two blocks fit a multiprocessor, else one.

@@ -10,6 +10,7 @@ namespace tilewright {
 /// A template's answer to a program.
 using CudaOffer = std::variant<CudaPlan::Choice, CudaPlan::Refusal>;
 
+CudaOffer plan_cuda_decode(const TileProgram& program, const CudaTarget& target);
 CudaOffer plan_cuda_sm80_prefill(const TileProgram& program, const CudaTarget& target);
 CudaOffer plan_cuda_generic(const TileProgram& program, const CudaTarget& target);
 CudaOffer plan_cuda_sm90_prefill(const TileProgram& program, const CudaTarget& target);

@@ -14,6 +14,15 @@ struct Block {
 // Measured best for f32 on 48 KB L1 and 2 MB L2; the loops below shrink them for less. See docs/performance-log.md.
 constexpr Block kBlocks[] = {{32, 384, 512, 12}, {128, 384, 256, 12}, {256, 192, 128, 24}, {512, 192, 64, 24}};
 
+/// So many query heads that one block of queries each is work for all cores, twice over.
+bool heads_fill_cores(const AttentionSpec& spec, const CpuTarget& target) {
+  int64_t known = 1;
+  for (const auto* dims : {&spec.batch, &spec.heads})
+    for (const Dim& dim : *dims)
+      if (dim.is_constant()) known *= dim.constant();
+  return known >= 2 * target.cores;
+}
+
 /// Micro-kernel shapes that fill the registers, best first.
 struct Tile {
   int64_t mr, nv;
@@ -65,7 +74,9 @@ CpuSchedule schedule_prefill(const TileProgram& program, const CpuTarget& target
   s.reasons.push_back(fmt::format("a strip of {} rows by {} scores takes {} KB of the {} KB L1", s.strip_rows,
                                   s.block_kv, s.strip_rows * s.block_kv * element >> 10, target.l1_bytes >> 10));
 
-  s.block_q = block->block_q;
+  // K and V come from afar once per block of queries, so blocks are long where heads alone share out the work.
+  const bool long_blocks = heads_fill_cores(spec, target);
+  s.block_q = long_blocks ? 2 * block->block_q : block->block_q;
   const auto working_set = [&] { return (s.block_q + s.block_kv) * (dqk + dv) * element; };
   while (s.block_q > 2 * s.strip_rows && working_set() > target.l2_bytes / 2)
     s.block_q = round_up(s.block_q / 2, s.strip_rows);
@@ -74,7 +85,15 @@ CpuSchedule schedule_prefill(const TileProgram& program, const CpuTarget& target
     s.block_q = std::clamp(round_up(spec.q_len.constant(), s.strip_rows), s.strip_rows, s.block_q);
   s.reasons.push_back(fmt::format("Q and O of {} rows with K and V of {} keys take {} KB of the {} KB L2", s.block_q,
                                   s.block_kv, working_set() >> 10, target.l2_bytes >> 10));
+  if (long_blocks)
+    s.reasons.push_back(fmt::format("heads alone are work for {} cores, so blocks of queries are long", target.cores));
   const DotTerm& dot = spec.dots[0];
+  // Packing a block costs an item 1 to 2 %; so does reading back from memory what was packed once, and more where a
+  // head is few blocks of queries. See docs/performance-log.md.
+  s.share_packed = spec.head_group > 1 || dot.key_row ? 1 : 0;
+  s.reasons.push_back(s.share_packed
+                          ? "K and V are packed once per KV head, since every item of its query heads would do it again"
+                          : "each work item packs K and V itself and finds them in L2, which saves a pass over memory");
   if (dot.query_row) s.reasons.push_back("rows of Q are computed while their block is packed, once");
   if (dot.key_row)
     s.reasons.push_back(

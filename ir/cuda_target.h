@@ -19,6 +19,8 @@ struct CudaTarget {
   int64_t shared_bytes_per_multiprocessor = 164 << 10;  ///< of it the driver keeps 1 KiB per block
   int64_t registers_per_multiprocessor = 64 << 10;      ///< of 32 bits
   int64_t l2_bytes = 40 << 20;
+  int64_t threads_per_multiprocessor = 2048;
+  int64_t blocks_per_multiprocessor = 32;
 
   /// "sm_80", "sm_90a": what NVRTC's --gpu-architecture takes.
   std::string architecture() const;

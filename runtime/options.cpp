@@ -21,6 +21,15 @@ std::string cache_folder() {
   return {};
 }
 
+std::vector<std::string> python_prefixes() {
+  std::vector<std::string> prefixes;
+  for (const char* name : {"VIRTUAL_ENV", "CONDA_PREFIX"})
+    if (const auto prefix = variable(name); !prefix.empty()) prefixes.emplace_back(prefix);
+  if (const auto home = variable("HOME"); !home.empty()) prefixes.push_back(std::string(home) + "/.local");
+  prefixes.insert(prefixes.end(), {"/usr/local", "/usr"});
+  return prefixes;
+}
+
 EnvironmentOptions read() {
   EnvironmentOptions options;
   options.dump_dir = variable("TILEWRIGHT_DUMP");
@@ -32,6 +41,8 @@ EnvironmentOptions read() {
   options.cache_dir = cache_folder();
   options.tuning = variable("TILEWRIGHT_TUNING");
   options.cxx = variable("CXX");
+  options.cuda_home = variable(variable("CUDA_HOME").empty() ? "CUDA_PATH" : "CUDA_HOME");
+  options.python_prefixes = python_prefixes();
   options.verbose = !variable("TILEWRIGHT_VERBOSE").empty();
   return options;
 }

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "ir/target.h"
 
@@ -16,10 +17,13 @@ struct EnvironmentOptions {
   bool verbose = false;             ///< TILEWRIGHT_VERBOSE
   /// TILEWRIGHT_CACHE_DIR ("off" = none), else tilewright/ in XDG_CACHE_HOME or ~/.cache; empty = no disk cache.
   std::string cache_dir;
-  /// TILEWRIGHT_TUNING: "off" = the rules choose every schedule; a file = the tuning database in place of tuning.json in
-  /// the cache's folder.
+  /// TILEWRIGHT_TUNING: "off" = the rules choose every schedule; a file = the tuning database in place of tuning.json
+  /// in the cache's folder.
   std::string tuning;
   std::string cxx;  ///< CXX: the C++ compiler, with flags, that builds GPU kernels for the emulator; empty = look for one
+  std::string cuda_home;  ///< CUDA_HOME, else CUDA_PATH
+  std::vector<std::string>
+      python_prefixes;  ///< where pip may have put NVRTC: VIRTUAL_ENV, CONDA_PREFIX, the user's, /usr
 };
 const EnvironmentOptions& environment();
 

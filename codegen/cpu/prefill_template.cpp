@@ -98,16 +98,19 @@ void PrefillEmitter::item(ArgsReader& args, const Item& item, Value* kv_head) {
   const RowAccess value = resolve_access(b_, args, spec_, spec_.value, item.b, first_head);
 
   packer_.pack_queries(query, item.b, item.h, item.q_begin, rows, leading_.scale, scratch(l.rows_at), scratch(l.q_at));
-  auto fill = [&](int64_t from, int64_t to, double with) {
-    b_.loop_nonempty(b_.i64(from), b_.i64(to), l.lanes, {}, [&](Value* i, const Values&) {
-      b_.store_vector(type, b_.constant(type, with, l.lanes), at(b_.argument(3), i));
+  // Rows of whole strips: what lies between the last row and its strip's end takes part in the products.
+  Value* filled = b_.mul(b_.ceil_div(rows, l.strip_rows), b_.i64(l.strip_rows));
+  auto fill = [&](int64_t region, Value* count, double with) {
+    b_.loop_nonempty(b_.i64(0), count, l.lanes, {}, [&](Value* i, const Values&) {
+      b_.store_vector(type, b_.constant(type, with, l.lanes), at(scratch(region), i));
       return Values{};
     });
   };
-  fill(l.o_at, l.sum_at + l.block_q * l.lanes, 0);
-  if (l.score_piece < l.padded_head_dim) fill(l.ones_at, l.ones_at + l.strip_rows, 1);
-  fill(l.max_at, l.max_at + l.block_q, kMinusInfinity);
-  if (spec_.normaliser == Normaliser::none) fill(l.factor_at, l.factor_at + l.block_q, 1);
+  fill(l.o_at, b_.mul(filled, b_.i64(l.padded_value_dim)), 0);
+  fill(l.sum_at, b_.mul(filled, b_.i64(l.lanes)), 0);
+  fill(l.max_at, filled, kMinusInfinity);
+  if (l.score_piece < l.padded_head_dim) fill(l.ones_at, b_.i64(l.strip_rows), 1);
+  if (spec_.normaliser == Normaliser::none) fill(l.factor_at, filled, 1);
 
   Value* packed = args.packed();
   Value* blocks = b_.ceil_div(kv_len_, l.block_kv);

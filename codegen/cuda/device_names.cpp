@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cctype>
 
+#include "codegen/cuda/cuda_source.h"
+#include "codegen/philox.h"
 #include "ir/result.h"
 
 namespace tilewright::cuda {
@@ -12,7 +14,7 @@ namespace {
 
 /// `text` as part of an identifier, unlike all of `taken`.
 std::string identifier(std::string_view text, const std::vector<std::string>& taken) {
-  std::string name;
+  std::string name = text.empty() || std::isdigit(static_cast<unsigned char>(text[0])) ? "t" : "";
   for (const char c : text) name += std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
   const auto clashes = [&](const std::string& candidate) {
     return std::find(taken.begin(), taken.end(), candidate) != taken.end();
@@ -27,6 +29,20 @@ std::string list(std::string_view prefix, int64_t rank) {
   std::string text;
   for (int64_t i = 0; i < rank; ++i) text += fmt::format(", {}{}", prefix, i);
   return text;
+}
+
+/// Philox and its constants.
+std::string random_text() {
+  std::string text;
+  const auto constant = [&](std::string_view name, uint32_t value) {
+    text += fmt::format("static constexpr u32 {} = {:#x}u;\n", name, value);
+  };
+  text += fmt::format("static constexpr i32 kPhiloxRounds = {};\n", kPhiloxRounds);
+  constant("kPhiloxMultiplier0", kPhiloxMultiplier0);
+  constant("kPhiloxMultiplier1", kPhiloxMultiplier1);
+  constant("kPhiloxKeyStep0", kPhiloxKeyStep0);
+  constant("kPhiloxKeyStep1", kPhiloxKeyStep1);
+  return text + std::string(device_file("philox.cuh"));
 }
 
 }  // namespace
@@ -57,6 +73,10 @@ std::string_view value_type(DType dtype) {
     case DType::boolean: break;
   }
   return "bool";
+}
+
+std::string constant_line(std::string_view type, std::string_view name, std::string_view value) {
+  return fmt::format("  static constexpr {} {} = {};\n", type, name, value);
 }
 
 DeviceNames::DeviceNames(const std::vector<SpecTensor>& tensors, const ArgsLayout& layout)
@@ -169,6 +189,7 @@ std::string DeviceNames::box_extreme(const Use& use) const {
 
 std::string DeviceNames::text() const {
   std::string text;
+  if (random_) text += random_text();
   std::string_view separator = "";
   text += "enum {";
   for (size_t i = 0; i < tensors_.size(); ++i) {

@@ -14,6 +14,9 @@ std::string_view storage_type(DType dtype);
 /// What an element is computed in: "float", "double", "i64", "i32" (i8, too), "bool".
 std::string_view value_type(DType dtype);
 
+/// "  static constexpr i32 kHeadDim = 64;" and a line's end.
+std::string constant_line(std::string_view type, std::string_view name, std::string_view value);
+
 /// Text may use an accessor as soon as it was asked for here; text() then declares it.
 class DeviceNames {
  public:
@@ -34,7 +37,10 @@ class DeviceNames {
   /// Function over (args, lows, highs): extreme of a box, both ends inclusive and clamped. For whole warps.
   std::string extreme(int tensor, bool least);
 
-  /// struct Args and the accessors asked for so far.
+  /// random_bits is called.
+  void draw_random() { random_ = true; }
+
+  /// What random_bits is made of where it is called, struct Args and the accessors asked for so far.
   std::string text() const;
 
  private:
@@ -53,6 +59,7 @@ class DeviceNames {
   const ArgsLayout layout_;
   std::vector<std::string> tensors_, dims_;
   std::set<Use> uses_;
+  bool random_ = false;
 };
 
 }  // namespace tilewright::cuda

@@ -226,8 +226,10 @@ class TextBuilder {
 /// Plain operators where the result provably lies within the declared type, named functions that wrap elsewhere.
 Term TextBuilder::integer(ExprId id, Op op, const std::vector<Term>& args) {
   const DType dtype = node(id).dtype;
-  if (op == Op::random_bits)
+  if (op == Op::random_bits) {
+    names_.draw_random();
     return named(id, call(Term::i64, "random_bits", args[0], args[1], args[2], args[3], args[4]));
+  }
   const Term::Kind result = kind(id);
   // Where all lies in 32 bits, 32 bits compute it.
   Term::Kind wide = result;
@@ -296,6 +298,16 @@ std::string AxisNames::parameters() const {
 
 std::string within(const Term& term, int precedence) {
   return term.precedence <= precedence ? term.text : "(" + term.text + ")";
+}
+
+std::string indented(std::string_view lines) {
+  std::string text;
+  while (!lines.empty()) {
+    const size_t end = std::min(lines.find('\n'), lines.size() - 1);
+    text += fmt::format("  {}", lines.substr(0, end + 1));
+    lines.remove_prefix(end + 1);
+  }
+  return text;
 }
 
 Term converted(Term term, Term::Kind to) {

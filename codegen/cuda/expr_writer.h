@@ -17,8 +17,9 @@ class AxisNames {
  public:
   AxisNames() = default;
   AxisNames(std::initializer_list<std::pair<Axis, std::string>> names) {
-    for (const auto& [axis, name] : names) names_[static_cast<size_t>(axis)] = name;
+    for (const auto& [axis, name] : names) set(axis, name);
   }
+  void set(Axis axis, std::string name) { names_[static_cast<size_t>(axis)] = std::move(name); }
   const std::string& operator[](Axis axis) const { return names_[static_cast<size_t>(axis)]; }
   /// "i32 b, i32 h, …" and "b, h, …" in the order of the axes.
   std::string parameters() const;
@@ -51,6 +52,8 @@ Term write_dim(const DeviceNames& names, const Dim& dim);
 /// `term` as an operand of something that binds with `precedence`.
 std::string within(const Term& term, int precedence);
 Term converted(Term term, Term::Kind to);
+/// Lines two blanks further in.
+std::string indented(std::string_view lines);
 /// A literal that reads back to the bit: "0.125f", "neg_inf()".
 Term real_literal(double value, Term::Kind kind);
 

@@ -6,7 +6,8 @@
 
 namespace tilewright::cuda {
 
-static std::string write_sm80_parts(const Sm80Parts& parts) {
+std::string write_sm80_parts(const TileProgram& program, const CudaSchedule& schedule) {
+  const Sm80Parts parts = sm80_parts(program.spec, schedule.products);
   return fmt::format("struct Parts {{\n  static constexpr int kQuery = {}, kWeight = {}, kValue = {};\n}};\n",
                      parts.query, parts.weight, parts.value);
 }
@@ -18,12 +19,12 @@ Result<CudaSource> generate_sm80_prefill(const TileProgram& program, const CudaS
   const std::string symbol = symbol_prefix + "_sm80_prefill";
   const std::string kernel = fmt::format(
       "\n{}TW_KERNEL({}, 1) {}(TW_PARAM Args args) {{\n  Sm80Prefill<Variant, {}, {}, {}, {}, Parts>::run(args);\n}}\n",
-      write_sm80_parts(sm80_parts(spec, schedule.products)), 32 * schedule.warps, symbol, schedule.block_q,
-      schedule.block_kv, schedule.warps, schedule.stages);
+      write_sm80_parts(program, schedule), 32 * schedule.warps, symbol, schedule.block_q, schedule.block_kv,
+      schedule.warps, schedule.stages);
   CudaSource source;
   source.primitives = CudaPrimitives::sm80;
   source.parts = {std::string(device_file("math.cuh")), write_attention_text(program)};
-  for (const char* file : {"recurrence.cuh", "tensor_tiles.cuh", "sm80_prefill.cuh"})
+  for (const char* file : {"recurrence.cuh", "tensor_tiles.cuh", "mma_attention.cuh", "sm80_prefill.cuh"})
     source.parts.push_back("\n" + std::string(device_file(file)));
   source.parts.push_back(kernel);
   source.launch.schedule = schedule;

@@ -17,12 +17,4 @@ std::string write_variant(DeviceNames& names, const TileProgram& program);
 std::string write_attention_text(const TileProgram& program,
                                  const std::function<std::string(DeviceNames&)>& more = nullptr);
 
-/// Does the text of these expressions call random_bits?
-bool draws_random(const Expr& expr);
-/// Philox and its constants.
-std::string random_text();
-
-/// Named constants and functions, one a line: "  static constexpr int kHeadDim = 64;".
-std::string constant_line(std::string_view type, std::string_view name, std::string_view value);
-
 }  // namespace tilewright::cuda

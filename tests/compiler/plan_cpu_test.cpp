@@ -84,6 +84,20 @@ TEST(PlanCpu, GenericRunsWhatFastTemplatesRefuse) {
   EXPECT_EQ(forced.choices[0].schedule.kernel, CpuTemplate::generic);
 }
 
+TEST(PlanCpu, EachItemPacksItsOwnKeysUnlessQueryHeadsShareThem) {
+  EXPECT_EQ(plan_cpu(program(512, 64, 1), avx512()).choices[0].schedule.share_packed, 0);
+  EXPECT_EQ(plan_cpu(program(512, 64, 4), avx512()).choices[0].schedule.share_packed, 1);
+}
+
+TEST(PlanCpu, BlocksOfQueriesAreLongWhereHeadsAloneKeepTheCoresBusy) {
+  const auto block_q = [](int cores) {
+    CpuTarget target = avx512();
+    target.cores = cores;
+    return plan_cpu(program(Dim::named("Sq"), 64, 1), target).choices.back().schedule.block_q;
+  };
+  EXPECT_EQ(block_q(1), 2 * block_q(64));
+}
+
 TEST(PlanCpu, SchedulesAreLegalForAllShapes) {
   for (DType dtype : {DType::f32, DType::f64, DType::bf16})
     for (int64_t head_dim : {1, 8, 31, 64, 72, 80, 96, 128, 192, 256, 512})
@@ -131,7 +145,7 @@ TEST(PlanCpu, OverriddenTilesBeyondACacheNameIt) {
   EXPECT_EQ(message(tiles, {}), "");
   EXPECT_EQ(message(tiles, {-1, 0}), "block_q is -1; a tile has 1 to 1048576 rows, 0 leaves it to the rules");
   EXPECT_EQ(message(tiles, {0, 4096}),
-            "block_q 384 and block_kv 4096 take 4480 KB for Q, O, K and V, more than the 2048 KB L2");
+            "block_q 768 and block_kv 4096 take 4864 KB for Q, O, K and V, more than the 2048 KB L2");
   EXPECT_EQ(message(tiles, {8192, 64}),
             "block_q 8196 and block_kv 64 take 8260 KB for Q, O, K and V, more than the 2048 KB L2");
   EXPECT_EQ(message(program(Dim::named("Sq"), 8, 1), {0, 4096}),

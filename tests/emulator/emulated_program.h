@@ -12,6 +12,7 @@
 #include "emulator/module.h"
 #include "ir/bind.h"
 #include "ir/interp.h"
+#include "tests/emulator/tensor_maps.h"
 #include "tests/support/random_graph.h"
 #include "tests/support/test_tensor.h"
 
@@ -22,6 +23,62 @@ using ChooseSchedule = std::function<CudaSchedule(const TileProgram&, const Cuda
 inline CudaSchedule generic_schedule(const TileProgram& program, const CudaTarget& target) {
   return plan_cuda(program, target, {.force_generic = true}).choices.back().schedule;
 }
+
+/// One step: its kernels built, run on tensors in the order of the step's.
+class EmulatedStep {
+ public:
+  static Result<EmulatedStep> create(Result<CudaSource> source, ArgsLayout layout) {
+    if (!source) return source.error();
+    auto module = EmulatedModule::build(*source);
+    if (!module) return module.error();
+    return EmulatedStep(std::move(layout), std::move(source->launch), std::move(*module));
+  }
+
+  const CudaLaunch& launch() const { return launch_; }
+
+  /// Empty when all went well, else the sentence. The workspace starts as NaN.
+  std::string run(const DimBindings& dims, std::span<const TensorView> tensors, const EmulatorOptions& options) const {
+    std::vector<uint64_t> words, meta;
+    for (const std::string& name : layout_.dims) meta.push_back(static_cast<uint64_t>(dims.at(name)));
+    for (const TensorView& view : tensors) {
+      words.push_back(reinterpret_cast<uint64_t>(view.data));
+      for (int axis = 0; axis < view.rank; ++axis) meta.push_back(static_cast<uint64_t>(view.shape[axis]));
+      for (int axis = 0; axis < view.rank; ++axis) meta.push_back(static_cast<uint64_t>(view.strides[axis]));
+    }
+    if (meta.empty()) meta.push_back(0);
+    words.insert(words.end(), meta.begin(), meta.end());
+    std::vector<double> workspace(static_cast<size_t>(at_dims(launch_.workspace_bytes, dims) / 8 + 1), std::nan(""));
+    words.push_back(reinterpret_cast<uint64_t>(workspace.data()));
+    for (const CudaPhase& phase : launch_.phases) {
+      EmulatedLaunch launch;
+      launch.symbol = phase.symbol;
+      launch.blocks = at_dims(phase.blocks, dims);
+      launch.threads = phase.threads;
+      launch.shared_bytes = phase.shared_bytes;
+      launch.args = words;
+      if (launch.blocks == 0) continue;
+      const auto maps = encode(phase, tensors);
+      if (!maps) return to_string(maps.error());
+      launch.tensor_maps = *maps;
+      auto done = module_.launch(launch, options);
+      if (!done) return to_string(done.error());
+    }
+    return {};
+  }
+
+ private:
+  EmulatedStep(ArgsLayout layout, CudaLaunch launch, EmulatedModule module)
+      : layout_(std::move(layout)), launch_(std::move(launch)), module_(std::move(module)) {}
+
+  static int64_t at_dims(const Expr& expr, const DimBindings& dims) {
+    const std::vector<int64_t> axes(16, 0);
+    return evaluate_int(expr, dims, {}, axes);
+  }
+
+  ArgsLayout layout_;
+  CudaLaunch launch_;
+  EmulatedModule module_;
+};
 
 class EmulatedProgram {
  public:
@@ -35,28 +92,16 @@ class EmulatedProgram {
     EmulatedProgram out;
     out.program_ = std::move(*program);
     for (const Step& step : out.program_.steps) {
-      Built built;
-      const std::string prefix = fmt::format("step{}", out.steps_.size());
-      Result<CudaSource> source = unsupported("a step without a GPU kernel");
-      if (const auto* attention = std::get_if<AttentionStep>(&step.what)) {
-        built.spec_tensors = attention->spec.tensors;
-        built.layout = args_layout(attention->spec);
-        const TileProgram tiles = build_tile_program(attention->spec);
-        source = generate_cuda(tiles, choose(tiles, target), target, prefix);
-      }
-      if (!source) return source.error();
-      auto module = EmulatedModule::build(*source);
-      if (!module) return module.error();
-      built.launch = std::move(source->launch);
-      built.module.emplace(std::move(*module));
-      out.steps_.push_back(std::move(built));
+      auto built = build(step, fmt::format("step{}", out.steps_.size()), choose, target);
+      if (!built) return built.error();
+      out.steps_.push_back(std::move(*built));
     }
     return out;
   }
 
   const Program& program() const { return program_; }
 
-  /// Empty when all went well, else the sentence. Temporaries and the workspace start as NaN.
+  /// Empty when all went well, else the sentence. Temporaries start as NaN.
   std::string run(const DimBindings& dims, std::span<const TensorView> params, std::span<const TensorView> results,
                   const EmulatorOptions& options = {}) const {
     std::vector<TestTensor> temporaries;
@@ -74,56 +119,32 @@ class EmulatedProgram {
         views.push_back(temporaries.back().view());
       }
     }
-    for (size_t i = 0; i < steps_.size(); ++i)
-      if (std::string error = run_step(steps_[i], program_.steps[i], dims, views, options); !error.empty())
-        return error;
+    for (size_t i = 0; i < steps_.size(); ++i) {
+      std::vector<TensorView> own;
+      for (const int tensor : program_.steps[i].tensors) own.push_back(views[static_cast<size_t>(tensor)]);
+      if (std::string error = steps_[i].run(dims, own, options); !error.empty()) return error;
+    }
     return {};
   }
 
  private:
-  struct Built {
-    std::vector<SpecTensor> spec_tensors;
-    ArgsLayout layout;
-    CudaLaunch launch;
-    std::optional<EmulatedModule> module;
-  };
-
-  static int64_t at_dims(const Expr& expr, const DimBindings& dims) {
-    const std::vector<int64_t> axes(16, 0);
-    return evaluate_int(expr, dims, {}, axes);
-  }
-
-  static std::string run_step(const Built& built, const Step& step, const DimBindings& dims,
-                              const std::vector<TensorView>& views, const EmulatorOptions& options) {
-    std::vector<uint64_t> words, meta;
-    for (const std::string& name : built.layout.dims) meta.push_back(static_cast<uint64_t>(dims.at(name)));
-    for (const int tensor : step.tensors) {
-      const TensorView& view = views[static_cast<size_t>(tensor)];
-      words.push_back(reinterpret_cast<uint64_t>(view.data));
-      for (int axis = 0; axis < view.rank; ++axis) meta.push_back(static_cast<uint64_t>(view.shape[axis]));
-      for (int axis = 0; axis < view.rank; ++axis) meta.push_back(static_cast<uint64_t>(view.strides[axis]));
+  static Result<EmulatedStep> build(const Step& step, const std::string& prefix, const ChooseSchedule& choose,
+                                    const CudaTarget& target) {
+    if (const auto* attention = std::get_if<AttentionStep>(&step.what)) {
+      const TileProgram tiles = build_tile_program(attention->spec);
+      return EmulatedStep::create(generate_cuda(tiles, choose(tiles, target), target, prefix),
+                                  args_layout(attention->spec));
     }
-    words.insert(words.end(), meta.begin(), meta.end());
-    if (meta.empty()) words.push_back(0);
-    const auto doubles = static_cast<size_t>(at_dims(built.launch.workspace_bytes, dims) / 8 + 1);
-    std::vector<double> workspace(doubles, std::nan(""));
-    words.push_back(reinterpret_cast<uint64_t>(workspace.data()));
-    for (const CudaPhase& phase : built.launch.phases) {
-      EmulatedLaunch launch;
-      launch.symbol = phase.symbol;
-      launch.blocks = at_dims(phase.blocks, dims);
-      launch.threads = phase.threads;
-      launch.shared_bytes = phase.shared_bytes;
-      launch.args = words;
-      if (launch.blocks == 0) continue;
-      auto done = built.module->launch(launch, options);
-      if (!done) return to_string(done.error());
-    }
-    return {};
+    if (const auto* loop = std::get_if<LoopStep>(&step.what))
+      return EmulatedStep::create(
+          generate_cuda(*loop, plan_cuda(*loop, target).choices.back().schedule, target, prefix), args_layout(*loop));
+    const BackwardSpec& spec = std::get<BackwardStep>(step.what).spec;
+    return EmulatedStep::create(generate_cuda(spec, plan_cuda(spec, target).choices.back().schedule, target, prefix),
+                                args_layout(spec));
   }
 
   Program program_;
-  std::vector<Built> steps_;
+  std::vector<EmulatedStep> steps_;
 };
 
 }  // namespace tilewright::testing

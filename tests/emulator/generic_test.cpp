@@ -5,6 +5,7 @@
 #include "ir/accuracy.h"
 #include "ir/text.h"
 #include "tests/emulator/emulated_program.h"
+#include "tests/support/attention_case.h"
 #include "tests/support/paths.h"
 #include "tests/support/variant_case.h"
 
@@ -52,6 +53,42 @@ TEST_P(GenericVariants, MatchTheOracle) {
 
 INSTANTIATE_TEST_SUITE_P(Suite, GenericVariants, ::testing::ValuesIn(variants(source_dir() + "/examples/variants")),
                          [](const auto& test) { return "variant_" + std::to_string(test.param.number); });
+
+class GenericSpecs : public ::testing::TestWithParam<CaseOptions> {};
+
+TEST_P(GenericSpecs, MatchAPlainEvaluation) {
+  std::mt19937_64 random(11);
+  const AttentionCase test = make_case(GetParam(), random);
+  const TileProgram program = build_tile_program(test.spec);
+  const CudaTarget target = *parse_cuda_target("sm_80");
+  const auto step = EmulatedStep::create(generate_cuda(program, generic_schedule(program, target), target, "spec"),
+                                         args_layout(test.spec));
+  ASSERT_TRUE(step) << to_string(step.error());
+  EXPECT_LE(step->launch().phases[0].shared_bytes, target.shared_bytes_per_block);
+  EXPECT_EQ(step->run(test.dims, views_of(test.tensors), {.seed = 3}), "");
+  check_case(test);
+}
+
+std::vector<CaseOptions> spec_cases() {
+  using enum DType;
+  std::vector<CaseOptions> cases;
+  const auto add = [&](CaseOptions options) { cases.push_back(options); };
+  for (const Rows rows : {Rows::rope_half, Rows::rope_interleaved, Rows::rms_norm, Rows::layer_norm, Rows::norm_rope})
+    add({.sk = 21, .dqk = 14, .mask = Mask::causal, .query_rows = rows, .key_rows = rows});
+  add({.dtype = bf16, .output = bf16, .group = 2, .sink = true, .lse = true, .query_rows = Rows::rms_norm});
+  add({.dtype = f64, .output = f64, .mask = Mask::causal_padding, .lse = true, .two_dots = true});
+  add({.sq = 33, .sk = 70, .dqk = 9, .dv = 5, .score = Score::bias, .layout = Layout::reversed, .dropout = true});
+  add({.mask = Mask::everything, .sink = true, .lse = true});
+  add({.sk = 0, .lse = true});
+  add({.sq = 3, .sk = 40, .dqk = 512, .dv = 512, .mask = Mask::tensor});
+  add({.dtype = f64, .output = f64, .sq = 2, .sk = 9, .dqk = 512, .dv = 512});
+  add({.sq = 17, .sk = 33, .dqk = 1, .dv = 1, .mask = Mask::window, .arrangement = Arrangement::packed});
+  add({.sk = 37, .mask = Mask::padding, .score = Score::softcap, .normaliser = Normaliser::none});
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GenericSpecs, ::testing::ValuesIn(spec_cases()),
+                         [](const auto& test) { return std::to_string(test.index); });
 
 }  // namespace
 }  // namespace tilewright::testing

@@ -1,15 +1,10 @@
 // The sm_80 prefill on the emulator against a plain evaluation of the spec.
 #include <gtest/gtest.h>
 
-#include "compiler/plan_sm80_prefill.h"
-#include "tests/emulator/kernel.h"
 #include "tests/emulator/spec_launch.h"
-#include "tests/support/attention_case.h"
 
 namespace tilewright::testing {
 namespace {
-
-const CudaTarget kTarget = *parse_cuda_target("sm_80");
 
 CudaSchedule schedule(int64_t block_q, int64_t block_kv, int64_t warps, int64_t stages = 2) {
   CudaSchedule s;
@@ -21,47 +16,12 @@ CudaSchedule schedule(int64_t block_q, int64_t block_kv, int64_t warps, int64_t 
   return s;
 }
 
-struct TileCase {
-  std::string name;
-  CaseOptions options;
-  CudaSchedule tiles = schedule(32, 32, 2);
-  friend void PrintTo(const TileCase& test, std::ostream* out) { *out << test.name; }
-};
+class Sm80Prefill : public ::testing::TestWithParam<SpecRun> {};
 
-CaseOptions narrow(CaseOptions options, DType dtype = DType::bf16) {
-  options.dtype = dtype;
-  options.output = dtype;
-  return options;
-}
+TEST_P(Sm80Prefill, AgreesWithTheSpec) { check_spec_run(GetParam()); }
 
-class Sm80Prefill : public ::testing::TestWithParam<TileCase> {};
-
-TEST_P(Sm80Prefill, AgreesWithTheSpec) {
-  const auto& [name, case_options, tiles] = GetParam();
-  std::mt19937_64 random(7);
-  AttentionCase test = make_case(case_options, random);
-  test.spec.weights = case_options.dtype;
-  const TileProgram program = build_tile_program(test.spec);
-  const auto source = generate_cuda(program, tiles, kTarget, "k");
-  ASSERT_TRUE(source) << to_string(source.error());
-  const auto module = EmulatedModule::build(*source);
-  ASSERT_TRUE(module) << to_string(module.error());
-  for (const EmulatorOptions& options : legal_executions()) {
-    SCOPED_TRACE(fmt::format("seed {}, {} copies", options.seed, options.late_copies ? "late" : "early"));
-    for (size_t i = 0; i < test.tensors.size(); ++i)
-      if (test.spec.tensors[i].output) test.tensors[i].poison();
-    EmulatorStatistics statistics;
-    ASSERT_EQ(
-        launch_spec(*module, source->launch, args_layout(test.spec), test.dims, test.tensors, options, &statistics),
-        "");
-    check_case(test, case_options.dtype);
-    EXPECT_EQ(statistics.matrix_loads.passes, statistics.matrix_loads.accesses) << "bank conflicts of ldmatrix";
-    if (HasFailure()) break;
-  }
-}
-
-std::vector<TileCase> runs() {
-  std::vector<TileCase> all;
+std::vector<SpecRun> runs() {
+  std::vector<SpecRun> all;
   const auto add = [&](std::string name, CaseOptions options, CudaSchedule tiles = schedule(32, 32, 2)) {
     all.push_back({std::move(name), std::move(options), std::move(tiles)});
   };

@@ -17,11 +17,6 @@ struct Tile {
   u32 address;
 };
 
-TW_DEVICE float shared_get(float, u32 address) { return ld_shared_f32(address); }
-TW_DEVICE double shared_get(double, u32 address) { return ld_shared_f64(address); }
-TW_DEVICE void shared_set(u32 address, float value) { st_shared_f32(address, value); }
-TW_DEVICE void shared_set(u32 address, double value) { st_shared_f64(address, value); }
-
 template <class Tile>
 TW_DEVICE u32 tile_address(Tile tile, i32 row, i32 column) {
   return tile.address + u32(row * Tile::kStride + (Tile::kColumns == 1 ? 0 : column)) * u32(sizeof(typename Tile::Element));
@@ -215,8 +210,8 @@ struct MicroTile {
   static constexpr i32 kSize = size < 4 ? size : 4;
 };
 
-/// dst[q, kv] = Σ_d Q[q, d] · K[kv, d].
-template <class D, class Q, class K>
+/// dst[q, kv] = Σ_d Q[q, d] · K[kv, d], added to what is there where `adds`.
+template <bool adds = false, class D, class Q, class K>
 TW_DEVICE void tile_dot(D dst, Q queries, K keys) {
   typedef typename D::Element T;
   constexpr i32 kDown = MicroTile<D::kRows>::kSize, kAcross = MicroTile<D::kColumns>::kSize;
@@ -240,14 +235,17 @@ TW_DEVICE void tile_dot(D dst, Q queries, K keys) {
     TW_UNROLL
     for (i32 r = 0; r < kDown; ++r) {
       TW_UNROLL
-      for (i32 c = 0; c < kAcross; ++c) tile_set(dst, row + r, column + c * kTurn, sums[r][c]);
+      for (i32 c = 0; c < kAcross; ++c) {
+        if constexpr (adds) sums[r][c] += tile_get(dst, row + r, column + c * kTurn);
+        tile_set(dst, row + r, column + c * kTurn, sums[r][c]);
+      }
     }
   }
   block_sync();
 }
 
-/// dst[q, d] = a[q, d] + Σ_kv P[q, kv] · V[kv, d].
-template <class D, class A, class P, class V>
+/// dst[q, d] = a[q, d] + Σ_kv P[q, kv] · V[kv, d]; `transposed`: P[kv, q].
+template <bool transposed = false, class D, class A, class P, class V>
 TW_DEVICE void tile_dot_value(D dst, A a, P weights, V values) {
   typedef typename D::Element T;
   constexpr i32 kDown = MicroTile<D::kRows>::kSize, kAcross = MicroTile<D::kColumns>::kSize;
@@ -256,14 +254,14 @@ TW_DEVICE void tile_dot_value(D dst, A a, P weights, V values) {
   for (i32 i = thread_index(); i < D::kRows / kDown * kTurn; i += D::kThreads) {
     const i32 row = i / kTurn * kDown, column = i % kTurn;
     T sums[kDown][kAcross];
-    // The last column stands in for those past it.
+    // Past the last column nothing is read or written; it stands in for their values.
     i32 at[kAcross];
     TW_UNROLL
     for (i32 c = 0; c < kAcross; ++c) at[c] = int_min(column + c * kTurn, D::kColumns - 1);
     TW_UNROLL
     for (i32 r = 0; r < kDown; ++r) {
       TW_UNROLL
-      for (i32 c = 0; c < kAcross; ++c) sums[r][c] = tile_get(a, row + r, at[c]);
+      for (i32 c = 0; c < kAcross; ++c) sums[r][c] = column + c * kTurn < D::kColumns ? tile_get(a, row + r, at[c]) : T(0);
     }
     TW_NO_UNROLL
     for (i32 kv = 0; kv < V::kRows; ++kv) {
@@ -272,7 +270,7 @@ TW_DEVICE void tile_dot_value(D dst, A a, P weights, V values) {
       for (i32 c = 0; c < kAcross; ++c) value[c] = tile_get(values, kv, at[c]);
       TW_UNROLL
       for (i32 r = 0; r < kDown; ++r) {
-        const T weight = tile_get(weights, row + r, kv);
+        const T weight = transposed ? tile_get(weights, kv, row + r) : tile_get(weights, row + r, kv);
         TW_UNROLL
         for (i32 c = 0; c < kAcross; ++c) sums[r][c] = real_fma(weight, value[c], sums[r][c]);
       }

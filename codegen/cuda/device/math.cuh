@@ -36,6 +36,24 @@ TW_DEVICE void store_element(u8* p, bool x) { *p = x; }
 /// [0, size - 1]; size >= 1.
 TW_DEVICE i64 clamp_index(i64 i, i64 size) { return i < 0 ? 0 : i < size ? i : size - 1; }
 
+/// Takes the fastest axis off a flat index. 32-bit division where that does.
+TW_DEVICE i32 take_index(i64& flat, i64 extent) {
+  if (((u64(flat) | u64(extent)) >> 32) == 0) {
+    const u32 whole = u32(flat) / u32(extent), rest = u32(flat) - whole * u32(extent);
+    flat = whole;
+    return i32(rest);
+  }
+  const i64 rest = flat % extent;
+  flat /= extent;
+  return i32(rest);
+}
+
+TW_DEVICE i64 take_long_index(i64& flat, i64 extent) {
+  const i64 rest = flat % extent;
+  flat /= extent;
+  return rest;
+}
+
 TW_DEVICE float quiet_nan() { return bits_f32(0x7fc00000u); }
 
 TW_DEVICE float real_fma(float a, float b, float c) { return fma_f32(a, b, c); }
@@ -180,3 +198,15 @@ TW_DEVICE T warp_int_max(T x) {
   for (i32 mask = 16; mask > 0; mask /= 2) x = int_max(x, shuffle_xor(x, mask));
   return x;
 }
+TW_DEVICE float shuffle(float x, i32 lane) { return shuffle_f32(x, lane); }
+TW_DEVICE double shuffle(double x, i32 lane) { return shuffle_f64(x, lane); }
+TW_DEVICE i64 shuffle(i64 x, i32 lane) {
+  const u32 low = shuffle_u32(u32(x), lane), high = shuffle_u32(u32(u64(x) >> 32), lane);
+  return i64(u64(high) << 32 | low);
+}
+
+// Shared memory by element type; the first parameter of a load only names it.
+TW_DEVICE float shared_get(float, u32 address) { return ld_shared_f32(address); }
+TW_DEVICE double shared_get(double, u32 address) { return ld_shared_f64(address); }
+TW_DEVICE void shared_set(u32 address, float value) { st_shared_f32(address, value); }
+TW_DEVICE void shared_set(u32 address, double value) { st_shared_f64(address, value); }

@@ -3,7 +3,7 @@
 //   init    m = -inf, l = 0, acc = 0
 //   step    ref = max(m, block max), 0 where that is -inf;   alpha = exp2(m - ref), p = exp2(s - ref)
 //           m = max(m, block max), l = l·alpha + sum of p, acc = acc·alpha + p·V
-//   merge   the same with another partial state (m, l, acc) in the place of the block
+//   merge   m the largest of the partial states' m, l = sum of l·exp2(m_part - ref), acc likewise
 //   finish  the sink is a score without a value; O = acc / l, 0 where l is 0; LSE = (m + log2 l)·ln 2, -inf where l is 0
 //
 // All in base 2. The reference is finite, so that a masked score, -inf, gives exactly 0 and never (-inf) - (-inf). max
@@ -31,13 +31,8 @@ TW_DEVICE float softmax_step(SoftmaxRow& row, float block_max, float& reference)
   return alpha;
 }
 
-/// Joins another partial state. `alpha` and `beta` are the factors of this one's and the other's acc.
-TW_DEVICE void softmax_merge(SoftmaxRow& row, const SoftmaxRow& other, float& alpha, float& beta) {
-  float reference;
-  alpha = softmax_step(row, other.m, reference);
-  beta = exp2_approx(other.m - reference);
-  row.l += other.l * beta;
-}
+/// Of a partial state that is joined with others: the factor of its l and acc, m being the largest of their references.
+TW_DEVICE float softmax_share(const SoftmaxRow& part, float m) { return exp2_approx(part.m - finite_or_zero(m)); }
 
 /// `sink` in natural units. Returns alpha, the factor of acc.
 TW_DEVICE float softmax_add_sink(SoftmaxRow& row, float sink) {

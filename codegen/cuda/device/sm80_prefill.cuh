@@ -37,7 +37,6 @@ struct Sm80Prefill {
   static constexpr int kHeadChunks = padded_columns(kHeadDim) / 8, kValueChunks = padded_columns(kValueDim) / 8;
   static constexpr int kParts = Parts::kQuery;
   static constexpr int kWeightParts = Parts::kWeight, kValueParts = Parts::kValue;
-  static constexpr bool kQueryInRegisters = kParts == 1 && kBands * kHeadChunks * 2 <= 32;
 
   static constexpr int kQueryBytes = kBlockQ * kHeadChunks * 16;
   static constexpr int kKeyBytes = kBlockKv * kHeadChunks * 16;
@@ -78,82 +77,6 @@ struct Sm80Prefill {
       load_tile<kRows, kColumns, kThreads>(tile, thread, rows, begin, is_valid);
   }
 
-  /// S = Q·K' of this warp's bands. `query` and `key`: where the lane points ldmatrix to.
-  TW_DEVICE void multiply_scores(float (&s)[kBands][kBlockKv / 8][4], const u32 (&held)[kBands][kHeadChunks / 2][4],
-                                 u32 query, u32 key) {
-    TW_UNROLL
-    for (int m = 0; m < kBands; ++m)
-      TW_UNROLL
-      for (int n = 0; n < kBlockKv / 8; ++n) s[m][n][0] = s[m][n][1] = s[m][n][2] = s[m][n][3] = 0.0f;
-    TW_UNROLL
-    for (int k = 0; k < kHeadChunks / 2; ++k) {
-      u32 a[kParts][kBands][4];
-      TW_UNROLL
-      for (int m = 0; m < kBands; ++m)
-        TW_UNROLL
-        for (int part = 0; part < kParts; ++part) {
-          if constexpr (kQueryInRegisters) {
-            TW_UNROLL
-            for (int i = 0; i < 4; ++i) a[part][m][i] = held[m][k][i];
-          } else {
-            ldmatrix_x4(a[part][m], SharedTile<kHeadChunks>::advance(query, 2 * k) +
-                                        static_cast<u32>(part * kQueryBytes + m * 16 * SharedTile<kHeadChunks>::kRowBytes));
-          }
-        }
-      TW_UNROLL
-      for (int n = 0; n < kBlockKv / 16; ++n)
-        TW_UNROLL
-        for (int j = 0; j < kParts; ++j) {
-          u32 b[4];
-          ldmatrix_x4(b, SharedTile<kHeadChunks>::advance(key, 2 * k) +
-                             static_cast<u32>(j * kKeyBytes + n * 16 * SharedTile<kHeadChunks>::kRowBytes));
-          TW_UNROLL
-          for (int i = 0; i + j < kParts; ++i)
-            TW_UNROLL
-            for (int m = 0; m < kBands; ++m) {
-              mma(ScoreElement{}, s[m][2 * n], a[i][m], b[0], b[1]);
-              mma(ScoreElement{}, s[m][2 * n + 1], a[i][m], b[2], b[3]);
-            }
-        }
-    }
-  }
-
-  /// O += P·V. `value`: where the lane points ldmatrix_x4_trans to.
-  TW_DEVICE void multiply_values(float (&o)[kBands][kValueChunks][4], const float (&p)[kBands][kBlockKv / 8][4],
-                                 u32 value) {
-    constexpr int kLarger = kWeightParts > kValueParts ? kWeightParts : kValueParts;
-    TW_UNROLL
-    for (int k = 0; k < kBlockKv / 16; ++k) {
-      u32 a[kWeightParts][kBands][4];
-      TW_UNROLL
-      for (int m = 0; m < kBands; ++m)
-        TW_UNROLL
-        for (int i = 0; i < 4; ++i) {
-          const float(&c)[4] = p[m][2 * k + i / 2];
-          u32 parts[kWeightParts];
-          split_pair<ValueElement, kWeightParts>(c[i % 2 * 2], c[i % 2 * 2 + 1], parts);
-          TW_UNROLL
-          for (int part = 0; part < kWeightParts; ++part) a[part][m][i] = parts[part];
-        }
-      TW_UNROLL
-      for (int n = 0; n < kValueChunks / 2; ++n)
-        TW_UNROLL
-        for (int j = 0; j < kValueParts; ++j) {
-          u32 b[4];
-          ldmatrix_x4_trans(b, SharedTile<kValueChunks>::advance(value, 2 * n) +
-                                   static_cast<u32>(j * kValueBytes + k * 16 * SharedTile<kValueChunks>::kRowBytes));
-          TW_UNROLL
-          for (int i = 0; i < kWeightParts; ++i)
-            if (i + j < kLarger)
-              TW_UNROLL
-              for (int m = 0; m < kBands; ++m) {
-                mma(ValueElement{}, o[m][2 * n], a[i][m], b[0], b[1]);
-                mma(ValueElement{}, o[m][2 * n + 1], a[i][m], b[2], b[3]);
-              }
-        }
-    }
-  }
-
   TW_DEVICE void run(const Args& args) {
     const i32 thread = thread_index(), lane = thread & 31, warp = thread >> 5;
     const i32 g = lane >> 2, t = lane & 3;
@@ -191,18 +114,22 @@ struct Sm80Prefill {
         make_rows(Variant::query(args, p.b, p.h, 0), Variant::query_row_stride(args), Variant::query_stride(args)),
         p.q_begin, [&](int row) { return p.q_begin + row < p.q_len; });
     float o[kBands][kValueChunks][4];
-    SoftmaxRow rows[kBands][2];
-    TW_UNROLL
-    for (int m = 0; m < kBands; ++m) {
-      softmax_init(rows[m][0]);
-      softmax_init(rows[m][1]);
-      TW_UNROLL
-      for (int n = 0; n < kValueChunks; ++n) o[m][n][0] = o[m][n][1] = o[m][n][2] = o[m][n][3] = 0.0f;
-    }
+    clear_sums(o);
     const i32 warp_row = warp * kBands * 16;
-    const u32 query =
+    SoftmaxRow rows[kBands][2];
+    RowPlace places[kBands][2];
+    TW_UNROLL
+    for (int m = 0; m < kBands; ++m)
+      TW_UNROLL
+      for (int half = 0; half < 2; ++half) {
+        softmax_init(rows[m][half]);
+        const i32 q = p.q_begin + warp_row + m * 16 + half * 8 + g;
+        places[m][half] = RowPlace{p.h, q < p.q_last ? q : p.q_last};
+      }
+    typedef QueryFragments<kBands, kHeadChunks, kParts, kQueryBytes> Fragments;
+    Fragments query;
+    query.address =
         a_fragment<kHeadChunks>(query_tile, lane) + static_cast<u32>(warp_row * SharedTile<kHeadChunks>::kRowBytes);
-    u32 held[kBands][kHeadChunks / 2][4];
     KeyBlocks ahead = blocks;
     u32 stage = ring, next_stage = ring;
     const u32 ring_end = ring + kStages * kStageBytes;
@@ -226,113 +153,21 @@ struct Sm80Prefill {
       cp_async_commit();
       next_stage = next_stage + kStageBytes == ring_end ? ring : next_stage + kStageBytes;
       if (step < 0) continue;
-      if (kQueryInRegisters && step == 0) {
-        TW_UNROLL
-        for (int m = 0; m < kBands; ++m)
-          TW_UNROLL
-          for (int k = 0; k < kHeadChunks / 2; ++k)
-            ldmatrix_x4(held[m][k], SharedTile<kHeadChunks>::advance(query, 2 * k) +
-                                        static_cast<u32>(m * 16 * SharedTile<kHeadChunks>::kRowBytes));
-      }
+      if (step == 0) Fragments::hold(query);
 
       float s[kBands][kBlockKv / 8][4];
-      multiply_scores(s, held, query, b_fragment<kHeadChunks>(stage, lane));
-
+      multiply_scores<ScoreElement, kKeyBytes>(s, query, b_fragment<kHeadChunks>(stage, lane));
       const i32 last = last_key(p, blocks.at);
-      const bool full = blocks.at + kBlockKv <= p.kv_len &&
-                        (!Variant::kMasked ||
-                         Variant::full(args, p.b, p.h, p.q_begin, p.q_last, blocks.at, last));
+      const bool full =
+          blocks.at + kBlockKv <= p.kv_len &&
+          (!Variant::kMasked || Variant::full(args, p.b, p.h, p.q_begin, p.q_last, blocks.at, last));
+      float alpha[kBands][2];
       TW_UNROLL
-      for (int m = 0; m < kBands; ++m) {
-        TW_UNROLL
-        for (int half = 0; half < 2; ++half) {
-          const i32 q_row = p.q_begin + warp_row + m * 16 + half * 8 + g;
-          const i32 q = q_row < p.q_last ? q_row : p.q_last;
-          TW_UNROLL
-          for (int n = 0; n < kBlockKv / 8; ++n)
-            TW_UNROLL
-            for (int i = 0; i < 2; ++i) {
-              const i32 column = blocks.at + n * 8 + t * 2 + i;
-              float& x = s[m][n][half * 2 + i];
-              x = Variant::score(args, x, p.b, p.h, q, column < last ? column : last);
-            }
-        }
-      }
-      if (!full) {
-        TW_UNROLL
-        for (int m = 0; m < kBands; ++m)
-          TW_UNROLL
-          for (int half = 0; half < 2; ++half) {
-            const i32 q_row = p.q_begin + warp_row + m * 16 + half * 8 + g;
-            const i32 q = q_row < p.q_last ? q_row : p.q_last;
-            TW_UNROLL
-            for (int n = 0; n < kBlockKv / 8; ++n)
-              TW_UNROLL
-              for (int i = 0; i < 2; ++i) {
-                const i32 column = blocks.at + n * 8 + t * 2 + i;
-                bool keep = column <= last;
-                if constexpr (Variant::kMasked)
-                  keep = keep && Variant::keep(args, p.b, p.h, q, column < last ? column : last);
-                float& x = s[m][n][half * 2 + i];
-                x = keep ? x : Variant::kSoftmax ? neg_inf() : 0.0f;
-              }
-          }
-      }
-
-      if constexpr (Variant::kSoftmax) {
-        float alpha[kBands][2];
-        bool rescale = false;
-        TW_UNROLL
-        for (int m = 0; m < kBands; ++m)
-          TW_UNROLL
-          for (int half = 0; half < 2; ++half) {
-            float block_max = neg_inf();
-            TW_UNROLL
-            for (int n = 0; n < kBlockKv / 8; ++n)
-              block_max = max_f32(block_max, max_f32(s[m][n][half * 2], s[m][n][half * 2 + 1]));
-            block_max = max_f32(block_max, shuffle_xor_f32(block_max, 1));
-            block_max = max_f32(block_max, shuffle_xor_f32(block_max, 2));
-            SoftmaxRow& row = rows[m][half];
-            float reference;
-            alpha[m][half] = softmax_step(row, block_max, reference);
-            rescale = rescale || alpha[m][half] != 1.0f;
-            TW_UNROLL
-            for (int n = 0; n < kBlockKv / 8; ++n)
-              TW_UNROLL
-              for (int i = 0; i < 2; ++i) {
-                float& x = s[m][n][half * 2 + i];
-                x = exp2_approx(x - reference);
-                row.l += x;
-              }
-          }
-        if (warp_any(rescale)) {
-          TW_UNROLL
-          for (int m = 0; m < kBands; ++m)
-            TW_UNROLL
-            for (int n = 0; n < kValueChunks; ++n)
-              TW_UNROLL
-              for (int i = 0; i < 4; ++i) o[m][n][i] *= alpha[m][i / 2];
-        }
-        if constexpr (Variant::kHasWeightFactor) {
-          TW_UNROLL
-          for (int m = 0; m < kBands; ++m)
-            TW_UNROLL
-            for (int half = 0; half < 2; ++half) {
-              const i32 q_row = p.q_begin + warp_row + m * 16 + half * 8 + g;
-              const i32 q = q_row < p.q_last ? q_row : p.q_last;
-              TW_UNROLL
-              for (int n = 0; n < kBlockKv / 8; ++n)
-                TW_UNROLL
-                for (int i = 0; i < 2; ++i) {
-                  const i32 column = blocks.at + n * 8 + t * 2 + i;
-                  s[m][n][half * 2 + i] *=
-                      Variant::weight_factor(args, p.b, p.h, q, column < last ? column : last);
-                }
-            }
-        }
-      }
-
-      multiply_values(o, s, b_fragment_transposed<kValueChunks>(stage + kKeyBytes * kParts, lane));
+      for (int m = 0; m < kBands; ++m)
+        weigh_band<Variant>(args, p.b, places[m], blocks.at + 2 * t, last, full, s[m], rows[m], alpha[m]);
+      if constexpr (Variant::kSoftmax) rescale_sums(o, alpha);
+      multiply_values<ValueElement, kWeightParts, kValueParts, kValueBytes>(
+          o, s, b_fragment_transposed<kValueChunks>(stage + kKeyBytes * kParts, lane));
       stage = stage + kStageBytes == ring_end ? ring : stage + kStageBytes;
       blocks.at += kBlockKv;
       skip_hidden(args, p, blocks);
@@ -359,8 +194,7 @@ struct Sm80Prefill {
         float scale = 1.0f;
         if constexpr (Variant::kSoftmax) {
           SoftmaxRow& row = rows[m][half];
-          row.l += shuffle_xor_f32(row.l, 1);
-          row.l += shuffle_xor_f32(row.l, 2);
+          row.l = quad_sum(row.l);
           float alpha = 1.0f;
           if constexpr (Variant::kHasSink)
             alpha = softmax_add_sink(row, Variant::sink(args, p.b, p.h, q < p.q_last ? q : p.q_last));

@@ -1,5 +1,4 @@
-// Tiles of 16-bit elements in shared memory: where their chunks lie, how rows of Q, K and V get there, and the fragments
-// of mma.sync m16n8k16 that are read from them.
+// Tiles of 16-bit elements in shared memory: where their chunks lie, and how rows of Q, K and V get there.
 //
 // A tile is rows of 16-byte chunks. ldmatrix reads one chunk of each of eight rows at a time, which must lie in eight
 // different groups of four banks: the chunk index is XORed with bits of the row, as many as keep it within the row.
@@ -90,19 +89,16 @@ TW_DEVICE void load_tile(u32 tile, i32 thread, const Rows<T>& rows, i32 begin, c
     const i32 chunk = thread % kSharers;
     i32 row = thread / kSharers;
     const T* from = rows.data + (begin + row) * rows.row_stride + chunk * 8;
-    u32 to = tile + SharedTile<kChunks>::offset(row, chunk);
-    static_assert(kStep % 8 == 0, "the swizzle repeats with the step");
     TW_UNROLL
     for (int i = 0; i < (kRows + kStep - 1) / kStep; ++i) {
       if (kRows % kStep != 0 && row >= kRows) break;
       const bool valid = is_valid(row);
       TW_UNROLL
       for (int j = 0; j < kChunks; j += kSharers)
-        cp_async_16(to + static_cast<u32>(j * 16), from + j * 8,
+        cp_async_16(tile + SharedTile<kChunks>::offset(row, chunk) + static_cast<u32>(j * 16), from + j * 8,
                     valid && (kColumns % 16 == 0 || chunk + j < kColumns / 8));
       row += kStep;
       from += kStep * rows.row_stride;
-      to += kStep * SharedTile<kChunks>::kRowBytes;
     }
   } else {
     TW_NO_UNROLL
@@ -116,7 +112,7 @@ TW_DEVICE void load_tile(u32 tile, i32 thread, const Rows<T>& rows, i32 begin, c
   }
 }
 
-/// The same for f32: fills kParts tiles, kPartBytes apart, with the bf16 parts of the elements. Complete on return.
+/// load_tile of f32: fills kParts tiles, kPartBytes apart, with the bf16 parts of the elements. Complete on return.
 template <int kRows, int kColumns, int kThreads, int kParts, int kPartBytes, class IsValid>
 TW_DEVICE void load_split_tile(u32 tile, i32 thread, const Rows<float>& rows, i32 begin, const IsValid& is_valid) {
   constexpr int kPairs = padded_columns(kColumns) / 2;
@@ -135,26 +131,4 @@ TW_DEVICE void load_split_tile(u32 tile, i32 thread, const Rows<float>& rows, i3
                         static_cast<u32>(column % 8 * 2),
                     parts[p]);
   }
-}
-
-// Fragments. Within a warp, lane = 4·g + t:
-//   C   rows g and g + 8, columns 2t and 2t + 1:   c[0] c[1] | c[2] c[3]
-//   A   the same rows, k = 2t, 2t + 1 and 8 more:  a[0] rows g, a[1] rows g + 8, a[2] and a[3] the same of k + 8
-//   B   column g, k = 2t, 2t + 1:                  b0, and b1 of k + 8
-// so C of two neighbouring n8 tiles is A of one k16 step, relabelled: weights meet V without a shuffle.
-
-/// Where a lane points ldmatrix_x4 to for A of rows 0–15, k 0–15.
-template <int kChunks>
-TW_DEVICE u32 a_fragment(u32 tile, i32 lane) {
-  return tile + SharedTile<kChunks>::offset(lane & 15, lane >> 4);
-}
-/// For B from a tile of rows n, columns k (K): rows 0–15 give two n8 tiles, registers {0, 1} and {2, 3}.
-template <int kChunks>
-TW_DEVICE u32 b_fragment(u32 tile, i32 lane) {
-  return tile + SharedTile<kChunks>::offset((lane & 7) + (lane >> 4) * 8, lane >> 3 & 1);
-}
-/// For B from a tile of rows k, columns n (V), with ldmatrix_x4_trans: columns 0–15 give two n8 tiles likewise.
-template <int kChunks>
-TW_DEVICE u32 b_fragment_transposed(u32 tile, i32 lane) {
-  return tile + SharedTile<kChunks>::offset((lane & 7) + (lane >> 3 & 1) * 8, lane >> 4);
 }

@@ -1,0 +1,104 @@
+// Random graphs on the emulator against the oracle: attention in every spelling with whatever stays outside of it, and
+// programs of loops alone.
+#include <gtest/gtest.h>
+
+#include "ir/accuracy.h"
+#include "ir/text.h"
+#include "tests/emulator/emulated_program.h"
+#include "tests/support/random_graph.h"
+#include "tests/support/random_program.h"
+#include "tests/support/random_run.h"
+
+namespace tilewright::testing {
+namespace {
+
+constexpr uint64_t kGraphs = 200, kPrograms = 12;
+
+/// Outputs and copies of the parameters that are written in place, on poisoned memory of random layouts.
+Result<Written> run_emulated(const EmulatedProgram& program, const Graph& graph, const DimBindings& dims,
+                             std::span<const TestTensor> inputs, std::mt19937_64& random) {
+  Written written;
+  std::vector<TensorView> views = views_of(inputs);
+  for (const auto& [position, value] : written_params(graph)) {
+    const TestTensor& from = inputs[position];
+    TestTensor& copy = written.params.emplace_back(from.view().dtype, from.shape(), random_layout(random), random);
+    copy.poison();
+    for (int64_t i = 0; i < from.size(); ++i) copy.set(i, from.get(i));
+    views[position] = copy.view();
+  }
+  for (const ValueId result : graph.results) {
+    const TensorType& type = graph.type(result);
+    written.outputs.emplace_back(type.dtype, concrete_shape(type, dims), random_layout(random), random);
+    written.outputs.back().poison();
+  }
+  EmulatorOptions options;
+  options.seed = random() % 4;
+  if (std::string error = program.run(dims, views, views_of(written.outputs), options); !error.empty())
+    return invalid("{}", error);
+  for (const auto* tensors : {&written.outputs, &written.params})
+    for (const TestTensor& tensor : *tensors)
+      if (!tensor.gaps_intact()) return invalid("bytes around the elements of a written tensor changed");
+  return written;
+}
+
+std::vector<std::string> check_attention(const RandomCase& drawn) {
+  std::mt19937_64 random(drawn.seed);
+  const std::vector<TestTensor> inputs = draw_inputs(drawn, random);
+  const auto program = EmulatedProgram::create(drawn.graph);
+  if (!program) return {to_string(program.error())};
+  const auto written = run_emulated(*program, drawn.graph, drawn.dims, inputs, random);
+  if (!written) return {to_string(written.error())};
+  std::vector<std::string> failures = check_written_params(drawn.graph, drawn.dims, inputs, written->params);
+  const auto reports = verify_outputs(drawn.graph, drawn.dims, views_of(inputs), views_of(written->outputs));
+  if (!reports) return {to_string(reports.error())};
+  for (const AccuracyReport& report : *reports)
+    if (!report.pass) failures.push_back(report.failure);
+  return failures;
+}
+
+TEST(RandomGraphsOnTheEmulator, MatchTheOracle) {
+  check_seeds(
+      seed_range(kGraphs), [](uint64_t seed) { return check_attention(random_attention(seed)); },
+      [](uint64_t seed) { return describe(random_attention(seed)); });
+}
+
+/// What f64 cannot hold is infinite; the oracle has more range.
+bool agree(long double expected, double actual) {
+  if (std::isnan(expected)) return std::isnan(actual);
+  const auto rounded = static_cast<double>(expected);
+  return rounded == actual || std::abs(rounded - actual) <= 1e-9 * (1 + std::abs(rounded));
+}
+
+std::vector<std::string> check_program(uint64_t seed) {
+  const Graph graph = random_program(seed);
+  const DimBindings dims = {{"N", 2}, {"M", 3}};
+  std::mt19937_64 random(seed);
+  std::vector<TestTensor> inputs;
+  for (const ValueId id : graph.params) {
+    const TensorType& type = graph.type(id);
+    inputs.emplace_back(type.dtype, concrete_shape(type, dims), random_layout(random), random);
+    Fill how;
+    if (type.dtype == DType::boolean) how = {Fill::Kind::coin, 0.5};
+    fill(inputs.back(), how, random);
+  }
+  const auto program = EmulatedProgram::create(graph);
+  if (!program) return {to_string(program.error())};
+  const auto written = run_emulated(*program, graph, dims, inputs, random);
+  if (!written) return {to_string(written.error())};
+  for (size_t r = 0; r < graph.results.size(); ++r) {
+    const auto expected = interpret(graph, dims, views_of(inputs), r, std::nullopt, Precision::oracle);
+    if (!expected) return {to_string(expected.error())};
+    for (size_t i = 0; i < expected->values.size(); ++i)
+      if (const double got = written->outputs[r].get(static_cast<int64_t>(i)); !agree(expected->values[i], got))
+        return {fmt::format("element {} of result {} is {}, expected {}", i, r, got,
+                            static_cast<double>(expected->values[i]))};
+  }
+  return {};
+}
+
+TEST(RandomProgramsOnTheEmulator, MatchTheOracle) {
+  check_seeds(seed_range(kPrograms), check_program, [](uint64_t seed) { return print(random_program(seed)); });
+}
+
+}  // namespace
+}  // namespace tilewright::testing
