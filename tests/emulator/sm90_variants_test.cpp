@@ -28,6 +28,16 @@ CudaSchedule schedule_of(const TileProgram& program, const CudaTarget& target, b
   return sm90_schedule(std::min<int64_t>(schedule.block_kv, 32), 2);
 }
 
+/// The same elements in a layout that TMA takes.
+std::vector<TestTensor> contiguous(const std::vector<TestTensor>& tensors, std::mt19937_64& random) {
+  std::vector<TestTensor> copies;
+  for (const TestTensor& tensor : tensors) {
+    TestTensor& copy = copies.emplace_back(tensor.view().dtype, tensor.shape(), Layout::contiguous, random);
+    for (int64_t i = 0; i < tensor.size(); ++i) copy.set(i, tensor.get(i));
+  }
+  return copies;
+}
+
 class Sm90Variants : public ::testing::TestWithParam<Variant> {};
 
 TEST_P(Sm90Variants, MatchTheOracle) {
@@ -67,7 +77,7 @@ TEST_P(Sm90Variants, MatchTheOracle) {
       const EmulatorOptions& options = executions[(number + 3 * turn) % executions.size()];
       SCOPED_TRACE(sizes.name + ", " + describe(options));
       const DimBindings dims = bind_sizes(graph, sizes);
-      const std::vector<TestTensor> inputs = variant_inputs(graph, dims, random);
+      const std::vector<TestTensor> inputs = contiguous(variant_inputs(graph, dims, random), random);
       const std::vector<TensorView> views = views_of(inputs);
       std::vector<TestTensor> outputs;
       for (const ValueId result : graph.results)

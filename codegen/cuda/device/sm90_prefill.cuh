@@ -214,8 +214,8 @@ TW_DEVICE void sm90_clear_values(const Args& args, const Sm90Barriers<Layout>& b
         if (hidden) sm90_clear_row<Layout::kValueBoxes>(tile, Layout::kKvBox, static_cast<u32>(row));
       }
       fence_proxy_async();
-      warp_sync();
     }
+    warp_sync();  // rows are cleared, the words of the block are read
     if (lane == 0) mbarrier_arrive(barriers.value_full(values.stage));
     values.advance();
   }
