@@ -61,7 +61,7 @@ Result<std::vector<GpuCompileCase>> gpu_compile_cases(const GpuCompileOptions& o
   const auto add = [&](const TileProgram& program, const CudaTarget& target, const std::string& name,
                        bool force_generic) -> Result<Done> {
     for (const CudaPlan::Choice& choice : plan_cuda(program, target, {force_generic}).choices) {
-      auto source = generate_cuda(program, choice.schedule, target, "kernel_");
+      auto source = generate_cuda(program, choice.schedule, target, "kernel");
       if (!source) return source.error();
       if (!known.insert(target.architecture() + nvrtc_text(*source)).second) continue;
       cases.push_back({fmt::format("{} {}", to_string(choice.schedule.kernel), name), target, std::move(*source)});

@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 namespace tilewright {
 namespace {
+
+constexpr int64_t kMaxCopied = 1 << 16;
 
 class Placer {
  public:
@@ -23,6 +26,16 @@ class Placer {
   int64_t element_;
   CudaTiles out_;
 };
+
+/// Of one axis; a product of several dims is no Dim.
+std::optional<Dim> extent_of(const BackwardSpec& spec, Axis axis) {
+  switch (axis) {
+    case Axis::b: return product(spec.batch);
+    case Axis::h: return product(spec.heads);
+    case Axis::q: return spec.q_len;
+    default: return spec.kv_len;
+  }
+}
 
 bool reads_t(const BackwardSpec& spec, ExprId root) {
   return dependencies(spec.weights)[static_cast<size_t>(raw(root))] & kDependsOnT;
@@ -75,15 +88,22 @@ CapturedAxes captured_axes(const BackwardSpec& spec, const CapturedSum& sum) {
   constexpr Axis kAxes[] = {Axis::b, Axis::h, Axis::q, Axis::kv};
   const std::vector<uint32_t> depends = dependencies(spec.weights);
   uint32_t all = 0;
-  for (const ExprId index : sum.index) {
-    all |= depends[static_cast<size_t>(raw(index))];
-    const ExprNode& node = spec.weights[index];
-    if (sum.in_bounds && node.kind == ExprKind::index && !axes.owns(node.axis)) axes.owned.push_back(node.axis);
+  const Shape& shape = spec.tensors[static_cast<size_t>(sum.tensor)].type.shape;
+  for (size_t i = 0; i < sum.index.size(); ++i) {
+    all |= depends[static_cast<size_t>(raw(sum.index[i]))];
+    const ExprNode& node = spec.weights[sum.index[i]];
+    if (node.kind != ExprKind::index || axes.owns(node.axis)) continue;
+    // Clamping keeps apart what fits.
+    if (sum.in_bounds || shape[i] == extent_of(spec, node.axis)) axes.owned.push_back(node.axis);
   }
   std::sort(axes.owned.begin(), axes.owned.end());
   for (const Axis axis : kAxes)
     if (axes.owns(axis)) all &= ~bit(axis);
   axes.direct = axes.owns(Axis::q) && axes.owns(Axis::kv) && all == 0;
+  // Small outputs have a copy per chunk of the queries.
+  int64_t elements = 1;
+  for (const Dim& dim : shape) elements = dim.is_constant() ? elements * dim.constant() : kMaxCopied + 1;
+  if (!axes.owns(Axis::q) && elements <= kMaxCopied) axes.chunks = 16;
   return axes;
 }
 

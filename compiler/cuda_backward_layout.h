@@ -44,6 +44,7 @@ const std::vector<BackwardProduct>& products(const BackwardSpec& spec, const Bac
 struct CapturedAxes {
   std::vector<Axis> owned;
   bool direct = false;
+  int64_t chunks = 1;  ///< items along q that have sums of their own, added up in order at the end
   bool owns(Axis axis) const;
 };
 CapturedAxes captured_axes(const BackwardSpec& spec, const CapturedSum& sum);

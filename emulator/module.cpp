@@ -59,7 +59,11 @@ std::vector<std::string> flags(const CxxCompiler& compiler, const EmulatedBuildO
       {"-fsanitize=alignment,bounds,integer-divide-by-zero,null,return,shift,signed-integer-overflow,unreachable,"
        "thread",
        "-fno-sanitize-recover=all"});
-  if (compiler.is_clang()) add({"-mllvm", "-tsan-instrument-func-entry-exit=0"});
+  // Arrays at the end of a struct have bounds, too.
+  if (compiler.is_clang())
+    add({"-mllvm", "-tsan-instrument-func-entry-exit=0", "-fstrict-flex-arrays=3"});
+  else
+    add({"-fsanitize=bounds-strict"});
   return all;
 }
 

@@ -22,6 +22,7 @@ class BackwardWriter : SpaceWriter {
   std::string run() {
     space();
     const std::vector<BackwardSums> kernels = backward_kernels(spec_);
+    weights(kernels);
     for (const BackwardSums& sums : kernels)
       if (sums.kind == BackwardSums::captured) captured(sums.sum);
     for (const BackwardSums& sums : kernels) {
@@ -42,7 +43,8 @@ class BackwardWriter : SpaceWriter {
     Expr bytes = zero_bytes();
     for (const CapturedSum& sum : spec_.captured) {
       if (captured_axes(spec_, sum).direct) continue;
-      const ExprId size = bytes.constant_int(size_of(spec_.accumulate), DType::i64);
+      const int64_t copies = captured_axes(spec_, sum).chunks;
+      const ExprId size = bytes.constant_int(copies * size_of(spec_.accumulate), DType::i64);
       const ExprId own = bytes.op(Op::mul, DType::i64, {bytes.import(elements(sum)), size});
       bytes.set_root(bytes.op(Op::add, DType::i64, {bytes.root(), own}));
     }
@@ -103,16 +105,19 @@ class BackwardWriter : SpaceWriter {
     return fmt::format("captured_{}", sums_.sum);
   }
 
-  void weights() {
-    const std::vector<ExprId> roots = weight_roots(spec_, sums_);
+  /// One struct for each weight, whichever kernels use it.
+  void weights(const std::vector<BackwardSums>& kernels) {
     const Term::Kind kind = spec_.accumulate == DType::f64 ? Term::f64 : Term::f32;
-    for (size_t i = 0; i < roots.size(); ++i) {
-      const WrittenRoots written = write_roots(names_, kScoreAxes, spec_.weights, {roots[i]});
-      text_ += fmt::format("struct Weight_{}_{} {{\n", kind_name(), i);
-      function("Acc", "value", ", Acc s, Acc t" + kScoreAxes.parameters(),
-               written.lines + returning(converted(written.roots[0], kind).text));
-      text_ += "};\n";
-    }
+    for (const BackwardSums& sums : kernels)
+      for (const ExprId root : weight_roots(spec_, sums)) {
+        if (std::find(weights_.begin(), weights_.end(), root) != weights_.end()) continue;
+        const WrittenRoots written = write_roots(names_, kScoreAxes, spec_.weights, {root});
+        text_ += fmt::format("struct Weight_{} {{\n", weights_.size());
+        function("Acc", "value", ", Acc s, Acc t" + kScoreAxes.parameters(),
+                 written.lines + returning(converted(written.roots[0], kind).text));
+        text_ += "};\n";
+        weights_.push_back(root);
+      }
   }
 
   void outputs() {
@@ -137,7 +142,6 @@ class BackwardWriter : SpaceWriter {
     phase.threads = 32 * schedule_.warps;
     phase.shared_bytes = tiles_.bytes;
     phases_.push_back(std::move(phase));
-    weights();
     outputs();
     text_ += fmt::format("\nTW_KERNEL({}, 1) {}(TW_PARAM Args args) {{\n", 32 * schedule_.warps, symbol);
     indent_ = "  ";
@@ -167,8 +171,11 @@ class BackwardWriter : SpaceWriter {
     for (size_t i = 0; i < spec_.dots.size(); ++i) line("tile_dot{1}(s, q_{0}, k_{0});", i, i ? "<true>" : "");
     const bool t = tiles_.has("t");
     if (t) line("tile_dot(t, q_t, k_t);");
-    for (size_t i = 0; tiles_.has(fmt::format("w_{}", i)); ++i)
-      line("tile_weight<Space, Weight_{0}_{1}>(args, rows, kv, kv_end, w_{1}, s, {2});", kind_name(), i, t ? "t" : "s");
+    const std::vector<ExprId> roots = weight_roots(spec_, sums_);
+    for (size_t i = 0; i < roots.size(); ++i) {
+      const auto number = std::find(weights_.begin(), weights_.end(), roots[i]) - weights_.begin();
+      line("tile_weight<Space, Weight_{}>(args, rows, kv, kv_end, w_{}, s, {});", number, i, t ? "t" : "s");
+    }
   }
 
   void accumulate() {
@@ -244,8 +251,10 @@ class BackwardWriter : SpaceWriter {
   void captured(int number) {
     const CapturedSum& sum = spec_.captured[static_cast<size_t>(number)];
     const TensorType& output = type_of(sum.tensor);
-    const bool direct = captured_axes(spec_, sum).direct;
+    const CapturedAxes axes = captured_axes(spec_, sum);
+    const bool direct = axes.direct;
     text_ += fmt::format("struct Captured_{} {{\n", number);
+    constant("kChunks", axes.chunks);
     const WrittenRoots written = write_roots(names_, kScoreAxes, spec_.weights, sum.index);
     std::string body = written.lines + "  i64 offset = 0;\n", count = "i64(1)", back;
     for (int axis = 0; axis < output.rank(); ++axis) {
@@ -260,9 +269,11 @@ class BackwardWriter : SpaceWriter {
     function(fmt::format("{}*", storage_type(output.dtype)), "element", ", i64 offset",
              fmt::format("  i64 at = 0;\n{}  return {} + at;\n", back, names_.base(sum.tensor)));
     function("i64", "elements", "", returning(count));
-    if (!direct) function("Acc*", "sums", "", returning("(Acc*)args.workspace" + workspace_));
+    if (!direct)
+      function("Acc*", "sums", ", i32 chunk",
+               returning(fmt::format("(Acc*)args.workspace{} + chunk * elements(args)", workspace_)));
     text_ += "};\n";
-    if (!direct) workspace_ += fmt::format(" + Captured_{}::elements(args)", number);
+    if (!direct) workspace_ += fmt::format(" + {} * Captured_{}::elements(args)", axes.chunks, number);
 
     const auto elementwise = [&](std::string_view what, const std::string& call) {
       CudaPhase phase;
@@ -312,8 +323,17 @@ class BackwardWriter : SpaceWriter {
     line("i64 item = block_index();");
     for (size_t i = loops.size(); i-- > 0;) {
       const Loop& loop = loops[i];
-      if (!axes.owns(loop.axis)) {
+      if (!axes.owns(loop.axis) && (loop.axis != Axis::q || axes.chunks == 1)) {
         line("const i32 {0}_first = 0, {0}_last = Space::{1}(args);", loop.name, loop.extent);
+        continue;
+      }
+      if (!axes.owns(loop.axis)) {
+        const ExprId chunks = blocks.constant_int(axes.chunks, DType::i64);
+        blocks.set_root(blocks.op(Op::mul, DType::i64, {blocks.root(), chunks}));
+        line("const i32 chunk = take_index(item, {0}), q_len = Space::q_len(args);", axes.chunks);
+        line("const i32 q_chunk = (q_len + {0}) / {1} * {2};", axes.chunks * loop.block - 1, axes.chunks * loop.block,
+             loop.block);
+        line("const i32 q_first = chunk * q_chunk, q_last = int_min(q_first + q_chunk, q_len);");
         continue;
       }
       const ExprId count = blocks.import(ceil_div(loop.count, loop.block));
@@ -343,7 +363,8 @@ class BackwardWriter : SpaceWriter {
     if (axes.direct)
       line("tile_add(out_0, out_0, w_0);");
     else
-      line("add_captured<Captured_{0}>(args, rows, kv, kv_end, w_0, offsets, Captured_{0}::sums(args));", sums_.sum);
+      line("add_captured<Captured_{0}>(args, rows, kv, kv_end, w_0, offsets, Captured_{0}::sums(args, {1}));",
+           sums_.sum, axes.chunks > 1 ? "chunk" : "0");
     for (size_t i = 0; i < loops.size(); ++i) {
       indent_.resize(indent_.size() - 2);
       line("}}");
@@ -360,6 +381,7 @@ class BackwardWriter : SpaceWriter {
   const std::string prefix_;
   BackwardSums sums_;
   CudaTiles tiles_;
+  std::vector<ExprId> weights_;  ///< by the number of their struct
   std::string indent_, workspace_;
   std::vector<CudaPhase> phases_, last_;
 };

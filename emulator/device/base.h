@@ -118,10 +118,22 @@ TW_PRIMITIVE float rcp_approx(float x) { return tw_emulator->approximate(tw_emul
 TW_PRIMITIVE float tanh_approx(float x) { return tw_emulator->approximate(tw_emulator, kEmulatedTanh, x); }
 
 // Rounding, smaller and larger.
-TW_DEVICE float min_f32(float a, float b) { return a < b || b != b ? a : b; }
-TW_DEVICE float max_f32(float a, float b) { return a > b || b != b ? a : b; }
-TW_DEVICE double min_f64(double a, double b) { return a < b || b != b ? a : b; }
-TW_DEVICE double max_f64(double a, double b) { return a > b || b != b ? a : b; }
+TW_DEVICE float min_f32(float a, float b) {
+  if (a == b) return bits_f32(f32_bits(a) | f32_bits(b));  // -0 is smaller than 0
+  return a < b || b != b ? a : b;
+}
+TW_DEVICE float max_f32(float a, float b) {
+  if (a == b) return bits_f32(f32_bits(a) & f32_bits(b));
+  return a > b || b != b ? a : b;
+}
+TW_DEVICE double min_f64(double a, double b) {
+  if (a == b) return bits_f64(f64_bits(a) | f64_bits(b));  // -0 is smaller than 0
+  return a < b || b != b ? a : b;
+}
+TW_DEVICE double max_f64(double a, double b) {
+  if (a == b) return bits_f64(f64_bits(a) & f64_bits(b));
+  return a > b || b != b ? a : b;
+}
 TW_DEVICE float abs_f32(float x) { return __builtin_fabsf(x); }
 TW_DEVICE double abs_f64(double x) { return __builtin_fabs(x); }
 TW_DEVICE float ceil_f32(float x) { return __builtin_ceilf(x); }

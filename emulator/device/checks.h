@@ -8,9 +8,10 @@ struct TwSourceLocation {
 };
 
 // UBSan: the first argument starts with where in the text it was.
-#define TW_UNDEFINED(name, what, ...)                                                                     \
-  __attribute__((visibility("hidden"))) void __ubsan_handle_##name(TwSourceLocation* at, ##__VA_ARGS__) { \
-    tw_emulator->undefined(tw_emulator, what, at->file, at->line);                                        \
+#define TW_UNDEFINED(name, what, ...)                                                                           \
+  __attribute__((visibility("hidden"), no_sanitize("thread"))) void __ubsan_handle_##name(TwSourceLocation* at, \
+                                                                                          ##__VA_ARGS__) {      \
+    tw_emulator->undefined(tw_emulator, what, at->file, at->line);                                              \
   }
 TW_UNDEFINED(add_overflow_abort, "signed overflow of a sum", void*, void*)
 TW_UNDEFINED(sub_overflow_abort, "signed overflow of a difference", void*, void*)

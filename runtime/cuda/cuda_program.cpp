@@ -22,7 +22,7 @@ struct StepView {
     return plan_cuda(*loop, target, options);
   }
   Result<CudaSource> generate(const CudaSchedule& schedule, const CudaTarget& target) const {
-    constexpr const char* kPrefix = "kernel_";
+    constexpr const char* kPrefix = "kernel";
     if (attention) return generate_cuda(*attention, schedule, target, kPrefix);
     if (backward) return generate_cuda(*backward, schedule, target, kPrefix);
     return generate_cuda(*loop, schedule, target, kPrefix);

@@ -64,8 +64,8 @@ TW_DEVICE void store_rows(const Args& args, i32 b, i32 h, i32 begin, i32 end, A 
   }
 }
 
-// Captured: struct { static i64 offset(args, b, h, q, kv); static … element(args, i64 offset); … }, offsets being
-// row-major over the output's shape.
+// Captured: struct { static i64 offset(args, b, h, q, kv); static … element(args, i64 offset); …
+// sums(args, chunk); … }, offsets being row-major over the output's shape.
 
 template <class Captured, class A>
 TW_DEVICE void store_captured(const Args& args, const QueryRows& rows, i32 kv_begin, i32 kv_end, A a) {
@@ -105,14 +105,19 @@ template <class Captured, bool direct, i32 threads>
 TW_DEVICE void clear_captured(const Args& args) {
   const i64 n = block_index() * threads + thread_index();
   if (n >= Captured::elements(args)) return;
-  if constexpr (direct)
+  if constexpr (direct) {
     store_element(Captured::element(args, n), 0.0f);
-  else
-    Captured::sums(args)[n] = 0;
+  } else {
+    for (i32 chunk = 0; chunk < Captured::kChunks; ++chunk) Captured::sums(args, chunk)[n] = 0;
+  }
 }
-/// After: sums to where they belong.
+/// After: the sums of all chunks to where they belong.
 template <class Captured, i32 threads>
 TW_DEVICE void finish_captured(const Args& args) {
   const i64 n = block_index() * threads + thread_index();
-  if (n < Captured::elements(args)) store_element(Captured::element(args, n), Captured::sums(args)[n]);
+  if (n >= Captured::elements(args)) return;
+  auto sum = Captured::sums(args, 0)[n];
+  TW_NO_UNROLL
+  for (i32 chunk = 1; chunk < Captured::kChunks; ++chunk) sum += Captured::sums(args, chunk)[n];
+  store_element(Captured::element(args, n), sum);
 }
