@@ -44,6 +44,29 @@ Result<AttentionSpec> spec_of(DType dtype, int64_t dqk, int64_t dv, PrecisionPol
   return invalid("the gate's graph does not fuse");
 }
 
+int64_t steps_of_16(int64_t columns) { return (columns + 15) / 16; }
+
+/// Matrix products of one unrolled loop body, by the geometry of the tiles: a body has all of both products, and there
+/// are at most two. Empty when the count is as expected.
+std::string complain_of_count(const GpuCompileCase& compiled, const CudaCompileReport& report) {
+  const CudaSchedule& schedule = report.schedule;
+  std::string_view opcode;
+  int64_t body = 0;
+  if (schedule.kernel == CudaTemplate::sm80_prefill && schedule.products == 1) {
+    opcode = "HMMA";  // 16 rows by 8 columns, 16 deep
+    body = schedule.block_q / (16 * schedule.warps) *
+           (steps_of_16(compiled.head_dim) * schedule.block_kv / 8 +
+            schedule.block_kv / 16 * 2 * steps_of_16(compiled.value_dim));
+  } else if (schedule.kernel == CudaTemplate::sm90_prefill) {
+    opcode = "HGMMA";  // 64 rows by all columns, 16 deep
+    body = steps_of_16(compiled.head_dim) + schedule.block_kv / 16;
+  }
+  if (body == 0) return {};
+  const int64_t found = report.phases.front().facts.count(opcode);
+  if (found == body || found == 2 * body) return {};
+  return fmt::format("{} {} are neither one nor two bodies of {}", found, opcode, body);
+}
+
 }  // namespace
 
 GpuCompileOptions whole_compile_gate() {
@@ -64,7 +87,8 @@ Result<std::vector<GpuCompileCase>> gpu_compile_cases(const GpuCompileOptions& o
       auto source = generate_cuda(program, choice.schedule, target, "kernel");
       if (!source) return source.error();
       if (!known.insert(target.architecture() + nvrtc_text(*source)).second) continue;
-      cases.push_back({fmt::format("{} {}", to_string(choice.schedule.kernel), name), target, std::move(*source)});
+      cases.push_back({fmt::format("{} {}", to_string(choice.schedule.kernel), name), target, std::move(*source),
+                       program.spec.dots.front().head_dim, program.spec.value_dim});
     }
     return Done{};
   };
@@ -93,6 +117,9 @@ std::vector<GpuCompiled> compile_all(const std::vector<GpuCompileCase>& cases, c
     for (size_t i = next.fetch_add(1); i < cases.size(); i = next.fetch_add(1)) {
       const auto binary = compile_cuda_text(nvrtc_text(cases[i].source), cases[i].target, compiler);
       out[i].report = binary ? report_compile(*binary, cases[i].source.launch, cases[i].target) : binary.error();
+      if (!out[i].report) continue;
+      if (std::string why = complain_of_count(cases[i], *out[i].report); !why.empty())
+        out[i].report->complaints.push_back(std::move(why));
     }
   };
   std::vector<std::thread> helpers;

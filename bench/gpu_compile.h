@@ -13,6 +13,7 @@ struct GpuCompileCase {
   std::string name;  ///< "sm80_prefill bf16 128 causal"
   CudaTarget target;
   CudaSource source;
+  int64_t head_dim = 0, value_dim = 0;
 };
 
 struct GpuCompileOptions {

@@ -20,7 +20,8 @@ struct Needed {
 constexpr Needed kNeeded[] = {
     {CudaTemplate::sm80_prefill, "HMMA", false},    {CudaTemplate::sm80_prefill, "LDSM", false},
     {CudaTemplate::sm80_prefill, "LDGSTS", true},   {CudaTemplate::sm90_prefill, "HGMMA", false},
-    {CudaTemplate::sm90_prefill, "UTMALDG", false}, {CudaTemplate::sm90_prefill, "USETMAXREG", false}};
+    {CudaTemplate::sm90_prefill, "UTMALDG", false}, {CudaTemplate::sm90_prefill, "USETMAXREG", false},
+    {CudaTemplate::decode, "HMMA", false}};
 
 void check_phase(const CudaPhaseReport& phase, const CudaTarget& target, std::vector<std::string>& complaints) {
   const KernelFacts& facts = phase.facts;

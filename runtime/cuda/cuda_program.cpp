@@ -150,15 +150,18 @@ Result<std::shared_ptr<const CudaProgram>> compile_cuda_program(const Graph& gra
     if (auto* attention = std::get_if<AttentionStep>(&copy.what)) {
       view.attention = &tiles.emplace(build_tile_program(attention->spec));
       unnamed_tiles = tiles;
+      unnamed_tiles->spec.name = "attention";
       unnamed_tiles->spec.tensors = numbered(attention->spec.tensors);
       unnamed.attention = &*unnamed_tiles;
     } else if (auto* backward = std::get_if<BackwardStep>(&copy.what)) {
       view.backward = &std::get<BackwardStep>(steps[i].what).spec;
+      backward->spec.name = "backward";
       backward->spec.tensors = numbered(backward->spec.tensors);
       unnamed.backward = &backward->spec;
     } else {
       auto& loop = std::get<LoopStep>(copy.what);
       view.loop = &std::get<LoopStep>(steps[i].what);
+      loop.name = "loop";
       loop.tensors = numbered(loop.tensors);
       unnamed.loop = &loop;
     }
