@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "bench/comparison.h"
+#include "bench/gpu_compile.h"
 #include "bench/rows.h"
 #include "bench/run_file.h"
 #include "cli/bench_text.h"
@@ -14,7 +15,7 @@ namespace {
 
 struct Options {
   bench::RowOptions rows;
-  bool json = false, csv = false;
+  bool json = false, csv = false, compile = false;
   std::string from, compare;
 
   bool table() const { return !json && !csv; }
@@ -60,7 +61,27 @@ Result<bench::BenchRun> take_run(const Options& options) {
   return run;
 }
 
+/// What NVRTC makes of every GPU kernel, one at a time so that the times mean something.
+int compile_gate(const Options& options) {
+  const Result<Nvrtc>& compiler = nvrtc();
+  if (!compiler) return fail(compiler.error(), options.json);
+  auto cases = bench::gpu_compile_cases(bench::whole_compile_gate());
+  if (!cases) return fail(cases.error(), options.json);
+  std::erase_if(*cases, [&](const bench::GpuCompileCase& one) {
+    return (one.name + " " + one.target.architecture()).find(options.rows.filter) == std::string::npos ||
+           !compiler->check(one.target);
+  });
+  const auto compiled = bench::compile_all(*cases, *compiler, 1);
+  fmt::print("{}", bench::compile_table(compiled));
+  const auto wrong = std::count_if(compiled.begin(), compiled.end(), [](const bench::GpuCompiled& one) {
+    return !one.report || !one.report->complaints.empty();
+  });
+  fmt::print("{} kernels through NVRTC {}, {} with complaints\n", compiled.size(), compiler->version(), wrong);
+  return wrong > 0 ? kWrongResult : kOk;
+}
+
 int bench_command(const Options& options) {
+  if (options.compile) return compile_gate(options);
   if (options.json && options.csv) return fail("--json and --csv both want stdout; give one of them", options.json);
   if (!(options.rows.seconds >= 0 && options.rows.seconds <= 3600))
     return fail(fmt::format("--seconds is {}; 0 to 3600 will do", options.rows.seconds), options.json);
@@ -105,6 +126,7 @@ void add_bench(CommandLine& line) {
   command.flag("--plan", options->rows.plan_only, "say what each row would run, and measure nothing");
   command.flag("--generic", options->rows.force_generic,
                "the generic templates, which make the rows of fast ones void");
+  command.flag("--compile", options->compile, "the table of GPU kernels through NVRTC: ms, registers, spills, census");
   command.flag("--json", options->json, "print JSON, to keep and to compare with");
   command.flag("--csv", options->csv, "print CSV, columns as in docs/benchmark.md");
   command.option("--from", options->from, "a run kept by --json in place of measuring");

@@ -1,7 +1,7 @@
 // tilewright devices: what this machine can run, and the targets `emit` knows.
 #include <fmt/format.h>
 
-#include "cli/cli.h"
+#include "cli/cuda.h"
 #include "codegen/cpu/target_features.h"
 #include "runtime/cpu_detect.h"
 #include "runtime/limits.h"
@@ -11,10 +11,11 @@ namespace tilewright::cli {
 namespace {
 
 struct Options {
-  bool json = false, measure = false;
+  bool json = false, measure = false, conformance = false;
 };
 
 int devices_command(const Options& options) {
+  if (options.conformance) return check_conformance(options.json);
   const CpuTarget cpu = detect_cpu();
   Json json = {{"device", "cpu"},
                {"isa", to_string(cpu.isa)},
@@ -25,6 +26,7 @@ int devices_command(const Options& options) {
                {"avx512_bf16", cpu.avx512_bf16},
                {"avx512_fp16", cpu.avx512_fp16},
                {"llvm_features", target_features(cpu)}};
+  json["cuda"] = cuda_json();
   if (options.measure) {
     const auto one = make_thread_pool(1);
     json["fma_peak_gflops"] = {{"f32", measure_fma_peak(cpu.isa, DType::f32, *one, 0.2)},
@@ -42,7 +44,9 @@ int devices_command(const Options& options) {
   if (options.measure)
     fmt::print("        FMA peak of one thread, measured: f32 {:.0f} GFLOP/s, f64 {:.0f} GFLOP/s\n",
                json["fma_peak_gflops"]["f32"].get<double>(), json["fma_peak_gflops"]["f64"].get<double>());
-  fmt::print("targets cpu-avx2, cpu-avx512, cpu-amx, cpu-amx-emulated, native (this CPU)\n");
+  fmt::print("{}", cuda_text());
+  fmt::print(
+      "targets cpu-avx2, cpu-avx512, cpu-amx, cpu-amx-emulated, native (this CPU); cuda, cuda-emu, cuda:sm_90a\n");
   return kOk;
 }
 
@@ -53,6 +57,8 @@ void add_devices(CommandLine& line) {
   auto options = std::make_shared<Options>();
   command.flag("--json", options->json, "print JSON");
   command.flag("--measure", options->measure, "measure the FMA peak, too");
+  command.flag("--conformance", options->conformance,
+               "run each GPU primitive on the GPU and on the emulator; exit code 1 when they disagree");
   command.action([options] { return devices_command(*options); });
 }
 

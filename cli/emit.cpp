@@ -1,7 +1,7 @@
 // tilewright emit FILE --stage S --target T: the text of one stage of the compile. Runs nothing.
 #include <fmt/format.h>
 
-#include "cli/cli.h"
+#include "cli/cuda.h"
 #include "runtime/compile_jobs.h"
 #include "runtime/cpu_detect.h"
 
@@ -30,6 +30,11 @@ Result<CpuTarget> target_of(const std::string& name) {
 }
 
 int emit_command(const Options& options) {
+  if (is_cuda_target(options.target)) {
+    const auto graph = read_graph(options.file, options.precision);
+    if (!graph) return fail(graph.error(), options.json, options.file);
+    return emit_cuda(*graph, options.file, options.stage, options.target, options.generic, options.json);
+  }
   const auto prefix = kStages.find(options.stage);
   if (prefix == kStages.end())
     return fail(
@@ -81,8 +86,10 @@ void add_emit(CommandLine& line) {
   auto options = std::make_shared<Options>();
   command.required("FILE", options->file, "graph file, - for stdin");
   command.option("--precision", options->precision, kPrecisionHelp);
-  command.option("--stage", options->stage, "input, canonical, fused, tile, schedule, emitted-ll, ll or asm");
-  command.option("--target", options->target, "cpu-avx2, cpu-avx512, cpu-amx, cpu-amx-emulated or native");
+  command.option(
+      "--stage", options->stage,
+      "input, canonical, fused, tile, schedule, emitted-ll, ll or asm; of GPU kernels cu, ptx, sass or census");
+  command.option("--target", options->target, "cpu-avx2, cpu-avx512, cpu-amx, cpu-amx-emulated, native or cuda:sm_90a");
   command.flag("--generic", options->generic, "the generic template for everything");
   command.flag("--json", options->json, "print JSON");
   command.action([options] { return emit_command(*options); });

@@ -1,6 +1,7 @@
 // tilewright run FILE: compile, run, measure and, on demand, prove right.
 #include <fmt/format.h>
 
+#include "cli/cuda.h"
 #include "cli/inputs.h"
 #include "cli/report.h"
 #include "runtime/npy.h"
@@ -9,7 +10,7 @@ namespace tilewright::cli {
 namespace {
 
 struct Options {
-  std::string file, dump_dir, isa, precision;
+  std::string file, dump_dir, isa, precision, target = "cpu";
   std::vector<std::string> dims, inputs, outputs;
   uint64_t seed = 1;
   int64_t workspace_limit = -1;
@@ -53,6 +54,17 @@ Result<std::vector<OutputFile>> find_outputs(const Graph& graph, const std::vect
 int run_command(const Options& options) {
   const auto graph = read_graph(options.file, options.precision);
   if (!graph) return fail(graph.error(), options.json, options.file);
+  if (is_cuda_target(options.target)) {
+    if (!options.outputs.empty() || !options.isa.empty() || options.ahead_of_time)
+      return fail(
+          fmt::format("--output, --isa and --ahead-of-time are the CPU's, not those of --target {}", options.target),
+          options.json);
+    return run_on_cuda(*graph, {options.file, options.target, options.dump_dir, options.dims, options.inputs,
+                                options.seed, options.json, options.verify, options.require_fused, options.generic});
+  }
+  if (options.target != "cpu")
+    return fail(fmt::format("--target {} is not known; cpu, cuda-emu, cuda-emu:sm_80 and cuda are", options.target),
+                options.json);
   const auto files = find_outputs(*graph, options.outputs);
   if (!files) return fail(files.error(), options.json);
   EngineOptions engine_options{.threads = options.threads};
@@ -112,9 +124,10 @@ int run_command(const Options& options) {
 }  // namespace
 
 void add_run(CommandLine& line) {
-  Command command = line.add("run", "compile a graph for this CPU, run it and measure it");
+  Command command = line.add("run", "compile a graph for this CPU or a GPU, run it and measure it");
   auto options = std::make_shared<Options>();
   command.required("FILE", options->file, "graph file, - for stdin");
+  command.option("--target", options->target, "cpu, cuda (a GPU) or cuda-emu[:sm_80] (GPU kernels on the emulator)");
   command.option("--precision", options->precision, kPrecisionHelp);
   command.option("--dim", options->dims, "NAME=SIZE of a named dim");
   command.option("--input", options->inputs, "NAME=FILE.npy for a parameter; others get made-up data");

@@ -66,7 +66,7 @@ struct CudaPlanOptions {
 };
 
 CudaPlan plan_cuda(const TileProgram& program, const CudaTarget& target, const CudaPlanOptions& options = {});
-CudaPlan plan_cuda(const LoopStep& step, const CudaTarget& target, const CudaPlanOptions& options = {});
 CudaPlan plan_cuda(const BackwardSpec& spec, const CudaTarget& target, const CudaPlanOptions& options = {});
+CudaPlan plan_cuda(const LoopStep& step, const CudaTarget& target, const CudaPlanOptions& options = {});
 
 }  // namespace tilewright

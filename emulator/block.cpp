@@ -31,35 +31,28 @@ EmulatedBlock::EmulatedBlock(const Shape& shape, const EmulatorOptions& options,
       stacks_(stacks),
       shared_(shape.shared_bytes),
       races_(shape.threads, shared_.end()),
+      banks_(shape.threads / 32, statistics),
       tma_(std::make_unique<TmaEngine>(*this)),
       warpgroups_(std::make_unique<Warpgroups>(*this)),
       random_(options.seed) {
   block_count = shape.blocks;
   shared_base = SharedMemory::kBase;
+  stack_bytes = FiberStacks::kBytes;
   install();
 }
 
 EmulatedBlock::~EmulatedBlock() = default;
 
 void EmulatedBlock::install() {
-  shared = [](EmulatorInterface* e, unsigned address, unsigned bytes, int kind) -> unsigned char* {
-    EmulatedBlock& self = of(e);
-    const char* who = kind == kEmulatedLoad ? "ld.shared reads" : "st.shared writes";
-    if (!self.shared_.contains(address, bytes))
-      self.fail(fmt::format("{} {} bytes of shared memory at {}, which goes from {} to {}", who, bytes, address,
-                            SharedMemory::kBase, self.shared_.end()));
-    if (address % bytes != 0)
-      self.fail(fmt::format("{} {} bytes of shared memory at {}, which is no multiple of them", who, bytes, address));
-    const auto thread = static_cast<int>(self.thread_index);
-    self.complain(
-        who, address,
-        kind == kEmulatedLoad ? self.races_.read(thread, address, bytes) : self.races_.write(thread, address, bytes));
-    return self.shared_.at(address);
+  shared = [](EmulatorInterface* e, unsigned address, unsigned bytes, int kind) {
+    return of(e).access_shared(address, bytes, kind == kEmulatedStore);
   };
   global = [](EmulatorInterface* e, const void* address, unsigned bytes, int kind) {
     of(e).check_global(address, bytes, kind == kEmulatedStore, kind == kEmulatedLoad ? "ld.global" : "st.global");
   };
-  plain = [](EmulatorInterface*, const void*, unsigned, int) {};
+  plain = [](EmulatorInterface* e, const void* address, unsigned bytes, int kind) {
+    of(e).check_plain(address, bytes, kind == kEmulatedStore);
+  };
   undefined = [](EmulatorInterface* e, const char* what, const char* file, unsigned line) {
     of(e).fail(fmt::format("{} at {}:{}", what, file, line));
   };
@@ -70,6 +63,37 @@ void EmulatedBlock::install() {
   install_collectives(*this);
   install_tma(*this);
   install_wgmma(*this);
+}
+
+unsigned char* EmulatedBlock::access_shared(uint32_t address, uint32_t bytes, bool is_store) {
+  const char* who = is_store ? "st.shared writes" : "ld.shared reads";
+  if (!shared_.contains(address, bytes))
+    fail(fmt::format("{} {} bytes of shared memory at {}, which goes from {} to {}", who, bytes, address,
+                     SharedMemory::kBase, shared_.end()));
+  if (address % bytes != 0)
+    fail(fmt::format("{} {} bytes of shared memory at {}, which is no multiple of them", who, bytes, address));
+  if (options_.check_races) {
+    const auto thread = static_cast<int>(thread_index);
+    complain(who, address, is_store ? races_.write(thread, address, bytes) : races_.read(thread, address, bytes));
+  }
+  if (options_.count_bank_conflicts) banks_.note(warp(), lane(), is_store, address, bytes);
+  return shared_.at(address);
+}
+
+void EmulatedBlock::check_plain(const void* address, size_t bytes, bool write) {
+  if (options_.buffers.empty()) return;
+  const auto begin = reinterpret_cast<uintptr_t>(address);
+  const auto holds = [&](const void* data, size_t size) {
+    const auto from = reinterpret_cast<uintptr_t>(data);
+    return begin >= from && begin + bytes <= from + size;
+  };
+  if (last_buffer_ && holds(last_buffer_->data, last_buffer_->bytes) && (!write || last_buffer_->writable)) return;
+  for (const EmulatedBuffer& buffer : options_.buffers)
+    if (holds(buffer.data, buffer.bytes) && (!write || buffer.writable)) {
+      last_buffer_ = &buffer;
+      return;
+    }
+  check_global_range(address, bytes, write, write ? "a store" : "a load");
 }
 
 void EmulatedBlock::check_global(const void* address, size_t bytes, bool write, const char* who) {
@@ -106,6 +130,7 @@ void EmulatedBlock::barrier(unsigned id, unsigned threads, bool wait) {
     fail(fmt::format("{} of barrier {} for {} threads, while others wait there for {}", what, id, threads,
                      named.threads));
   ++statistics_.barriers;
+  banks_.flush(warp());
   races_.release(static_cast<int>(thread_index), named.clock);
   if (++named.arrived == threads) {
     named.arrived = 0;
@@ -143,6 +168,7 @@ void EmulatedBlock::schedule_next(Fiber& from) {
   ready_.pop_front();
   EmulatedThread& thread = threads_[static_cast<size_t>(next)];
   thread_index = static_cast<unsigned>(next);
+  stack_begin = reinterpret_cast<uintptr_t>(stacks_.bottom(static_cast<size_t>(next)));
   if (&thread.fiber != &from) Fiber::switch_to(from, thread.fiber);
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "emulator/async_copies.h"
+#include "emulator/bank_counter.h"
 #include "emulator/device/interface.h"
 #include "emulator/fiber.h"
 #include "emulator/launch.h"
@@ -100,6 +101,7 @@ class EmulatedBlock : public EmulatorInterface {
       return;
     }
     rendezvous.arrived = 0;
+    banks_.flush(warp());
     act(rendezvous.argument);
     wake(rendezvous.waiting);
   }
@@ -111,6 +113,8 @@ class EmulatedBlock : public EmulatorInterface {
  private:
   void install();
   [[noreturn]] void diverged(const Rendezvous& rendezvous, const char* kind);
+  unsigned char* access_shared(uint32_t address, uint32_t bytes, bool is_store);
+  void check_plain(const void* address, size_t bytes, bool write);
   void barrier(unsigned id, unsigned threads, bool wait);
   void schedule_next(Fiber& from);
   void leave();
@@ -126,6 +130,7 @@ class EmulatedBlock : public EmulatorInterface {
   const FiberStacks& stacks_;
   SharedMemory shared_;
   RaceDetector races_;
+  BankCounter banks_;
   std::unique_ptr<TmaEngine> tma_;
   std::unique_ptr<Warpgroups> warpgroups_;
   Fiber scheduler_;
@@ -135,6 +140,7 @@ class EmulatedBlock : public EmulatorInterface {
   std::array<NamedBarrier, 16> barriers_;
   std::mt19937_64 random_;
   std::string complaint_;
+  const EmulatedBuffer* last_buffer_ = nullptr;  ///< that a plain access was in
   int alive_ = 0;
   void (*kernel_)(void**) = nullptr;
   void** arguments_ = nullptr;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "emulator/bank_counter.h"
 #include "emulator/block.h"
 
 namespace tilewright {

@@ -105,18 +105,23 @@ Result<std::string> CxxCompiler::build(const std::string& text, const std::vecto
   const ScratchFolder scratch;
   if (!scratch.usable())
     return Diagnostic{ErrorKind::io, "no temporary folder can be made for compiling kernels", {}, 0};
-  const std::string source = scratch / "kernel.cpp", object = scratch / "kernel.so", log = scratch / "log";
+  const std::string source = scratch / "kernel.cpp", object = scratch / "kernel.o", library = scratch / "kernel.so",
+                    log = scratch / "log";
   if (!(std::ofstream(source, std::ios::binary) << text).flush())
     return Diagnostic{ErrorKind::io, fmt::format("the kernel's text could not be written to {}", source), {}, 0};
-  std::vector<std::string> command = command_;
-  command.insert(command.end(), flags.begin(), flags.end());
-  for (const char* word : {"-shared", "-fPIC", "-o"}) command.emplace_back(word);
-  command.push_back(object);
-  command.push_back(source);
-  if (const int code = run_program(command, log); code != 0)
-    return invalid("{} refuses the kernel's text with exit code {}: {}", command_.front(), code,
-                   complaint_in(read_file(log)));
-  return read_file(object);
+  // In two steps: a compiler that is told of sanitizers would link their libraries, too.
+  std::vector<std::string> compile = command_, link = command_;
+  compile.insert(compile.end(), flags.begin(), flags.end());
+  for (const std::string& word : {std::string("-fPIC"), std::string("-c"), std::string("-o"), object, source})
+    compile.push_back(word);
+  for (const std::string& word :
+       {std::string("-shared"), std::string("-Wl,-Bsymbolic"), std::string("-o"), library, object})
+    link.push_back(word);
+  for (const std::vector<std::string>& command : {compile, link})
+    if (const int code = run_program(command, log); code != 0)
+      return invalid("{} refuses the kernel's text with exit code {}: {}", command_.front(), code,
+                     complaint_in(read_file(log)));
+  return read_file(library);
 }
 
 }  // namespace tilewright

@@ -17,9 +17,9 @@ namespace tilewright {
 struct EmulatedBuildOptions {
   std::string cxx = environment().cxx;              ///< the compiler's command; empty = the first that is found
   std::string cache_dir = environment().cache_dir;  ///< built modules are kept there by hash; empty = not kept
-  /// Undefined behaviour of the text (overflow, shifts, misaligned pointers, indices over arrays) ends a launch with a
-  /// sentence.
-  bool check_undefined = true;
+  /// Undefined behaviour of the text (overflow, shifts, misaligned pointers, indices over arrays), and plain loads and
+  /// stores outside of a launch's buffers, end the launch with a sentence.
+  bool checked = true;
 };
 
 /// One launch of one kernel.
@@ -47,6 +47,6 @@ class EmulatedModule {
 };
 
 /// The text that is built: primitives with their emulated bodies, the parts, an entry for each phase.
-std::string emulator_text(const CudaSource& source);
+std::string emulator_text(const CudaSource& source, const EmulatedBuildOptions& options = {});
 
 }  // namespace tilewright

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <cstring>
-#include <span>
 #include <vector>
 
 namespace tilewright {
@@ -24,9 +23,5 @@ class SharedMemory {
  private:
   std::vector<unsigned char> bytes_;
 };
-
-/// Passes over the 32 banks of 4 bytes that one access of these addresses takes, each of `bytes`; threads that read the
-/// same word share it. The addresses are those of one phase: 8 of 16 bytes, 16 of 8, or 32.
-int bank_passes(std::span<const uint32_t> addresses, uint32_t bytes);
 
 }  // namespace tilewright

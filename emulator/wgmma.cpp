@@ -291,6 +291,8 @@ void Warpgroups::set_registers(int count, bool increase) {
 
 std::string Warpgroups::left_by_current() const {
   const Group& group = groups_[block_.thread_index / 128];
+  if (group.rendezvous.arrived != 0)
+    return fmt::format("a thread ends while its warpgroup waits at {}", group.rendezvous.kind);
   if (!group.open.empty()) return "a thread ends with wgmma that it did not commit";
   if (!group.groups.empty()) return "a thread ends while its wgmma are in flight";
   return {};

@@ -24,12 +24,6 @@ struct PlannedStep {
   std::optional<TierStep> tier;  // instead of jobs
 };
 
-TensorSize tensor_size(const TensorType& type, std::span<const std::string> names) {
-  TensorSize size{size_of(type.dtype), {}};
-  for (const Dim& dim : type.shape) size.shape.emplace_back(dim, names);
-  return size;
-}
-
 /// Values that an unfused run would write to memory; views and leaves move nothing.
 std::vector<TensorSize> intermediates(const Graph& graph, const Signature& signature) {
   std::vector<TensorSize> out;
@@ -102,13 +96,7 @@ class BackEnd {
     if (stats.steps != stats.fused_attentions + stats.fused_backwards || stats.steps != 1)
       text("02_fused.program", [&] { return print(program); });
     if (!request_.options.require_fused) return Done{};
-    Diagnostics errors;
-    for (const FusionNote& note : program.not_fused)
-      errors.add({ErrorKind::unsupported, "does not fuse: " + note.reason, note.value, note.line});
-    if (errors.empty())
-      for (const Step& step : program.steps)
-        if (const auto* loop = std::get_if<LoopStep>(&step.what))
-          errors.add({ErrorKind::unsupported, "runs as a step of its own, outside any attention", loop->name, 0});
+    Diagnostics errors = complain_unfused(program);
     if (!errors.empty()) return errors;
     return Done{};
   }
@@ -223,12 +211,6 @@ class BackEnd {
     return expr.is_constant_true() ? "always" : print(expr, tensors);
   }
 
-  static ArgsLayout layout_of(const LoopStep& step) { return args_layout(step); }
-  template <class Fused>
-  static ArgsLayout layout_of(const Fused& step) {
-    return args_layout(step.spec);
-  }
-
   Result<Done> assemble() {
     const auto& names = compiled().signature.dims();
     for (const ProgramTensor& tensor : compiled().program.tensors)
@@ -236,16 +218,8 @@ class BackEnd {
     compiled().intermediates = intermediates(graph_, compiled().signature);
     const auto& steps = compiled().program.steps;
     for (size_t i = 0; i < steps.size(); ++i) {
-      CompiledStep step;
-      step.tensors = steps[i].tensors;
+      CompiledStep step = bind_step(steps[i], names);
       const ScoreSpace* space = planned_[i].space;
-      const ArgsLayout layout = std::visit([](const auto& what) { return layout_of(what); }, steps[i].what);
-      for (const std::string& dim : layout.dims) {
-        const auto found = std::find(names.begin(), names.end(), dim);
-        TW_CHECK(found != names.end());
-        step.dims.push_back(static_cast<size_t>(found - names.begin()));
-      }
-      step.meta_words = layout.size;
       StepReport report;
       report.fused = space != nullptr;
       report.name = space ? space->name : std::get<LoopStep>(steps[i].what).name;
@@ -319,6 +293,17 @@ class BackEnd {
 };
 
 }  // namespace
+
+Diagnostics complain_unfused(const Program& program) {
+  Diagnostics errors;
+  for (const FusionNote& note : program.not_fused)
+    errors.add({ErrorKind::unsupported, "does not fuse: " + note.reason, note.value, note.line});
+  if (errors.empty())
+    for (const Step& step : program.steps)
+      if (const auto* loop = std::get_if<LoopStep>(&step.what))
+        errors.add({ErrorKind::unsupported, "runs as a step of its own, outside any attention", loop->name, 0});
+  return errors;
+}
 
 Result<FrontEnd> compile_front(const Graph& graph) {
   FrontEnd front;

@@ -32,6 +32,9 @@ struct FrontEnd {
 };
 Result<FrontEnd> compile_front(const Graph& graph);
 
+/// What CompileOptions::require_fused complains of; empty when all is fused.
+Diagnostics complain_unfused(const Program& program);
+
 struct Compilation {
   std::shared_ptr<Compiled> compiled;
   std::vector<StageText> texts;

@@ -60,6 +60,10 @@ struct TensorSize {
   bool bytes(std::span<const int64_t> dims, int64_t& result) const;
 };
 
+TensorSize tensor_size(const TensorType& type, std::span<const std::string> names);
+/// Without choices. `names` are the signature's dims.
+CompiledStep bind_step(const Step& step, std::span<const std::string> names);
+
 struct Compiled {
   explicit Compiled(const Graph& graph) : signature(graph) {}
 

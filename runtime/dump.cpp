@@ -73,20 +73,26 @@ std::string manifest(const Compiled& compiled, const CpuTarget& target) {
   return json.dump(2) + "\n";
 }
 
-Result<std::string> write_dump(const std::string& directory, const Compilation& compilation, const CpuTarget& target,
-                               const std::string& hash) {
+Result<std::string> write_dump_folder(const std::string& directory, const std::string& graph_name,
+                                      const std::string& hash, const std::vector<StageText>& texts,
+                                      const std::string& manifest) {
   namespace fs = std::filesystem;
-  const Compiled& compiled = *compilation.compiled;
-  const fs::path folder = fs::path(directory) / (folder_name(compiled.program.name) + "-" + hash);
+  const fs::path folder = fs::path(directory) / (folder_name(graph_name) + "-" + hash);
   std::error_code error;
   fs::create_directories(folder, error);
   if (error)
     return Diagnostic{
         ErrorKind::io, fmt::format("cannot make the dump folder {}: {}", folder.string(), error.message()), {}, 0};
-  for (const StageText& text : compilation.texts)
+  for (const StageText& text : texts)
     if (auto ok = write(folder / text.file, text.text); !ok) return ok.error();
-  if (auto ok = write(folder / "manifest.json", manifest(compiled, target)); !ok) return ok.error();
+  if (auto ok = write(folder / "manifest.json", manifest); !ok) return ok.error();
   return folder.string();
+}
+
+Result<std::string> write_dump(const std::string& directory, const Compilation& compilation, const CpuTarget& target,
+                               const std::string& hash) {
+  const Compiled& compiled = *compilation.compiled;
+  return write_dump_folder(directory, compiled.program.name, hash, compilation.texts, manifest(compiled, target));
 }
 
 }  // namespace tilewright

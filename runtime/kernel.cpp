@@ -11,17 +11,6 @@
 namespace tilewright {
 namespace {
 
-TensorView temporary_view(const TensorSize& size, DType dtype, void* data, std::span<const int64_t> dims) {
-  TensorView view{data, dtype, static_cast<int>(size.shape.size()), {}, {}};
-  int64_t stride = 1;
-  for (size_t i = size.shape.size(); i-- > 0;) {
-    view.shape[i] = size.shape[i].evaluate(dims);
-    view.strides[i] = stride;
-    stride *= view.shape[i];
-  }
-  return view;
-}
-
 /// Outputs that lie on an inout parameter are computed beside it and copied when every step has read its inputs.
 class StagedOutputs {
  public:
@@ -71,21 +60,11 @@ int64_t staging_bytes(const Compiled& compiled, std::span<const int64_t> dims) {
 void run_steps(const Compiled& compiled, const MemoryPlan& plan, std::span<const TensorView> inputs,
                std::span<const TensorView> outputs, std::span<const int64_t> dims, std::byte* workspace,
                Executor& executor, double* step_seconds) {
-  const auto& tensors = compiled.program.tensors;
   const TimeOf clock = executor.workers() == 1 ? TimeOf::thread : TimeOf::wall;
   for (size_t i = 0; i < compiled.steps.size(); ++i) {
     const CompiledStep& step = compiled.steps[i];
     InlineArray<TensorView, 24> views(step.tensors.size());
-    for (size_t j = 0; j < step.tensors.size(); ++j) {
-      const auto id = static_cast<size_t>(step.tensors[j]);
-      const ProgramTensor& tensor = tensors[id];
-      switch (tensor.role) {
-        case TensorRole::param: views[j] = inputs[static_cast<size_t>(tensor.position)]; break;
-        case TensorRole::result: views[j] = outputs[static_cast<size_t>(tensor.position)]; break;
-        case TensorRole::temporary:
-          views[j] = temporary_view(compiled.tensors[id], tensor.type.dtype, workspace + plan.temporary(id), dims);
-      }
-    }
+    view_tensors(compiled, i, plan, inputs, outputs, dims, workspace, views);
     const CompiledChoice& choice = step.choices[plan.choice(i)];
     StepMemory memory;
     memory.workspace = workspace + plan.step_area();

@@ -8,13 +8,7 @@
 #include "ir/bind.h"
 
 namespace tilewright {
-namespace {
 
-struct ByteRange {
-  uintptr_t begin = 0, end = 0;  // empty when equal
-};
-
-/// Bytes that a view can touch; false when the distances overflow.
 bool byte_range(const TensorView& view, ByteRange& range) {
   int64_t low = 0, high = 0;
   const int64_t element = size_of(view.dtype);
@@ -35,6 +29,8 @@ bool byte_range(const TensorView& view, ByteRange& range) {
   range = {base + static_cast<uintptr_t>(low), base + static_cast<uintptr_t>(high + element)};
   return true;
 }
+
+namespace {
 
 bool overlap(const ByteRange& a, const ByteRange& b) {
   return a.begin != a.end && b.begin != b.end && a.begin < b.end && b.begin < a.end;

@@ -11,6 +11,12 @@
 
 namespace tilewright {
 
+struct ByteRange {
+  uintptr_t begin = 0, end = 0;  ///< empty when equal
+};
+/// Bytes that a view can touch; false when the distances overflow.
+bool byte_range(const TensorView& view, ByteRange& range);
+
 class Signature {
  public:
   /// Of a verified graph.

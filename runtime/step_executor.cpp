@@ -46,23 +46,54 @@ struct PhaseRun {
   }
 };
 
+TensorView temporary_view(const TensorSize& size, DType dtype, void* data, std::span<const int64_t> dims) {
+  TensorView view{data, dtype, static_cast<int>(size.shape.size()), {}, {}};
+  int64_t stride = 1;
+  for (size_t i = size.shape.size(); i-- > 0;) {
+    view.shape[i] = size.shape[i].evaluate(dims);
+    view.strides[i] = stride;
+    stride *= view.shape[i];
+  }
+  return view;
+}
+
 }  // namespace
+
+void view_tensors(const Compiled& compiled, size_t step, const MemoryPlan& plan, std::span<const TensorView> inputs,
+                  std::span<const TensorView> outputs, std::span<const int64_t> dims, std::byte* workspace,
+                  std::span<TensorView> views) {
+  for (size_t j = 0; j < views.size(); ++j) {
+    const auto id = static_cast<size_t>(compiled.steps[step].tensors[j]);
+    const ProgramTensor& tensor = compiled.program.tensors[id];
+    switch (tensor.role) {
+      case TensorRole::param: views[j] = inputs[static_cast<size_t>(tensor.position)]; break;
+      case TensorRole::result: views[j] = outputs[static_cast<size_t>(tensor.position)]; break;
+      case TensorRole::temporary:
+        views[j] = temporary_view(compiled.tensors[id], tensor.type.dtype, workspace + plan.temporary(id), dims);
+    }
+  }
+}
+
+void fill_arguments(const CompiledStep& step, std::span<const TensorView> tensors, std::span<const int64_t> dims,
+                    void* zeros, std::span<void*> pointers, std::span<int64_t> meta) {
+  size_t word = 0;
+  for (const size_t dim : step.dims) meta[word++] = dims[dim];
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const TensorView& view = tensors[i];
+    // A load from a table without elements is clamped to index 0 and must give 0.
+    const bool empty = view.element_count() == 0;
+    pointers[i] = empty ? zeros : view.data;
+    for (int axis = 0; axis < view.rank; ++axis) meta[word++] = view.shape[axis];
+    for (int axis = 0; axis < view.rank; ++axis) meta[word++] = empty ? 0 : view.strides[axis];
+  }
+  TW_CHECK(word == meta.size());
+}
 
 void run_step(const CompiledStep& step, const CompiledChoice& choice, std::span<const TensorView> tensors,
               std::span<const int64_t> dims, const StepMemory& memory, Executor& executor) {
   InlineArray<void*, 32> pointers(tensors.size());
   InlineArray<int64_t, 256> meta(static_cast<size_t>(step.meta_words));
-  size_t word = 0;
-  for (const size_t dim : step.dims) meta[word++] = dims[dim];
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    const TensorView& view = tensors[i];
-    // A load from a table without elements is clamped to index 0 and must give 0 (docs/ir.md, load).
-    const bool empty = view.element_count() == 0;
-    pointers[i] = empty ? const_cast<std::byte*>(kZeros) : view.data;
-    for (int axis = 0; axis < view.rank; ++axis) meta[word++] = view.shape[axis];
-    for (int axis = 0; axis < view.rank; ++axis) meta[word++] = empty ? 0 : view.strides[axis];
-  }
-  TW_CHECK(word == meta.size());
+  fill_arguments(step, tensors, dims, const_cast<std::byte*>(kZeros), pointers, meta);
 
   const KernelArgs args{pointers.data(), meta.data(), memory.workspace, memory.packed};
   for (const CompiledPhase& phase : choice.phases) {

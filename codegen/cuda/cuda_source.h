@@ -1,6 +1,7 @@
 // What GPU code generation makes of a step: CUDA C++ text and what a launch of it needs. Pure: no CUDA, no machine.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -29,7 +30,7 @@ struct CudaPhase {
 struct CudaLaunch {
   CudaSchedule schedule;
   std::vector<CudaPhase> phases;
-  Expr workspace_bytes;  ///< i64 over dims; device memory that must be given, 256-byte aligned
+  Expr workspace_bytes;  ///< i64 over dims; device memory that must be given, 64-byte aligned
 };
 
 /// Primitives come in levels; each contains the ones before it.
@@ -52,8 +53,12 @@ std::string nvrtc_text(const CudaSource& source);
 /// The first parameter of every kernel, as 64-bit words: the step's tensors (device pointers), the meta words of its
 /// ArgsLayout, the workspace. Device text declares it as
 ///   struct Args { void* tensors[T]; i64 meta[M]; void* workspace; };
+/// (M is at least 1.)
+inline int64_t cuda_args_words(size_t tensors, int64_t meta_words) {
+  return static_cast<int64_t>(tensors) + std::max<int64_t>(meta_words, 1) + 1;
+}
 inline int64_t cuda_args_words(size_t tensors, const ArgsLayout& layout) {
-  return static_cast<int64_t>(tensors) + layout.size + 1;
+  return cuda_args_words(tensors, layout.size);
 }
 
 /// One choice of a plan. `symbol_prefix` makes the symbols of several steps unique. Errors: what the text cannot hold

@@ -9,9 +9,9 @@ namespace tilewright::cuda {
 
 Result<CudaSource> generate_generic(const TileProgram& program, const CudaSchedule& schedule, const CudaTarget& target,
                                     const std::string& symbol_prefix);
-Result<CudaSource> generate_sm90_prefill(const TileProgram& program, const CudaSchedule& schedule,
-                                         const CudaTarget& target, const std::string& symbol_prefix);
 Result<CudaSource> generate_sm80_prefill(const TileProgram& program, const CudaSchedule& schedule,
+                                         const CudaTarget& target, const std::string& symbol_prefix);
+Result<CudaSource> generate_sm90_prefill(const TileProgram& program, const CudaSchedule& schedule,
                                          const CudaTarget& target, const std::string& symbol_prefix);
 Result<CudaSource> generate_decode(const TileProgram& program, const CudaSchedule& schedule, const CudaTarget& target,
                                    const std::string& symbol_prefix);

@@ -4,27 +4,32 @@
 extern "C" {
 /// Of this shared object; set before a launch.
 __attribute__((visibility("hidden"))) EmulatorInterface* tw_emulator = nullptr;
-__attribute__((visibility("default"))) void tw_bind_emulator(EmulatorInterface* emulator) { tw_emulator = emulator; }
+__attribute__((visibility("default"), no_sanitize("thread"))) void tw_bind_emulator(EmulatorInterface* emulator) {
+  tw_emulator = emulator;
+}
 }
 
+/// What calls the emulator: its own accesses of memory are not the kernel's.
+#define TW_PRIMITIVE static __attribute__((noinline, no_sanitize("thread")))
+
 // Threads, blocks, barriers.
-TW_DEVICE i32 thread_index() { return static_cast<i32>(tw_emulator->thread_index); }
-TW_DEVICE i64 block_index() { return tw_emulator->block_index; }
-TW_DEVICE i64 block_count() { return tw_emulator->block_count; }
-TW_DEVICE void block_sync() { tw_emulator->block_barrier(tw_emulator, 0, 0, 1); }
-TW_DEVICE void named_sync(u32 id, u32 threads) { tw_emulator->block_barrier(tw_emulator, id, threads, 1); }
-TW_DEVICE void named_arrive(u32 id, u32 threads) { tw_emulator->block_barrier(tw_emulator, id, threads, 0); }
+TW_PRIMITIVE i32 thread_index() { return static_cast<i32>(tw_emulator->thread_index); }
+TW_PRIMITIVE i64 block_index() { return tw_emulator->block_index; }
+TW_PRIMITIVE i64 block_count() { return tw_emulator->block_count; }
+TW_PRIMITIVE void block_sync() { tw_emulator->block_barrier(tw_emulator, 0, 0, 1); }
+TW_PRIMITIVE void named_sync(u32 id, u32 threads) { tw_emulator->block_barrier(tw_emulator, id, threads, 1); }
+TW_PRIMITIVE void named_arrive(u32 id, u32 threads) { tw_emulator->block_barrier(tw_emulator, id, threads, 0); }
 TW_DEVICE void fence_global() {}
 
 // Shared memory, by byte address.
-TW_DEVICE u32 shared_base() { return tw_emulator->shared_base; }
+TW_PRIMITIVE u32 shared_base() { return tw_emulator->shared_base; }
 #define TW_SHARED(name, type)                                                                                        \
-  TW_DEVICE type ld_shared_##name(u32 address) {                                                                     \
+  TW_PRIMITIVE type ld_shared_##name(u32 address) {                                                                  \
     type value;                                                                                                      \
     __builtin_memcpy(&value, tw_emulator->shared(tw_emulator, address, sizeof(type), kEmulatedLoad), sizeof(type));  \
     return value;                                                                                                    \
   }                                                                                                                  \
-  TW_DEVICE void st_shared_##name(u32 address, type value) {                                                         \
+  TW_PRIMITIVE void st_shared_##name(u32 address, type value) {                                                      \
     __builtin_memcpy(tw_emulator->shared(tw_emulator, address, sizeof(type), kEmulatedStore), &value, sizeof(type)); \
   }
 TW_SHARED(u8, u8)
@@ -38,7 +43,7 @@ TW_SHARED(vec4, Vec4)
 
 // Global memory.
 #define TW_GLOBAL(name, type)                                            \
-  TW_DEVICE type ld_global_##name(const void* from) {                    \
+  TW_PRIMITIVE type ld_global_##name(const void* from) {                 \
     type value;                                                          \
     tw_emulator->global(tw_emulator, from, sizeof(type), kEmulatedLoad); \
     __builtin_memcpy(&value, from, sizeof(type));                        \
@@ -50,17 +55,17 @@ TW_GLOBAL(nc_u32, u32)
 TW_GLOBAL(nc_f32, float)
 TW_GLOBAL(nc_f64, double)
 #undef TW_GLOBAL
-TW_DEVICE void st_global_vec4(void* to, Vec4 v) {
+TW_PRIMITIVE void st_global_vec4(void* to, Vec4 v) {
   tw_emulator->global(tw_emulator, to, sizeof(v), kEmulatedStore);
   __builtin_memcpy(to, &v, sizeof(v));
 }
-TW_DEVICE i32 atomic_add_i32(i32* at, i32 value) {
+TW_PRIMITIVE i32 atomic_add_i32(i32* at, i32 value) {
   tw_emulator->global(tw_emulator, at, sizeof(value), kEmulatedStore);
   const i32 before = *at;
   *at = static_cast<i32>(static_cast<u32>(before) + static_cast<u32>(value));
   return before;
 }
-TW_DEVICE i64 atomic_add_i64(i64* at, i64 value) {
+TW_PRIMITIVE i64 atomic_add_i64(i64* at, i64 value) {
   tw_emulator->global(tw_emulator, at, sizeof(value), kEmulatedStore);
   const i64 before = *at;
   *at = static_cast<i64>(static_cast<u64>(before) + static_cast<u64>(value));
@@ -92,29 +97,43 @@ TW_DEVICE float neg_inf() { return -__builtin_inff(); }
 TW_DEVICE u32 mul_hi_u32(u32 a, u32 b) { return static_cast<u32>((static_cast<u64>(a) * b) >> 32); }
 
 // The whole warp.
-TW_DEVICE void warp_sync() { tw_emulator->warp_sync(tw_emulator); }
-TW_DEVICE u32 warp_ballot(bool value) { return tw_emulator->warp_ballot(tw_emulator, value); }
+TW_PRIMITIVE void warp_sync() { tw_emulator->warp_sync(tw_emulator); }
+TW_PRIMITIVE u32 warp_ballot(bool value) { return tw_emulator->warp_ballot(tw_emulator, value); }
 TW_DEVICE bool warp_any(bool value) { return warp_ballot(value) != 0; }
-TW_DEVICE u32 shuffle_u32(u32 v, u32 lane) { return static_cast<u32>(tw_emulator->shuffle(tw_emulator, v, lane & 31)); }
+TW_PRIMITIVE u32 shuffle_u32(u32 v, u32 lane) {
+  return static_cast<u32>(tw_emulator->shuffle(tw_emulator, v, lane & 31));
+}
 TW_DEVICE float shuffle_f32(float v, u32 lane) { return bits_f32(shuffle_u32(f32_bits(v), lane)); }
-TW_DEVICE double shuffle_f64(double v, u32 lane) {
+TW_PRIMITIVE double shuffle_f64(double v, u32 lane) {
   return bits_f64(tw_emulator->shuffle(tw_emulator, f64_bits(v), lane & 31));
 }
-TW_DEVICE u32 shuffle_xor_u32(u32 v, u32 mask) { return shuffle_u32(v, tw_emulator->thread_index ^ mask); }
-TW_DEVICE float shuffle_xor_f32(float v, u32 mask) { return shuffle_f32(v, tw_emulator->thread_index ^ mask); }
-TW_DEVICE double shuffle_xor_f64(double v, u32 mask) { return shuffle_f64(v, tw_emulator->thread_index ^ mask); }
+TW_PRIMITIVE u32 shuffle_xor_u32(u32 v, u32 mask) { return shuffle_u32(v, tw_emulator->thread_index ^ mask); }
+TW_PRIMITIVE float shuffle_xor_f32(float v, u32 mask) { return shuffle_f32(v, tw_emulator->thread_index ^ mask); }
+TW_PRIMITIVE double shuffle_xor_f64(double v, u32 mask) { return shuffle_f64(v, tw_emulator->thread_index ^ mask); }
 
 // Approximations of f32: nearer the truth than the GPU's, with its flushing.
-TW_DEVICE float exp2_approx(float x) { return tw_emulator->approximate(tw_emulator, kEmulatedExp2, x); }
-TW_DEVICE float log2_approx(float x) { return tw_emulator->approximate(tw_emulator, kEmulatedLog2, x); }
-TW_DEVICE float rcp_approx(float x) { return tw_emulator->approximate(tw_emulator, kEmulatedReciprocal, x); }
-TW_DEVICE float tanh_approx(float x) { return tw_emulator->approximate(tw_emulator, kEmulatedTanh, x); }
+TW_PRIMITIVE float exp2_approx(float x) { return tw_emulator->approximate(tw_emulator, kEmulatedExp2, x); }
+TW_PRIMITIVE float log2_approx(float x) { return tw_emulator->approximate(tw_emulator, kEmulatedLog2, x); }
+TW_PRIMITIVE float rcp_approx(float x) { return tw_emulator->approximate(tw_emulator, kEmulatedReciprocal, x); }
+TW_PRIMITIVE float tanh_approx(float x) { return tw_emulator->approximate(tw_emulator, kEmulatedTanh, x); }
 
 // Rounding, smaller and larger.
-TW_DEVICE float min_f32(float a, float b) { return a < b || b != b ? a : b; }
-TW_DEVICE float max_f32(float a, float b) { return a > b || b != b ? a : b; }
-TW_DEVICE double min_f64(double a, double b) { return a < b || b != b ? a : b; }
-TW_DEVICE double max_f64(double a, double b) { return a > b || b != b ? a : b; }
+TW_DEVICE float min_f32(float a, float b) {
+  if (a == b) return bits_f32(f32_bits(a) | f32_bits(b));  // -0 is smaller than 0
+  return a < b || b != b ? a : b;
+}
+TW_DEVICE float max_f32(float a, float b) {
+  if (a == b) return bits_f32(f32_bits(a) & f32_bits(b));
+  return a > b || b != b ? a : b;
+}
+TW_DEVICE double min_f64(double a, double b) {
+  if (a == b) return bits_f64(f64_bits(a) | f64_bits(b));  // -0 is smaller than 0
+  return a < b || b != b ? a : b;
+}
+TW_DEVICE double max_f64(double a, double b) {
+  if (a == b) return bits_f64(f64_bits(a) & f64_bits(b));
+  return a > b || b != b ? a : b;
+}
 TW_DEVICE float abs_f32(float x) { return __builtin_fabsf(x); }
 TW_DEVICE double abs_f64(double x) { return __builtin_fabs(x); }
 TW_DEVICE float ceil_f32(float x) { return __builtin_ceilf(x); }

@@ -9,6 +9,8 @@ struct EmulatorInterface {
   unsigned thread_index;
   long long block_index, block_count;
   unsigned shared_base;
+  unsigned long long stack_begin;  ///< of that thread
+  unsigned stack_bytes;
 
   /// Where `bytes` of shared memory at `address` lie. `kind`: EmulatedAccess.
   unsigned char* (*shared)(EmulatorInterface*, unsigned address, unsigned bytes, int kind);

@@ -32,7 +32,8 @@ Result<CudaBinary> compile_cuda_text(const std::string& text, const CudaTarget& 
     return unsupported("the CUDA text of this kernel has {} bytes; NVRTC is given {} at most", text.size(),
                        kLargestCudaText);
   const NvrtcApi& api = compiler.api();
-  CudaBinary binary{target.architecture(), {}, {}, {}, 0};
+  CudaBinary binary;
+  binary.architecture = target.architecture();
   Stopwatch watch;
   NvrtcProgram raw = nullptr;
   NvrtcResult result = api.nvrtcCreateProgram(&raw, text.c_str(), "kernel.cu", 0, nullptr, nullptr);

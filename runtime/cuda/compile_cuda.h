@@ -15,6 +15,7 @@ struct CudaBinary {
   std::string ptx;
   std::string log;          ///< of NVRTC and ptxas, with what the latter says of registers and spills
   double milliseconds = 0;  ///< text to cubin, loading of NVRTC left out
+  bool from_disk = false;   ///< made by an earlier process
 };
 
 /// Text longer than this is refused: generated kernels have some ten thousands.

@@ -94,7 +94,7 @@ Result<Done> CudaDriver::read_devices() {
     target.l2_bytes = attribute(kCuDeviceL2Bytes);
     target.threads_per_multiprocessor = attribute(kCuDeviceThreadsPerMultiprocessor);
     target.blocks_per_multiprocessor = attribute(kCuDeviceBlocksPerMultiprocessor);
-    devices_.push_back({ordinal, name, target});
+    devices_.push_back({ordinal, device, name, target});
   }
   return Done{};
 }

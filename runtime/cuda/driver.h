@@ -11,8 +11,9 @@
 
 namespace tilewright {
 
-struct CudaDevice {
+struct CudaDeviceFacts {
   int ordinal = 0;
+  CuDevice handle = 0;
   std::string name;
   CudaTarget target;  ///< with the device's own figures
 };
@@ -27,7 +28,7 @@ class CudaDriver {
   /// 1000 · major + 10 · minor of the newest CUDA that it knows.
   int version() const { return version_; }
   const std::string& file() const { return file_; }
-  const std::vector<CudaDevice>& devices() const { return devices_; }
+  const std::vector<CudaDeviceFacts>& devices() const { return devices_; }
 
   /// "cuLaunchKernelEx failed: CUDA_ERROR_… (701), too many resources requested for launch": what failed, the driver's
   /// own name and words.
@@ -39,7 +40,7 @@ class CudaDriver {
   DriverApi api_;
   int version_ = 0;
   std::string file_;
-  std::vector<CudaDevice> devices_;
+  std::vector<CudaDeviceFacts> devices_;
 };
 
 /// "12.8" of 12080.

@@ -349,4 +349,45 @@ TEST_F(Cli, TuneWritesAReport) {
 
 TEST_F(Cli, BenchRefusesUnknownRows) { EXPECT_EQ(run("bench --filter nothing-like-it").code, 2); }
 
+TEST_F(Cli, RunsGpuKernelsOnTheEmulatorAndProvesThem) {
+  const Outcome done = run("run " + graph_ + " --target cuda-emu --dim Sq=9 --dim Sk=11 --verify --json");
+  if (done.err.find("C++ compiler") != std::string::npos) GTEST_SKIP() << done.err;
+  ASSERT_EQ(done.code, 0) << done.err;
+  const Json json = Json::parse(done.out);
+  EXPECT_EQ(json["target"], "the emulator of sm_80");
+  EXPECT_EQ(json["passed"], true);
+  EXPECT_EQ(json["accuracy"].size(), 1u);
+  EXPECT_EQ(json["steps"][0]["fused"], true);
+  EXPECT_FALSE(json["steps"][0]["refused"].empty());
+}
+
+TEST_F(Cli, EmitsTheTextOfGpuKernels) {
+  const Outcome text = run("emit " + graph_ + " --target cuda:sm_90a --stage cu");
+  ASSERT_EQ(text.code, 0) << text.err;
+  EXPECT_TRUE(text.out.starts_with("// t0 is %")) << text.out.substr(0, 80);
+  EXPECT_NE(text.out.find("TW_KERNEL("), std::string::npos);
+}
+
+TEST_F(Cli, GpuTargetsThatCannotBeHadAreOneSentence) {
+  for (const auto& [arguments, part] : {std::pair{"run " + graph_ + " --target cuda-emu:sm_70", "sm_70 is not known"},
+                                        {"run " + graph_ + " --target gpu", "--target gpu is not known"},
+                                        {"run " + graph_ + " --target cuda:99", "cuda"},
+                                        {"run " + graph_ + " --target cuda-emu --isa avx2", "--isa"},
+                                        {"emit " + graph_ + " --target cuda --stage cu", "cuda:sm_90a"},
+                                        {"emit " + graph_ + " --target cuda:sm_80 --stage ll", "--stage ll"}}) {
+    const Outcome done = run(arguments);
+    EXPECT_EQ(done.code, 2) << arguments;
+    EXPECT_NE(done.err.find(part), std::string::npos) << done.err;
+    EXPECT_EQ(lines(done.err).size(), 1u) << done.err;
+  }
+}
+
+TEST_F(Cli, DevicesSayWhatOfCudaIsThere) {
+  const Outcome done = run("devices --json");
+  ASSERT_EQ(done.code, 0) << done.err;
+  const Json cuda = Json::parse(done.out)["cuda"];
+  EXPECT_TRUE(cuda["nvrtc"].contains("version") || cuda["nvrtc"].contains("missing"));
+  EXPECT_TRUE(cuda["driver"].contains("file") || cuda["driver"].contains("missing"));
+}
+
 }  // namespace

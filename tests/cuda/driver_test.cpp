@@ -41,7 +41,7 @@ TEST(CudaDriver, IsTheToolkitsStubIsOneSentence) {
 TEST(CudaDriver, KnowsItsDevices) {
   if (!cuda_driver()) GTEST_SKIP() << to_string(cuda_driver().error());
   ASSERT_FALSE(cuda_driver()->devices().empty());
-  for (const CudaDevice& device : cuda_driver()->devices()) {
+  for (const CudaDeviceFacts& device : cuda_driver()->devices()) {
     EXPECT_GE(device.target.capability, 50) << device.name;
     EXPECT_GT(device.target.multiprocessors, 0) << device.name;
     EXPECT_GE(device.target.shared_bytes_per_block, 48 << 10) << device.name;

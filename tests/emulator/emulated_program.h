@@ -12,6 +12,7 @@
 #include "emulator/module.h"
 #include "ir/bind.h"
 #include "ir/interp.h"
+#include "tests/emulator/tensor_maps.h"
 #include "tests/support/random_graph.h"
 #include "tests/support/test_tensor.h"
 
@@ -56,6 +57,9 @@ class EmulatedStep {
       launch.shared_bytes = phase.shared_bytes;
       launch.args = words;
       if (launch.blocks == 0) continue;
+      const auto maps = encode(phase, tensors);
+      if (!maps) return to_string(maps.error());
+      launch.tensor_maps = *maps;
       auto done = module_.launch(launch, options);
       if (!done) return to_string(done.error());
     }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "emulator/module.h"
+#include "emulator/tensor_map.h"
 #include "ir/interp.h"
 #include "tests/emulator/kernel.h"
 #include "tests/support/attention_case.h"
@@ -39,6 +40,18 @@ inline std::vector<uint64_t> spec_args(const ArgsLayout& layout, const DimBindin
   return words;
 }
 
+/// What a launch makes of a plan: the tensor as it lies in memory.
+inline Result<EmulatedTensorMap> encode(const TensorMapPlan& plan, const TensorView& view) {
+  TensorMapGeometry geometry;
+  geometry.base = view.data;
+  geometry.element_bytes = size_of(view.dtype);
+  geometry.box = plan.box;
+  for (const int axis : plan.axes) geometry.extents.push_back(std::max<int64_t>(view.shape[axis], 1));
+  for (size_t i = 1; i < plan.axes.size(); ++i)
+    geometry.stride_bytes.push_back(view.strides[plan.axes[i]] * geometry.element_bytes);
+  return encode_tensor_map(geometry);
+}
+
 /// Runs all phases, workspace guarded and poisoned. Empty when all went well, else the sentence. Statistics are of the
 /// first phase.
 inline std::string launch_spec(const EmulatedModule& module, const CudaLaunch& launch, const ArgsLayout& layout,
@@ -57,6 +70,13 @@ inline std::string launch_spec(const EmulatedModule& module, const CudaLaunch& l
     one.shared_bytes = phase.shared_bytes;
     one.args = words;
     if (one.blocks == 0) continue;
+    std::vector<EmulatedTensorMap> maps;
+    for (const TensorMapPlan& plan : phase.tensor_maps) {
+      auto map = encode(plan, tensors[static_cast<size_t>(plan.tensor)].view());
+      if (!map) return to_string(map.error());
+      maps.push_back(*map);
+    }
+    one.tensor_maps = maps;
     auto result = module.launch(one, options);
     if (!result) return to_string(result.error());
     if (statistics && &phase == &launch.phases.front()) *statistics = *result;

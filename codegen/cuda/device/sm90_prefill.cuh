@@ -12,12 +12,13 @@
 //
 // Who waits for whom: sm90_pipeline.cuh. Where tiles lie: sm90_tiles.cuh. Budgets (KiB of 227, registers of 65536):
 //
-//   head dim   Q rows × keys   Q    K, V ×2    registers: producer, consumers
-//   64         192 × 128       24   32 + 32    32, 3 × 160     O 32 + S 64 + P 32 per thread
-//   128        128 × 176       32   88 + 88    24, 2 × 240     O 64 + S 88 + P 44
-//   128 masked 128 × 128       32   64 + 64    24, 2 × 240
-//   192        128 × 112       48   84 + 84    24, 2 × 240     O 96 + S 56 + P 28
-//   256        128 × 80        64   80 + 80    24, 2 × 240     O 128 + S 40 + P 20
+//   head dim      Q rows × keys   Q    K, V ×2    registers: producer, consumers
+//   64            192 × 128       24   32 + 32    32, 3 × 160    O 32 + S 64 + P 32 per thread
+//   128           128 × 176       32   88 + 88    24, 2 × 240    O 64 + S 88 + P 44
+//   128, masked   128 × 128       32   64 + 64    40, 2 × 232    the producer tests blocks of keys
+//   128, tables   128 × 64        32   32 + 32    88, 2 × 208    masks or scores load per position: addresses
+//   192           128 × 112       48   84 + 56…84 24, 2 × 240    O 96 + S 56 + P 28
+//   256           128 × 80        64   80 + 80    24, 2 × 240    O 128 + S 40 + P 20
 //
 // Variant is that of docs/gpu.md with, in generated text,
 //   static constexpr float kScoreScale;           // score() is without this positive factor
@@ -213,8 +214,8 @@ TW_DEVICE void sm90_clear_values(const Args& args, const Sm90Barriers<Layout>& b
         if (hidden) sm90_clear_row<Layout::kValueBoxes>(tile, Layout::kKvBox, static_cast<u32>(row));
       }
       fence_proxy_async();
-      warp_sync();
     }
+    warp_sync();  // rows are cleared, the words of the block are read
     if (lane == 0) mbarrier_arrive(barriers.value_full(values.stage));
     values.advance();
   }
@@ -250,6 +251,7 @@ TW_DEVICE void sm90_consume(const Args& args, const TensorMap* output_map, const
   const Sm90Schedule<Variant, Layout> schedule(args);
   const Sm90Turns<Variant, Layout> turns = {group};
   const auto release = [&](u32 barrier) {
+    warp_sync();  // what the other lanes read, the word of a block, too
     if (lane == 0) mbarrier_arrive(barrier);
   };
   Sm90Cursor<Layout::kStages> keys, values;

@@ -1,0 +1,124 @@
+#include "bench/gpu_compile.h"
+
+#include <algorithm>
+#include <atomic>
+#include <set>
+#include <thread>
+
+#include "compiler/passes.h"
+#include "ir/text.h"
+
+namespace tilewright::bench {
+namespace {
+
+/// One query head dim and one value dim, 8 query heads on 2 K/V heads, causal; 16-bit P where the operands are.
+std::string graph_text(DType dtype, int64_t dqk, int64_t dv) {
+  const std::string type(to_string(dtype));
+  const bool narrow = dtype == DType::bf16 || dtype == DType::f16;
+  return fmt::format(R"(
+graph @gate(%q: {0}[B,8,Sq,{1}], %k: {0}[B,2,Sk,{1}], %v: {0}[B,2,Sk,{2}]) -> {0}[B,8,Sq,{2}] {{
+  %kh = repeat_heads %k, times=4          : {0}[B,8,Sk,{1}]
+  %vh = repeat_heads %v, times=4          : {0}[B,8,Sk,{2}]
+  %s = matmul_nt %q, %kh                  : {3}[B,8,Sq,Sk]
+  %a = mul %s, 0.125                      : {3}[B,8,Sq,Sk]
+  %e = mask_causal %a, align=bottom_right : {3}[B,8,Sq,Sk]
+  %p = softmax %e, axis=3                 : {3}[B,8,Sq,Sk]
+  {4}
+  %o = matmul %{5}, %vh                   : {0}[B,8,Sq,{2}]
+  return %o
+}})",
+                     type, dqk, dv, narrow ? "f32" : type,
+                     narrow ? fmt::format("%c = cast %p : {}[B,8,Sq,Sk]", type) : "", narrow ? "c" : "p");
+}
+
+Result<AttentionSpec> spec_of(DType dtype, int64_t dqk, int64_t dv, PrecisionPolicy precision) {
+  auto graph = parse_graph(graph_text(dtype, dqk, dv));
+  if (!graph) return graph.error();
+  graph->precision = precision;
+  auto canonical = canonicalize(*graph);
+  if (!canonical) return canonical.error();
+  auto program = fuse(*canonical);
+  if (!program) return program.error();
+  for (const Step& step : program->steps)
+    if (const auto* attention = std::get_if<AttentionStep>(&step.what)) return attention->spec;
+  return invalid("the gate's graph does not fuse");
+}
+
+}  // namespace
+
+GpuCompileOptions whole_compile_gate() {
+  GpuCompileOptions options;
+  for (const int64_t head_dim : {8, 16, 32, 64, 80, 96, 128, 160, 192, 256})
+    options.head_dims.emplace_back(head_dim, head_dim);
+  options.head_dims.emplace_back(192, 128);
+  options.targets.assign(cuda_targets().begin(), cuda_targets().end());
+  return options;
+}
+
+Result<std::vector<GpuCompileCase>> gpu_compile_cases(const GpuCompileOptions& options) {
+  std::vector<GpuCompileCase> cases;
+  std::set<std::string> known;  // text and architecture
+  const auto add = [&](const TileProgram& program, const CudaTarget& target, const std::string& name,
+                       bool force_generic) -> Result<Done> {
+    for (const CudaPlan::Choice& choice : plan_cuda(program, target, {force_generic}).choices) {
+      auto source = generate_cuda(program, choice.schedule, target, "kernel");
+      if (!source) return source.error();
+      if (!known.insert(target.architecture() + nvrtc_text(*source)).second) continue;
+      cases.push_back({fmt::format("{} {}", to_string(choice.schedule.kernel), name), target, std::move(*source)});
+    }
+    return Done{};
+  };
+  for (const DType dtype : options.dtypes)
+    for (const auto& [dqk, dv] : options.head_dims)
+      for (const PrecisionPolicy precision : {PrecisionPolicy::f32, PrecisionPolicy::f32_x3}) {
+        if (precision != PrecisionPolicy::f32 && dtype != DType::f32) continue;
+        const auto spec = spec_of(dtype, dqk, dv, precision);
+        if (!spec) return spec.error();
+        const TileProgram program = build_tile_program(*spec);
+        const std::string name =
+            fmt::format("{} {}{}", to_string(dtype), dqk == dv ? std::to_string(dqk) : fmt::format("{}/{}", dqk, dv),
+                        precision == PrecisionPolicy::f32 ? "" : fmt::format(" {}", to_string(precision)));
+        for (const CudaTarget& target : options.targets)
+          for (const bool generic : {false, true})
+            if (auto ok = add(program, target, name, generic); !ok) return ok.error();
+      }
+  return cases;
+}
+
+std::vector<GpuCompiled> compile_all(const std::vector<GpuCompileCase>& cases, const Nvrtc& compiler, int threads) {
+  std::vector<GpuCompiled> out;
+  for (const GpuCompileCase& one : cases) out.push_back({&one, invalid("not compiled")});
+  std::atomic<size_t> next{0};
+  const auto work = [&] {
+    for (size_t i = next.fetch_add(1); i < cases.size(); i = next.fetch_add(1)) {
+      const auto binary = compile_cuda_text(nvrtc_text(cases[i].source), cases[i].target, compiler);
+      out[i].report = binary ? report_compile(*binary, cases[i].source.launch, cases[i].target) : binary.error();
+    }
+  };
+  std::vector<std::thread> helpers;
+  for (int i = 1; i < std::min<int>(threads, static_cast<int>(cases.size())); ++i) helpers.emplace_back(work);
+  work();
+  for (std::thread& helper : helpers) helper.join();
+  return out;
+}
+
+std::string compile_table(const std::vector<GpuCompiled>& compiled) {
+  std::string text = fmt::format("{:<36}{:<9}{:>7}{:>6}{:>9}{:>7}{:>6}{:>7}  {}\n", "kernel", "arch", "ms", "regs",
+                                 "shared", "spills", "local", "blocks", "instructions");
+  for (const GpuCompiled& one : compiled) {
+    const std::string architecture = one.compiled->target.architecture();
+    if (!one.report) {
+      text += fmt::format("{:<36}{:<9}  failed: {}\n", one.compiled->name, architecture, to_string(one.report.error()));
+      continue;
+    }
+    for (const CudaPhaseReport& phase : one.report->phases)
+      text += fmt::format("{:<36}{:<9}{:>7.0f}{:>6}{:>9}{:>7}{:>6}{:>7}  {}: {}\n", one.compiled->name, architecture,
+                          one.report->milliseconds, phase.facts.registers,
+                          phase.facts.static_shared + phase.dynamic_shared, phase.spill_bytes, phase.facts.local_bytes,
+                          phase.occupancy.blocks, phase.facts.instructions, print_census(phase.facts));
+    for (const std::string& complaint : one.report->complaints) text += fmt::format("    wrong: {}\n", complaint);
+  }
+  return text;
+}
+
+}  // namespace tilewright::bench

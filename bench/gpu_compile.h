@@ -1,0 +1,39 @@
+// The compile gate: every GPU template × dtype × head dim × architecture through NVRTC, with no GPU.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "runtime/cuda/compile_report.h"
+
+namespace tilewright::bench {
+
+struct GpuCompileCase {
+  std::string name;  ///< "sm80_prefill bf16 128 causal"
+  CudaTarget target;
+  CudaSource source;
+};
+
+struct GpuCompileOptions {
+  std::vector<std::pair<int64_t, int64_t>> head_dims;  ///< of Q and K, of V
+  std::vector<CudaTarget> targets;
+  std::vector<DType> dtypes = {DType::bf16, DType::f16, DType::f32};
+};
+/// All head dims and architectures that the templates promise.
+GpuCompileOptions whole_compile_gate();
+
+/// The kernels that the plans choose, each once; causal, GQA. Errors: a broken plan or generator.
+Result<std::vector<GpuCompileCase>> gpu_compile_cases(const GpuCompileOptions& options);
+
+struct GpuCompiled {
+  const GpuCompileCase* compiled = nullptr;
+  Result<CudaCompileReport> report;
+};
+/// On as many threads as there are cores, or one at a time for times that mean something; in the order of the cases.
+std::vector<GpuCompiled> compile_all(const std::vector<GpuCompileCase>& cases, const Nvrtc& compiler, int threads);
+
+/// One line a kernel under a heading: ms, registers, shared memory, spills, blocks, census.
+std::string compile_table(const std::vector<GpuCompiled>& compiled);
+
+}  // namespace tilewright::bench

@@ -1,0 +1,179 @@
+#include "runtime/cuda/cuda_program.h"
+
+#include "compiler/passes.h"
+#include "ir/text.h"
+#include "runtime/stopwatch.h"
+
+namespace tilewright {
+namespace {
+
+/// A step with what plans and texts need of it.
+struct StepView {
+  const TileProgram* attention = nullptr;
+  const BackwardSpec* backward = nullptr;
+  const LoopStep* loop = nullptr;
+
+  const ScoreSpace* space() const { return attention ? &attention->spec : static_cast<const ScoreSpace*>(backward); }
+  const std::string& name() const { return loop ? loop->name : space()->name; }
+  const std::vector<SpecTensor>& tensors() const { return loop ? loop->tensors : space()->tensors; }
+  CudaPlan plan(const CudaTarget& target, const CudaPlanOptions& options) const {
+    if (attention) return plan_cuda(*attention, target, options);
+    if (backward) return plan_cuda(*backward, target, options);
+    return plan_cuda(*loop, target, options);
+  }
+  Result<CudaSource> generate(const CudaSchedule& schedule, const CudaTarget& target) const {
+    constexpr const char* kPrefix = "kernel";
+    if (attention) return generate_cuda(*attention, schedule, target, kPrefix);
+    if (backward) return generate_cuda(*backward, schedule, target, kPrefix);
+    return generate_cuda(*loop, schedule, target, kPrefix);
+  }
+};
+
+std::string describe(const CudaStep& step) {
+  std::string out;
+  for (const CudaChoice& choice : step.choices) {
+    const CudaSchedule& schedule = choice.source.launch.schedule;
+    out += fmt::format("{}\n  runs when {}\n", print(schedule), choice.condition);
+    for (const std::string& reason : schedule.reasons) out += fmt::format("  because {}\n", reason);
+  }
+  for (const CudaPlan::Refusal& refusal : step.refused)
+    out += fmt::format("{} refused: {}\n", to_string(refusal.kernel), refusal.reason);
+  return out;
+}
+
+/// What a step's memory plan must make room for, whichever choice the layouts lead to.
+Expr largest_workspace(const std::vector<CudaChoice>& choices) {
+  Expr largest;
+  ExprId root = largest.constant_int(0, DType::i64);
+  for (const CudaChoice& choice : choices)
+    if (const Expr& bytes = choice.source.launch.workspace_bytes; !bytes.empty())
+      root = largest.op(Op::max, DType::i64, {root, largest.import(bytes)});
+  largest.set_root(root);
+  return largest;
+}
+
+Diagnostic nothing_takes(const StepView& step, const CudaPlan& plan, const CudaTarget& target) {
+  std::string reasons;
+  for (const CudaPlan::Refusal& refusal : plan.refused)
+    reasons += fmt::format("; {}: {}", to_string(refusal.kernel), refusal.reason);
+  return {ErrorKind::unsupported,
+          fmt::format("no GPU template takes this step on {}{}", target.architecture(), reasons), step.name(), 0};
+}
+
+/// ".1" when there are several of a kind, "" otherwise.
+std::string suffix(bool several, const std::string& what) { return several ? "." + what : ""; }
+
+/// Kernels know tensors by number, so that steps that differ in names alone are one kernel, and no text of a user's
+/// reaches a compiler.
+std::vector<SpecTensor> numbered(std::vector<SpecTensor> tensors) {
+  for (size_t i = 0; i < tensors.size(); ++i) tensors[i].name = fmt::format("t{}", i);
+  return tensors;
+}
+
+/// What dumps say before the text.
+std::string legend(const std::vector<SpecTensor>& tensors) {
+  std::string text;
+  for (size_t i = 0; i < tensors.size(); ++i)
+    text += fmt::format("// t{} is %{}: {}\n", i, tensors[i].name, to_string(tensors[i].type));
+  return text;
+}
+
+void add_texts(const StepView& view, const CudaStep& step, const std::string& number, std::vector<StageText>& texts) {
+  if (view.attention) {
+    texts.push_back({"02_fused" + number + ".attention", print(view.attention->spec)});
+    texts.push_back({"03_tile" + number + ".tile", print(*view.attention)});
+  } else if (view.backward) {
+    texts.push_back({"02_fused" + number + ".backward", print(*view.backward)});
+  }
+  texts.push_back({"04_schedule" + number + ".txt", describe(step)});
+  for (size_t i = 0; i < step.choices.size(); ++i) {
+    const std::string name(to_string(step.choices[i].source.launch.schedule.kernel));
+    texts.push_back({"05_emit" + number + suffix(step.choices.size() > 1, name) + ".cu",
+                     legend(view.tensors()) + nvrtc_text(step.choices[i].source)});
+  }
+}
+
+/// `view` has the user's names, `unnamed` is the same step without.
+Result<CudaStep> make_step(const StepView& view, const StepView& unnamed, const CudaTarget& target,
+                           const CudaProgramOptions& options, std::span<const std::string> names) {
+  CudaStep step;
+  step.name = view.name();
+  step.fused = view.loop == nullptr;
+  CudaPlan plan = view.plan(target, options.plan);
+  if (plan.choices.empty()) return nothing_takes(view, plan, target);
+  for (CudaPlan::Choice& planned : plan.choices) {
+    auto source = unnamed.generate(planned.schedule, target);
+    if (!source) return source.error();
+    CudaChoice choice;
+    choice.use_when = LaunchExpr(planned.use_when, names);
+    choice.condition = planned.use_when.is_constant_true() ? "always" : print(planned.use_when, view.tensors());
+    for (const CudaPhase& phase : source->launch.phases) choice.blocks.emplace_back(phase.blocks, names);
+    choice.source = std::move(*source);
+    step.choices.push_back(std::move(choice));
+  }
+  step.refused = std::move(plan.refused);
+  if (const ScoreSpace* space = view.space())
+    for (const auto* sizes : {&space->batch, &space->heads})
+      for (const Dim& dim : *sizes) step.head_count.emplace_back(dim, names);
+  return step;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const CudaProgram>> compile_cuda_program(const Graph& graph, const CudaTarget& target,
+                                                                const CudaProgramOptions& options) {
+  auto front = compile_front(graph);
+  if (!front) return front.error();
+  auto out = std::make_shared<CudaProgram>(graph, target);
+  out->stages = std::move(front->stages);
+  Stopwatch watch;
+  auto program = options.materialise ? lower_unfused(front->canonical) : fuse(front->canonical);
+  if (!program) return program.error();
+  Compiled& compiled = out->compiled;
+  compiled.program = std::move(*program);
+  watch.lap(out->stages, "fuse");
+  if (options.require_fused)
+    if (Diagnostics errors = complain_unfused(compiled.program); !errors.empty()) return errors;
+  const auto& steps = compiled.program.steps;
+  if (options.want_texts) {
+    out->texts.push_back({"00_input.graph", print(graph)});
+    out->texts.push_back({"01_canonical.graph", front->canonical_text});
+    if (steps.size() > 1) out->texts.push_back({"02_fused.program", print(compiled.program)});
+  }
+  const auto& names = compiled.signature.dims();
+  for (const ProgramTensor& tensor : compiled.program.tensors)
+    compiled.tensors.push_back(tensor_size(tensor.type, names));
+  for (size_t i = 0; i < steps.size(); ++i) {
+    std::optional<TileProgram> tiles, unnamed_tiles;
+    Step copy = steps[i];
+    StepView view, unnamed;
+    if (auto* attention = std::get_if<AttentionStep>(&copy.what)) {
+      view.attention = &tiles.emplace(build_tile_program(attention->spec));
+      unnamed_tiles = tiles;
+      unnamed_tiles->spec.tensors = numbered(attention->spec.tensors);
+      unnamed.attention = &*unnamed_tiles;
+    } else if (auto* backward = std::get_if<BackwardStep>(&copy.what)) {
+      view.backward = &std::get<BackwardStep>(steps[i].what).spec;
+      backward->spec.tensors = numbered(backward->spec.tensors);
+      unnamed.backward = &backward->spec;
+    } else {
+      auto& loop = std::get<LoopStep>(copy.what);
+      view.loop = &std::get<LoopStep>(steps[i].what);
+      loop.tensors = numbered(loop.tensors);
+      unnamed.loop = &loop;
+    }
+    auto step = make_step(view, unnamed, target, options, names);
+    if (!step) return step.error();
+    CompiledStep bound = bind_step(steps[i], names);
+    LaunchInfo sizes;
+    sizes.workspace_bytes = largest_workspace(step->choices);
+    bound.choices.push_back(make_choice(sizes, {}, names, {}));
+    compiled.steps.push_back(std::move(bound));
+    if (options.want_texts) add_texts(view, *step, suffix(steps.size() > 1, std::to_string(i)), out->texts);
+    out->steps.push_back(std::move(*step));
+  }
+  watch.lap(out->stages, "emit");
+  return std::shared_ptr<const CudaProgram>(std::move(out));
+}
+
+}  // namespace tilewright

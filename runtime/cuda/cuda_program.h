@@ -1,0 +1,54 @@
+// CudaProgram: a graph lowered to the text of GPU kernels, with everything that a run of them is told. Pure: made
+// without a GPU, without NVRTC and without a C++ compiler; cuda_kernel.h loads and runs it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "codegen/cuda/cuda_source.h"
+#include "runtime/compile.h"
+
+namespace tilewright {
+
+struct CudaProgramOptions {
+  bool require_fused = false;  ///< anything unfused is an error
+  bool materialise = false;    ///< no fusion: every op a step of its own
+  CudaPlanOptions plan;
+  bool want_texts = false;  ///< fills CudaProgram::texts
+};
+
+/// One way to run a step; the first whose condition holds, and whose tensor maps the layouts allow, does.
+struct CudaChoice {
+  CudaSource source;
+  LaunchExpr use_when;
+  std::string condition;           ///< use_when in words
+  std::vector<LaunchExpr> blocks;  ///< per phase
+};
+
+struct CudaStep {
+  std::string name;
+  bool fused = false;
+  std::vector<CudaChoice> choices;
+  std::vector<CudaPlan::Refusal> refused;
+  std::vector<DimFormula> head_count;  ///< of a fused step: the sizes whose product is batches times heads
+};
+
+struct CudaProgram {
+  CudaProgram(const Graph& from, const CudaTarget& for_target) : graph(from), target(for_target), compiled(from) {}
+
+  Graph graph;
+  CudaTarget target;
+  /// Signature, program and tensors. Its steps have one choice each, which stands for the sizes of any of theirs.
+  Compiled compiled;
+  std::vector<CudaStep> steps;
+  std::vector<StageTime> stages;
+  std::vector<StageText> texts;  ///< 00_input.graph … 05_emit.cu
+};
+
+/// Errors: what the graph's verifier says, steps that no GPU template takes (with what each says), what the text cannot
+/// hold.
+Result<std::shared_ptr<const CudaProgram>> compile_cuda_program(const Graph& graph, const CudaTarget& target,
+                                                                const CudaProgramOptions& options = {});
+
+}  // namespace tilewright

@@ -1,0 +1,80 @@
+// The compile gate: what NVRTC makes of every template, dtype, head dim and architecture fits, spills nothing, and has
+// the instructions that the template is made of.
+#include <thread>
+
+#include "bench/gpu_compile.h"
+#include "tests/cuda/cuda_support.h"
+
+namespace tilewright {
+namespace {
+
+void expect_clean(const bench::GpuCompileOptions& options) {
+  const auto cases = bench::gpu_compile_cases(options);
+  ASSERT_TRUE(cases) << to_string(cases.error());
+  ASSERT_FALSE(cases->empty());
+  const auto threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  for (const bench::GpuCompiled& compiled : bench::compile_all(*cases, *nvrtc(), threads)) {
+    SCOPED_TRACE(compiled.compiled->name + " " + compiled.compiled->target.architecture());
+    EXPECT_TRUE(compiled.report) << to_string(compiled.report.error());
+    if (!compiled.report) continue;
+    for (const std::string& complaint : compiled.report->complaints) ADD_FAILURE() << complaint;
+  }
+}
+
+/// Those that this NVRTC knows; older ones lack the newest.
+std::vector<CudaTarget> known_targets() {
+  std::vector<CudaTarget> targets;
+  for (const CudaTarget& target : cuda_targets())
+    if (nvrtc()->check(target)) targets.push_back(target);
+  return targets;
+}
+
+TEST(CompileGate, EveryHeadDimAndDtypeOnTheArchitecturesWithTemplatesOfTheirOwn) {
+  TILEWRIGHT_NEEDS_NVRTC();
+  bench::GpuCompileOptions options = bench::whole_compile_gate();
+  options.targets.clear();
+  for (const CudaTarget& target : known_targets())
+    if (target.capability == 80 || target.capability == 90) options.targets.push_back(target);
+  expect_clean(options);
+}
+
+TEST(CompileGate, TheUsualHeadDimsOnEveryArchitecture) {
+  TILEWRIGHT_NEEDS_NVRTC();
+  bench::GpuCompileOptions options = bench::whole_compile_gate();
+  options.head_dims = {{64, 64}, {128, 128}};
+  options.targets.clear();
+  for (const CudaTarget& target : known_targets())
+    if (target.capability != 80 && target.capability != 90) options.targets.push_back(target);
+  expect_clean(options);
+}
+
+TEST(CompileGate, ComplainsOfSpillsLocalMemoryCodesAndMissingInstructions) {
+  TILEWRIGHT_NEEDS_NVRTC();
+  constexpr const char* kBad = R"(
+extern "C" __global__ void __launch_bounds__(512, 3) kernel(float* x, int n) {
+  float a[64];
+#pragma unroll
+  for (int i = 0; i < 64; ++i) asm volatile("ld.global.f32 %0, [%1];" : "=f"(a[i]) : "l"(x + i * n));
+#pragma unroll
+  for (int i = 63; i >= 0; --i) asm volatile("st.global.f32 [%0], %1;" ::"l"(x + i), "f"(a[i]));
+})";
+  const CudaTarget target = *parse_cuda_target("sm_80");
+  auto binary = compile_cuda_text(kBad, target, *nvrtc());
+  ASSERT_TRUE(binary) << to_string(binary.error());
+  binary->log += "ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized\n";
+  CudaLaunch launch;
+  launch.schedule.kernel = CudaTemplate::sm80_prefill;
+  launch.phases.push_back({"kernel", {}, 512, 200 << 10, {}});
+  const auto report = report_compile(*binary, launch, target);
+  ASSERT_TRUE(report) << to_string(report.error());
+  std::string all;
+  for (const std::string& complaint : report->complaints) all += complaint + "\n";
+  for (const char* part : {"spills", "local memory", "LDL", "STL", "C7510", "does not fit a multiprocessor",
+                           "bytes of shared memory per block", "has no HMMA", "has no LDSM", "has no LDGSTS"})
+    EXPECT_NE(all.find(part), std::string::npos) << part << " is not in\n" << all;
+  launch.phases[0].symbol = "another";
+  EXPECT_FALSE(report_compile(*binary, launch, target));
+}
+
+}  // namespace
+}  // namespace tilewright

@@ -1,0 +1,114 @@
+// Planted faults: a change of a device file that makes a kernel wrong, and the proof that some execution shows it.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "emulator/module.h"
+#include "tests/emulator/spec_launch.h"
+#include "tests/support/attention_case.h"
+
+namespace tilewright::testing {
+
+struct Fault {
+  std::string_view name;           ///< what is wrong, in words
+  std::string_view file;           ///< of codegen/cuda/device
+  std::string_view find, replace;  ///< the first occurrence in it is replaced
+  std::string_view in;             ///< the case that shows it
+};
+
+/// The source with the fault in it. A fault that no longer fits its file is a failure.
+inline CudaSource plant(CudaSource source, const Fault& fault) {
+  const std::string_view file = device_file(fault.file);
+  for (std::string& part : source.parts) {
+    const size_t begin = part.find(file);
+    if (begin == std::string::npos) continue;
+    const size_t at = part.find(fault.find, begin);
+    if (at == std::string::npos || at > begin + file.size()) break;
+    part.replace(at, fault.find.size(), fault.replace);
+    return source;
+  }
+  ADD_FAILURE() << "the fault \"" << fault.name << "\" is not to be planted: " << fault.file << " has no \""
+                << fault.find << "\"";
+  return source;
+}
+
+/// One kernel with data, its outputs in the clean form, and the executions that are tried.
+class FaultCase {
+ public:
+  FaultCase(AttentionCase test, const CudaSchedule& schedule, const CudaTarget& target,
+            std::vector<EmulatorOptions> executions)
+      : test_(std::move(test)), executions_(std::move(executions)) {
+    auto source = generate_cuda(build_tile_program(test_.spec), schedule, target, "k");
+    if (!source) {
+      ADD_FAILURE() << to_string(source.error());
+      return;
+    }
+    source_ = std::move(*source);
+    const auto module = EmulatedModule::build(source_);
+    if (!module) {
+      ADD_FAILURE() << to_string(module.error());
+      return;
+    }
+    for (const EmulatorOptions& options : executions_) {
+      EXPECT_EQ(run(*module, options), "") << "a false alarm";
+      if (clean_.empty()) clean_ = outputs();
+      EXPECT_TRUE(same()) << "clean executions differ";
+    }
+    check_case(test_, test_.options.dtype);
+  }
+
+  /// What the first execution that shows the fault says; empty when none does.
+  std::string caught(const Fault& fault) {
+    const auto module = EmulatedModule::build(plant(source_, fault));
+    if (!module) {
+      ADD_FAILURE() << fault.name << " does not compile: " << to_string(module.error());
+      return {};
+    }
+    for (const EmulatorOptions& options : executions_) {
+      if (std::string sentence = run(*module, options); !sentence.empty()) return sentence;
+      if (!same()) return "wrong outputs";
+    }
+    return {};
+  }
+
+ private:
+  std::string run(const EmulatedModule& module, const EmulatorOptions& options) {
+    for (size_t i = 0; i < test_.tensors.size(); ++i)
+      if (test_.spec.tensors[i].output) test_.tensors[i].poison();
+    return launch_spec(module, source_.launch, args_layout(test_.spec), test_.dims, test_.tensors, options);
+  }
+
+  struct Value {
+    double value, tolerance;
+  };
+  /// Tolerances are far beyond rounding, so that what differs is wrong by rule 19, too.
+  std::vector<Value> outputs() const {
+    std::vector<Value> all;
+    for (size_t i = 0; i < test_.tensors.size(); ++i) {
+      const double tolerance = test_.spec.tensors[i].type.dtype == DType::f32 ? 0.002 : 0.02;
+      for (int64_t at = 0; test_.spec.tensors[i].output && at < test_.tensors[i].size(); ++at)
+        all.push_back({test_.tensors[i].get(at), tolerance});
+    }
+    return all;
+  }
+
+  bool same() const {
+    const std::vector<Value> now = outputs();
+    for (size_t i = 0; i < now.size(); ++i)
+      if (!(now[i].value == clean_[i].value || std::abs(now[i].value - clean_[i].value) < now[i].tolerance))
+        return false;
+    return true;
+  }
+
+  AttentionCase test_;
+  std::vector<EmulatorOptions> executions_;
+  CudaSource source_;
+  std::vector<Value> clean_;
+};
+
+}  // namespace tilewright::testing
