@@ -23,7 +23,10 @@ Expr with_axis(const Expr& expr, Axis axis, int64_t value) {
 std::string write_row_address(DeviceNames& names, const AxisNames& axes, const Access& access) {
   Expr indices;
   std::vector<ExprId> roots;
-  for (const Expr& axis : access.axes) roots.push_back(indices.import(with_axis(axis, Axis::d, 0)));
+  // Loops have an axis of that number, which they name.
+  const bool first_element = axes[Axis::d].empty();
+  for (const Expr& axis : access.axes)
+    roots.push_back(indices.import(first_element ? with_axis(axis, Axis::d, 0) : axis));
   const WrittenRoots written = write_roots(names, axes, indices, roots);
   std::string address = names.base(access.tensor), separator = " +\n        ";
   for (size_t i = 0; i < roots.size(); ++i) {

@@ -8,7 +8,7 @@
 
 namespace tilewright::cuda {
 
-/// The body of a function that returns the address of element d = 0 of a row.
+/// The body of a function that returns an element's address; of element d = 0 of a row where `axes` has no d.
 std::string write_row_address(DeviceNames& names, const AxisNames& axes, const Access& access);
 /// The stride of `axis` (d, q or kv) in elements, an i64.
 std::string write_access_stride(const DeviceNames& names, const Access& access, Axis axis);
