@@ -152,8 +152,11 @@ CudaOffer plan_cuda_decode(const TileProgram& program, const CudaTarget& target)
   const AttentionSpec& spec = program.spec;
   const auto refuse = [](std::string reason) { return CudaPlan::Refusal{CudaTemplate::decode, std::move(reason)}; };
   if (std::string reason = refuse_sm80_operands(program); !reason.empty()) return refuse(std::move(reason));
-  if (sm80_parts(spec, 1).query > 1 || sm80_parts(spec, 1).value > 1)
-    return refuse("operands of f32 are not streamed as they lie in memory");
+  for (const Access* operand : {&spec.dots[0].query, &spec.dots[0].key, &spec.value}) {
+    const SpecTensor& tensor = spec.tensors[static_cast<size_t>(operand->tensor)];
+    if (tensor.type.dtype == DType::f32)
+      return refuse(fmt::format("%{} is f32, and this template multiplies what it streams as it is", tensor.name));
+  }
   const auto depends = dependencies(spec.keep_kv);
   if (spec.head_group > 1 && !depends.empty() && depends[static_cast<size_t>(raw(spec.keep_kv.root()))] & bit(Axis::h))
     return refuse("which keys are hidden differs between query heads that share K and V");

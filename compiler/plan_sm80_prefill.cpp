@@ -18,6 +18,17 @@ constexpr int64_t kRuleRegisters = 160, kLegalRegisters = 180;
 
 int64_t bands(const CudaSchedule& s) { return s.block_q / (16 * s.warps); }
 
+/// Whether something is loaded or drawn for every score: each has addresses or a state of its own.
+bool works_per_score(const Expr& expr) {
+  const auto depends = dependencies(expr);
+  for (size_t i = 0; i < expr.nodes().size(); ++i) {
+    const ExprNode& node = expr.nodes()[i];
+    const bool draws = node.kind == ExprKind::op && node.op == Op::random_bits;
+    if ((node.kind == ExprKind::load || draws) && depends[i] & bit(Axis::kv)) return true;
+  }
+  return false;
+}
+
 /// Keys of a step, most first: what performance.md names for d64, d128 and d256, halved until the ring fits.
 CudaSchedule schedule_sm80_prefill(const TileProgram& program, const CudaTarget& target) {
   const AttentionSpec& spec = program.spec;
@@ -39,6 +50,12 @@ CudaSchedule schedule_sm80_prefill(const TileProgram& program, const CudaTarget&
         sm80_prefill_held_registers(spec, s) <= kRuleRegisters)
       break;
   }
+  const bool heavy = works_per_score(program.score) || works_per_score(spec.keep) ||
+                     (spec.weight_factor && works_per_score(*spec.weight_factor));
+  if (heavy && s.block_kv > 16) {
+    s.block_kv /= 2;
+    s.reasons.push_back("half as many keys a step, because something is loaded or drawn for every score");
+  }
   // Blocks of rows that do not exist cost as much as others; two warps are the least that loads are written for.
   if (spec.q_len.is_constant())
     while (s.block_q > 32 && s.block_q / 2 >= spec.q_len.constant()) {
@@ -51,7 +68,10 @@ CudaSchedule schedule_sm80_prefill(const TileProgram& program, const CudaTarget&
   s.reasons.push_back(fmt::format("Q and two tiles of K and V take {} of {} bytes of shared memory",
                                   sm80_prefill_shared_bytes(spec, s), target.shared_bytes_per_block));
   const Sm80Parts parts = sm80_parts(spec, s.products);
-  if (parts.weight > 1)
+  if (s.products > 1)
+    s.reasons.push_back(fmt::format("precision {} asks for {} products of bf16 parts of f32 operands",
+                                    to_string(spec.precision), s.products));
+  else if (parts.weight > 1)
     s.reasons.push_back(fmt::format("weights are not declared narrow, and meet V in {} parts", parts.weight));
   return s;
 }
@@ -81,9 +101,9 @@ Result<Done> validate_sm80_prefill(const TileProgram& program, const CudaSchedul
     return invalid("block_q {} is no multiple of 16 rows for each of {} warps", s.block_q, s.warps);
   if (s.block_kv <= 0 || s.block_kv % 16 != 0) return invalid("block_kv {} is no multiple of 16", s.block_kv);
   if (s.stages < 2 || s.stages > 4) return invalid("stages {} is not between 2 and 4", s.stages);
-  if (s.products != sm80_products(program.spec))
-    return invalid("products {} is not what the precision policy asks for, {}", s.products,
-                   sm80_products(program.spec));
+  const int64_t products = sm80_products(program.spec);
+  if (s.products != products && !(products == 3 && s.products == 6))
+    return invalid("products {} is not what the precision policy asks for, {}", s.products, products);
   const int64_t bytes = sm80_prefill_shared_bytes(program.spec, s);
   if (bytes > target.shared_bytes_per_block)
     return invalid("block_q {} and block_kv {} take {} bytes of shared memory, and {} has {}", s.block_q, s.block_kv,

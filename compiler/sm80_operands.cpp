@@ -53,9 +53,12 @@ std::string refuse_sm80_operands(const TileProgram& program) {
   const DType query = dtype_of(spec, dot.query), key = dtype_of(spec, dot.key), value = dtype_of(spec, spec.value);
   for (const Access* operand : {&dot.query, &dot.key, &spec.value}) {
     const DType dtype = dtype_of(spec, *operand);
-    if (dtype == DType::f32)
-      return fmt::format("%{} is f32, and multiplying it in bf16 parts is not written", name_of(spec, *operand));
-    if (!is_narrow(dtype))
+    if (dtype == DType::f32 && spec.precision != PrecisionPolicy::f32_x3 && spec.precision != PrecisionPolicy::bf16)
+      return fmt::format(
+          "%{} is f32, and precision {} asks for FMA or as good, which sums of tensor cores are not known to be; "
+          "f32_x3 and bf16 allow parts",
+          name_of(spec, *operand), to_string(spec.precision));
+    if (dtype != DType::f32 && !is_narrow(dtype))
       return fmt::format("%{} is {}, and tensor cores multiply bf16 and f16 here", name_of(spec, *operand),
                          to_string(dtype));
   }
@@ -65,7 +68,7 @@ std::string refuse_sm80_operands(const TileProgram& program) {
   if (is_narrow(spec.weights) && spec.weights != value)
     return fmt::format("weights are declared {} and meet %{} of {}", to_string(spec.weights), name_of(spec, spec.value),
                        to_string(value));
-  if (weight_parts(spec, value) > 1 && spec.normaliser == Normaliser::none)
+  if (sm80_parts(spec, sm80_products(spec)).weight > 1 && spec.normaliser == Normaliser::none)
     return "weights without softmax are declared f32 and have any magnitude, so that they may not be taken apart";
   const DType output = dtype_of(spec, spec.output);
   if (output != DType::f32 && !is_narrow(output))

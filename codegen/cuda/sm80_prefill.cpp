@@ -24,7 +24,7 @@ Result<CudaSource> generate_sm80_prefill(const TileProgram& program, const CudaS
   CudaSource source;
   source.primitives = CudaPrimitives::sm80;
   source.parts = {std::string(device_file("math.cuh")), write_attention_text(program)};
-  for (const char* file : {"recurrence.cuh", "tensor_tiles.cuh", "mma_attention.cuh", "sm80_prefill.cuh"})
+  for (const char* file : {"recurrence.cuh", "tensor_tiles.cuh", "mma_attention.cuh", "whole_rows.cuh", "sm80_prefill.cuh"})
     source.parts.push_back("\n" + std::string(device_file(file)));
   source.parts.push_back(kernel);
   source.launch.schedule = schedule;

@@ -8,9 +8,11 @@ namespace {
 
 constexpr std::string_view kRecurrence = "recurrence.cuh", kTiles = "tensor_tiles.cuh", kMma = "mma_attention.cuh",
                            kPrefill = "sm80_prefill.cuh", kDecode = "decode.cuh";
-// Cases: causal with rows that attend nothing; five keys, no mask; decode with several splits, no mask; decode with two
+// Cases: causal with rows that attend nothing; five keys, no mask; f32 in two parts, one value too
+// large for that; decode with several splits, no mask; decode with two
 // tiles of packed rows, causal.
-constexpr std::string_view kCausal = "causal", kShort = "short", kSplits = "splits", kPacked = "packed";
+constexpr std::string_view kCausal = "causal", kShort = "short", kParts = "parts", kSplits = "splits",
+                           kPacked = "packed";
 
 constexpr Fault kFaults[] = {
     // Layouts and fragments.
@@ -63,6 +65,8 @@ constexpr Fault kFaults[] = {
      "u32 stage = ring, next_stage = ring + kStageBytes;", kCausal},
     {"copies are not committed", kPrefill, "      cp_async_commit();\n", "", kCausal},
     {"the ring is not filled first", kPrefill, "i32 step = 1 - kStages;", "i32 step = 2 - kStages;", kCausal},
+    {"numbers of any size are taken apart", kTiles, "return magnitude == 0 ||", "return true || magnitude == 0 ||",
+     kParts},
     // Decode.
     {"R15: the warp's tile may not have arrived", kDecode, "cp_async_wait<kStages - 2>();",
      "cp_async_wait<kStages - 1>();", kSplits},
@@ -97,12 +101,13 @@ FaultCase make(std::string_view name) {
   s.warps = 2;
   s.stages = 2;
   CaseOptions options;
-  if (name == kCausal || name == kShort) {
+  if (name == kCausal || name == kShort || name == kParts) {
     // 12 chunks a row, of which the last is not of the operand; rows before the first key.
     options = narrow({.heads = 1, .sq = 70, .sk = 55, .dqk = 88, .dv = 88, .mask = Mask::causal, .lse = true});
     s.kernel = CudaTemplate::sm80_prefill;
     s.block_q = 32;
     s.block_kv = 32;
+    if (name == kParts) options = {.heads = 1, .sq = 40, .sk = 40, .dqk = 40, .dv = 40};
     if (name == kShort) options = narrow({.heads = 1, .sq = 9, .sk = 5, .dqk = 40, .dv = 40, .lse = true});
   } else {
     s.kernel = CudaTemplate::decode;
@@ -117,6 +122,11 @@ FaultCase make(std::string_view name) {
   std::mt19937_64 random(7);
   AttentionCase test = make_case(options, random);
   test.spec.weights = options.dtype;
+  if (name == kParts) {
+    test.spec.precision = PrecisionPolicy::f32_x3;
+    s.products = 3;
+    test.tensors[static_cast<size_t>(test.spec.value.tensor)].set(0, 1e30);
+  }
   return {std::move(test), s, *parse_cuda_target("sm_80"), legal_executions()};
 }
 
@@ -136,7 +146,7 @@ TEST_P(Sm80Faults, AreAllCaught) {
   EXPECT_GE(planted, 1);
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, Sm80Faults, ::testing::Values(kCausal, kShort, kSplits, kPacked),
+INSTANTIATE_TEST_SUITE_P(Cases, Sm80Faults, ::testing::Values(kCausal, kShort, kParts, kSplits, kPacked),
                          [](const auto& test) { return std::string(test.param); });
 
 }  // namespace

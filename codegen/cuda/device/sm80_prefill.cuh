@@ -20,6 +20,7 @@
 //
 // f32 operands are taken apart into `kParts` bf16 parts while they are loaded, and products of them add up the pairs of
 // parts whose numbers sum to less than the larger count: 2 parts, 3 products; 3 parts, 6 products. Weights likewise.
+// A thread block that meets an f32 which may not be taken apart does its rows again, by FMA (whole_rows.cuh).
 
 /// Parts: kQuery of Q and K, kWeight of P, kValue of V, each 1 for operands that are multiplied as they are.
 template <class Variant, int kBlockQ, int kBlockKv, int kWarps, int kStages, class Parts>
@@ -37,6 +38,10 @@ struct Sm80Prefill {
   static constexpr int kHeadChunks = padded_columns(kHeadDim) / 8, kValueChunks = padded_columns(kValueDim) / 8;
   static constexpr int kParts = Parts::kQuery;
   static constexpr int kWeightParts = Parts::kWeight, kValueParts = Parts::kValue;
+
+  /// One bf16 part is a rounding that the precision policy allows for any number.
+  static constexpr bool kMayBeUnfit =
+      (TileElement<Query>::kSplit && kParts > 1) || (TileElement<Value>::kSplit && kValueParts > 1);
 
   static constexpr int kQueryBytes = kBlockQ * kHeadChunks * 16;
   static constexpr int kKeyBytes = kBlockKv * kHeadChunks * 16;
@@ -70,9 +75,9 @@ struct Sm80Prefill {
   }
 
   template <int kRows, int kColumns, int kTileParts, int kTileBytes, class T, class IsValid>
-  TW_DEVICE void load(u32 tile, i32 thread, const Rows<T>& rows, i32 begin, const IsValid& is_valid) {
+  TW_DEVICE void load(u32 tile, i32 thread, const Rows<T>& rows, i32 begin, const IsValid& is_valid, bool& unfit) {
     if constexpr (TileElement<T>::kSplit)
-      load_split_tile<kRows, kColumns, kThreads, kTileParts, kTileBytes>(tile, thread, rows, begin, is_valid);
+      load_split_tile<kRows, kColumns, kThreads, kTileParts, kTileBytes>(tile, thread, rows, begin, is_valid, unfit);
     else
       load_tile<kRows, kColumns, kThreads>(tile, thread, rows, begin, is_valid);
   }
@@ -108,11 +113,12 @@ struct Sm80Prefill {
                                      Variant::key_stride(args));
     const Rows<Value> values = make_rows(Variant::value(args, p.b, p.h, 0), Variant::value_row_stride(args),
                                          Variant::value_stride(args));
+    bool unfit = false;  // this thread met an operand that may not be taken apart
     const u32 query_tile = shared_base(), ring = query_tile + kQueryBytes * kParts;
     load<kBlockQ, kHeadDim, kParts, kQueryBytes>(
         query_tile, thread,
         make_rows(Variant::query(args, p.b, p.h, 0), Variant::query_row_stride(args), Variant::query_stride(args)),
-        p.q_begin, [&](int row) { return p.q_begin + row < p.q_len; });
+        p.q_begin, [&](int row) { return p.q_begin + row < p.q_len; }, unfit);
     float o[kBands][kValueChunks][4];
     clear_sums(o);
     const i32 warp_row = warp * kBands * 16;
@@ -130,6 +136,7 @@ struct Sm80Prefill {
     Fragments query;
     query.address =
         a_fragment<kHeadChunks>(query_tile, lane) + static_cast<u32>(warp_row * SharedTile<kHeadChunks>::kRowBytes);
+    const KeyBlocks all = blocks;
     KeyBlocks ahead = blocks;
     u32 stage = ring, next_stage = ring;
     const u32 ring_end = ring + kStages * kStageBytes;
@@ -144,9 +151,9 @@ struct Sm80Prefill {
       if (ahead.at < ahead.end) {
         const i32 begin = ahead.at;
         const auto is_visible = [&](int row) { return is_visible_key(args, p, begin + row); };
-        load<kBlockKv, kHeadDim, kParts, kKeyBytes>(next_stage, thread, keys, begin, is_visible);
+        load<kBlockKv, kHeadDim, kParts, kKeyBytes>(next_stage, thread, keys, begin, is_visible, unfit);
         load<kBlockKv, kValueDim, kValueParts, kValueBytes>(next_stage + kKeyBytes * kParts, thread, values, begin,
-                                                            is_visible);
+                                                            is_visible, unfit);
         ahead.at += kBlockKv;
         skip_hidden(args, p, ahead);
       }
@@ -174,7 +181,31 @@ struct Sm80Prefill {
     }
     cp_async_wait<0>();
     block_sync();
+    if constexpr (kMayBeUnfit)
+      if (any_of_block(unfit, query_tile, thread)) return attend_whole_rows(args, p, all, warp, lane);
     finish(args, p, query_tile, warp_row, lane, o, rows);
+  }
+
+  /// `shared`: four bytes for each warp, which nothing else is in.
+  TW_DEVICE bool any_of_block(bool value, u32 shared, i32 thread) {
+    value = warp_any(value);
+    if ((thread & 31) == 0) st_shared_u32(shared + static_cast<u32>(thread / 8), value ? 1 : 0);
+    block_sync();
+    u32 any = 0;
+    TW_UNROLL
+    for (int w = 0; w < kWarps; ++w) any |= ld_shared_u32(shared + static_cast<u32>(4 * w));
+    block_sync();
+    return any != 0;
+  }
+
+  /// All rows of this thread block, by FMA.
+  TW_DEVICE void attend_whole_rows(const Args& args, const Place& p, const KeyBlocks& blocks, i32 warp, i32 lane) {
+    if constexpr (kMayBeUnfit) {
+      TW_NO_UNROLL
+      for (i32 q = p.q_begin + warp; q <= p.q_last; q += kWarps)
+        attend_whole_row<Variant>(args, p.b, p.h, q, blocks.at, blocks.end, lane,
+                                  [&](i32 kv) { return is_visible_key(args, p, kv); });
+    }
   }
 
   /// O = acc / l and the LSE. A warp lays its rows of O out in shared memory, which all have done with, and copies them

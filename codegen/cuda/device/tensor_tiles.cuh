@@ -112,9 +112,18 @@ TW_DEVICE void load_tile(u32 tile, i32 thread, const Rows<T>& rows, i32 begin, c
   }
 }
 
+/// Zero, or a magnitude in [2^-103, 2^58): parts are normal, and sums of their products do not overflow where those of
+/// the whole operands do not. Infinities and NaN are outside.
+TW_DEVICE bool may_be_split(float x) {
+  const u32 magnitude = f32_bits(x) & 0x7fffffffu;
+  return magnitude == 0 || (magnitude >= (127u - 103) << 23 && magnitude < (127u + 58) << 23);
+}
+
 /// load_tile of f32: fills kParts tiles, kPartBytes apart, with the bf16 parts of the elements. Complete on return.
+/// `unfit` becomes true where an element may not be split.
 template <int kRows, int kColumns, int kThreads, int kParts, int kPartBytes, class IsValid>
-TW_DEVICE void load_split_tile(u32 tile, i32 thread, const Rows<float>& rows, i32 begin, const IsValid& is_valid) {
+TW_DEVICE void load_split_tile(u32 tile, i32 thread, const Rows<float>& rows, i32 begin, const IsValid& is_valid,
+                               bool& unfit) {
   constexpr int kPairs = padded_columns(kColumns) / 2;
   TW_NO_UNROLL
   for (int index = thread; index < kRows * kPairs; index += kThreads) {
@@ -123,6 +132,7 @@ TW_DEVICE void load_split_tile(u32 tile, i32 thread, const Rows<float>& rows, i3
     const bool valid = is_valid(row);
     const float lo = valid && column < kColumns ? from[0] : 0.0f;
     const float hi = valid && column + 1 < kColumns ? from[rows.stride] : 0.0f;
+    unfit = unfit | !may_be_split(lo) | !may_be_split(hi);
     u32 parts[kParts];
     split_pair<BF16, kParts>(lo, hi, parts);
     TW_UNROLL
