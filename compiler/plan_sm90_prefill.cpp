@@ -173,7 +173,7 @@ Sm90CudaLayout sm90_cuda_layout(const AttentionSpec& spec, const CudaSchedule& s
   const int64_t query = boxes(dqk) * schedule.block_q,
                 output_rows = layout.tma_store ? boxes(dv) * schedule.block_q : 0;
   const int64_t rows = std::max(query, output_rows) + schedule.stages * schedule.block_kv * (boxes(dqk) + boxes(dv));
-  layout.bytes = rows * kRowBytes + 8 * (2 + 5 * schedule.stages) + 32 * schedule.stages;
+  layout.bytes = rows * kRowBytes + (8 * (2 + 5 * schedule.stages) + 15) / 16 * 16 + 32 * schedule.stages;
   return layout;
 }
 

@@ -64,8 +64,12 @@ constexpr Fault kFaults[] = {
      kCausal},
     {"R15: K is overwritten while it is read", kPrefill,
      "mbarrier_wait(barriers.key_empty(keys.stage), keys.phase ^ 1);\n      "
-     "st_shared_u32(barriers.key_block(keys.stage), block",
-     "st_shared_u32(barriers.key_block(keys.stage), block", kCausal},
+     "sm90_describe(barriers.key_block(keys.stage), block, item);\n      mbarrier_expect",
+     "sm90_describe(barriers.key_block(keys.stage), block, item);\n      mbarrier_expect", kCausal},
+    {"R15: the end is announced over a block that is read", kPrefill,
+     "mbarrier_wait(barriers.key_empty(keys.stage), keys.phase ^ 1);\n      "
+     "sm90_describe(barriers.key_block(keys.stage), block, item);\n      mbarrier_arrive",
+     "sm90_describe(barriers.key_block(keys.stage), block, item);\n      mbarrier_arrive", kCausal},
     {"R15: V is overwritten while it is read", kPrefill,
      "mbarrier_wait(barriers.value_empty(values.stage), values.phase ^ 1);\n      if constexpr", "if constexpr",
      kCausal},
@@ -109,7 +113,7 @@ constexpr Fault kFaults[] = {
      "Variant::q_len(args)", kCausal},
     {"heads of another batch", kPipeline, "static_cast<i32>(head % heads)", "static_cast<i32>(head / heads)", kCausal},
     // Hidden keys.
-    {"rows that are hidden are not cleared", kPrefill, "hidden = hidden || !Variant::keep_kv(args, b, h, kv)",
+    {"rows that are hidden are not cleared", kPrefill, "hidden = hidden || !Variant::keep_kv(args, item.b, item.h, kv)",
      "hidden = hidden", kPadding},
     {"cleared rows without a proxy fence", kPrefill, "      fence_proxy_async();\n", "", kPadding},
     {"R15: V is passed on while its rows are cleared", kPrefill, "    warp_sync();  // rows", "    // rows", kPadding},

@@ -33,10 +33,11 @@ struct Sm90Barriers {
   TW_INLINE u32 value_empty(u32 stage) const { return base + 8 * (2 + 3 * kStages + stage); }
   TW_INLINE u32 value_loaded(u32 stage) const { return base + 8 * (2 + 4 * kStages + stage); }
   /// Which block a stage holds (Sm90Block), for the consumers and for the warp that clears rows: 4 words each.
-  TW_INLINE u32 key_block(u32 stage) const { return base + 8 * (2 + 5 * kStages) + 16 * stage; }
-  TW_INLINE u32 value_block(u32 stage) const { return base + 8 * (2 + 5 * kStages) + 16 * (kStages + stage); }
+  TW_INLINE u32 key_block(u32 stage) const { return base + kBlocks + 16 * stage; }
+  TW_INLINE u32 value_block(u32 stage) const { return base + kBlocks + 16 * (kStages + stage); }
+  static constexpr u32 kBlocks = (8 * (2 + 5 * kStages) + 15) / 16 * 16;
   /// Bytes of all of it.
-  static constexpr u32 kBytes = 8 * (2 + 5 * kStages) + 32 * kStages;
+  static constexpr u32 kBytes = kBlocks + 32 * kStages;
 };
 
 template <class Variant, class Layout>
@@ -56,12 +57,13 @@ TW_DEVICE void sm90_init_barriers(const Sm90Barriers<Layout>& barriers) {
 }
 
 /// What the producer says of a block of keys in one word: its number, whether all of it is kept, whether it is the last of
-/// its work item. An item that visits nothing says so in the place of its first block.
+/// its work item. An item that visits nothing says so in the place of its first block, and so does the end of all items.
 struct Sm90Block {
   u32 word;
-  static constexpr u32 kNone = 0xffffffff, kLast = 1, kFull = 2;
+  static constexpr u32 kNone = 0xffffffff, kStop = 0xfffffffe, kLast = 1, kFull = 2;
   static TW_INLINE Sm90Block of(i32 block, bool full) { return {static_cast<u32>(block) << 2 | (full ? kFull : 0)}; }
   TW_INLINE bool none() const { return word == kNone; }
+  TW_INLINE bool stop() const { return word == kStop; }
   TW_INLINE i32 block() const { return static_cast<i32>(word >> 2); }
   TW_INLINE bool full() const { return (word & kFull) != 0; }
   TW_INLINE bool last() const { return (word & kLast) != 0; }
@@ -71,6 +73,17 @@ struct Sm90Block {
 struct Sm90Item {
   i32 b, h, q_begin;
 };
+
+/// What a stage holds, for whoever waits for it: written before the arrival that ends its phase.
+TW_DEVICE void sm90_describe(u32 words, Sm90Block block, const Sm90Item& item) {
+  st_shared_vec4(words, Vec4{block.word, static_cast<u32>(item.b), static_cast<u32>(item.h),
+                             static_cast<u32>(item.q_begin)});
+}
+TW_DEVICE Sm90Block sm90_described(u32 words, Sm90Item& item) {
+  const Vec4 v = ld_shared_vec4(words);
+  item = {static_cast<i32>(v.y), static_cast<i32>(v.z), static_cast<i32>(v.w)};
+  return {v.x};
+}
 
 /// Work items of a launch, and which is the n-th. Rows of queries fastest, then h, then b; with kLongestFirst (later rows
 /// see more keys) the last rows of all heads of a section come first, a section being as many heads as have K and V in L2
@@ -85,9 +98,11 @@ struct Sm90Schedule {
     count = q_blocks * all;
     section = all;
     if constexpr (Variant::kLongestFirst) {
-      const i64 bytes = Variant::kv_len(args) * (Variant::kHeadDim + Variant::kValueDim) * 2;
-      const i64 fit = (bytes > 0 ? Variant::kL2Bytes / bytes : static_cast<i64>(all)) * Variant::kHeadGroup;
-      section = fit < Variant::kHeadGroup ? Variant::kHeadGroup : fit < all ? static_cast<u32>(fit) : all;
+      // In KiB, so that no division is of 64 bits.
+      const u32 bytes = static_cast<u32>(static_cast<i64>(Variant::kv_len(args)) *
+                                         (Variant::kHeadDim + Variant::kValueDim) * 2 / 1024) + 1;
+      const u32 fit = static_cast<u32>(Variant::kL2Bytes / 1024) / bytes;
+      section = (fit > 1 ? fit : 1) * Variant::kHeadGroup;
       if (section > all) section = all;
     }
   }

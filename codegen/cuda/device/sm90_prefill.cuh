@@ -93,6 +93,7 @@ struct Sm90Producer {
     TW_NO_UNROLL
     for (u32 n = static_cast<u32>(block_index()); n < schedule.count; n += static_cast<u32>(block_count()))
       produce(schedule.item(n));
+    announce(Sm90Block{Sm90Block::kStop}, Sm90Item{0, 0, 0});
     if constexpr (Variant::kClearValues) stop_clearing();
   }
 
@@ -106,7 +107,7 @@ struct Sm90Producer {
     while (true) {
       const bool found = blocks.next();
       if (first && !found) {
-        announce_none();
+        announce(Sm90Block{Sm90Block::kNone}, item);
         return;
       }
       if (first) load_query(item);
@@ -122,10 +123,11 @@ struct Sm90Producer {
     }
   }
 
-  TW_INLINE void announce_none() {
+  /// A stage of K without keys: an item that visits nothing, or the end.
+  TW_INLINE void announce(Sm90Block block, const Sm90Item& item) {
     if (leader) {
       mbarrier_wait(barriers.key_empty(keys.stage), keys.phase ^ 1);
-      st_shared_u32(barriers.key_block(keys.stage), Sm90Block::kNone);
+      sm90_describe(barriers.key_block(keys.stage), block, item);
       mbarrier_arrive(barriers.key_full(keys.stage));
     }
     keys.advance();
@@ -149,7 +151,7 @@ struct Sm90Producer {
       const u32 barrier = barriers.key_full(keys.stage);
       const u32 tile = base + Layout::kKeys + keys.stage * Layout::kKeyBytes;
       mbarrier_wait(barriers.key_empty(keys.stage), keys.phase ^ 1);
-      st_shared_u32(barriers.key_block(keys.stage), block.word);
+      sm90_describe(barriers.key_block(keys.stage), block, item);
       mbarrier_expect(barrier, Layout::kKeyBytes);
       TW_UNROLL
       for (int box = 0; box < Layout::kHeadBoxes; ++box)
@@ -165,7 +167,7 @@ struct Sm90Producer {
           Variant::kClearValues ? barriers.value_loaded(values.stage) : barriers.value_full(values.stage);
       const u32 tile = base + Layout::kValues + values.stage * Layout::kValueBytes;
       mbarrier_wait(barriers.value_empty(values.stage), values.phase ^ 1);
-      if constexpr (Variant::kClearValues) describe_values(block, item);
+      if constexpr (Variant::kClearValues) sm90_describe(barriers.value_block(values.stage), block, item);
       mbarrier_expect(barrier, Layout::kValueBytes);
       TW_UNROLL
       for (int box = 0; box < Layout::kValueBoxes; ++box)
@@ -179,16 +181,9 @@ struct Sm90Producer {
   TW_INLINE void stop_clearing() {
     if (leader) {
       mbarrier_wait(barriers.value_empty(values.stage), values.phase ^ 1);
-      describe_values(Sm90Block{Sm90Block::kNone}, Sm90Item{0, 0, 0});
+      sm90_describe(barriers.value_block(values.stage), Sm90Block{Sm90Block::kStop}, Sm90Item{0, 0, 0});
       mbarrier_arrive(barriers.value_loaded(values.stage));
     }
-  }
-
-  TW_INLINE void describe_values(Sm90Block block, const Sm90Item& item) {
-    const u32 words = barriers.value_block(values.stage);
-    st_shared_u32(words, block.word);
-    st_shared_u32(words + 4, static_cast<u32>(item.b));
-    st_shared_u32(words + 8, static_cast<u32>(item.h));
   }
 };
 
@@ -200,17 +195,16 @@ TW_DEVICE void sm90_clear_values(const Args& args, const Sm90Barriers<Layout>& b
   Sm90Cursor<Layout::kStages> values;
   while (true) {
     mbarrier_wait(barriers.value_loaded(values.stage), values.phase);
-    const u32 words = barriers.value_block(values.stage);
-    const Sm90Block block = {ld_shared_u32(words)};
-    if (block.none()) return;
+    Sm90Item item;
+    const Sm90Block block = sm90_described(barriers.value_block(values.stage), item);
+    if (block.stop()) return;
     if (!block.full()) {
-      const i32 b = static_cast<i32>(ld_shared_u32(words + 4)), h = static_cast<i32>(ld_shared_u32(words + 8));
       const u32 tile = shared_base() + Layout::kValues + values.stage * Layout::kValueBytes;
       TW_NO_UNROLL
       for (i32 row = lane; row < Layout::kBlockKv; row += 32) {
         const i32 kv = block.block() * Layout::kBlockKv + row;
         bool hidden = kv >= kv_len;
-        if constexpr (Variant::kHasKeepKv) hidden = hidden || !Variant::keep_kv(args, b, h, kv);
+        if constexpr (Variant::kHasKeepKv) hidden = hidden || !Variant::keep_kv(args, item.b, item.h, kv);
         if (hidden) sm90_clear_row<Layout::kValueBoxes>(tile, Layout::kKvBox, static_cast<u32>(row));
       }
       fence_proxy_async();
@@ -248,7 +242,6 @@ TW_DEVICE void sm90_consume(const Args& args, const TensorMap* output_map, const
                   static_cast<i32>(lane / 4);
   const u32 base = shared_base(), query = base + group * Layout::kWarpgroupRows * Layout::kRowBytes;
   const i32 q_len = static_cast<i32>(Variant::q_len(args)), kv_len = static_cast<i32>(Variant::kv_len(args));
-  const Sm90Schedule<Variant, Layout> schedule(args);
   const Sm90Turns<Variant, Layout> turns = {group};
   const auto release = [&](u32 barrier) {
     warp_sync();  // what the other lanes read, the word of a block, too
@@ -258,8 +251,11 @@ TW_DEVICE void sm90_consume(const Args& args, const TensorMap* output_map, const
   u32 query_phase = 0;
   turns.begin();
   TW_NO_UNROLL
-  for (u32 n = static_cast<u32>(block_index()); n < schedule.count; n += static_cast<u32>(block_count())) {
-    const Sm90Item item = schedule.item(n);
+  while (true) {
+    mbarrier_wait(barriers.key_full(keys.stage), keys.phase);
+    Sm90Item item;
+    Sm90Block block = sm90_described(barriers.key_block(keys.stage), item);
+    if (block.stop()) break;
     Sm90Rows rows;
     TW_UNROLL
     for (int r = 0; r < 2; ++r) {
@@ -267,8 +263,6 @@ TW_DEVICE void sm90_consume(const Args& args, const TensorMap* output_map, const
       rows.q_read[r] = sm90_readable<Variant>(rows.q[r], q_len);
       softmax_init(rows.state[r]);
     }
-    mbarrier_wait(barriers.key_full(keys.stage), keys.phase);
-    Sm90Block block = {ld_shared_u32(barriers.key_block(keys.stage))};
     if (block.none()) {
       release(barriers.key_empty(keys.stage));
       keys.advance();
