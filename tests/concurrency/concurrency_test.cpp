@@ -181,7 +181,7 @@ TEST(Concurrency, TunesWhileOthersCompileRunAndEvict) {
     ASSERT_TRUE(kernel->run(own.in, own.out));
     expected.push_back(own.o);
   }
-  std::atomic<int> failures{0};
+  std::atomic<int> failures{0}, searches{2};
   in_threads([&](int i) {
     if (i < 2) {
       TuneOptions tuning;
@@ -190,9 +190,12 @@ TEST(Concurrency, TunesWhileOthersCompileRunAndEvict) {
       tuning.twins = false;
       const auto result = engine->tune(causal_graph(8 + 8 * i), {{"B", 1}, {"Sq", 40}, {"Sk", 60}}, tuning);
       if (!result) ++failures;
+      --searches;
       return;
     }
-    for (int repeat = 0; repeat < 12; ++repeat) {
+    // As long as they search, and one round more on what both have found.
+    for (int repeat = 0, rounds_left = 2; rounds_left > 0; ++repeat) {
+      if (searches == 0) --rounds_left;
       const int head_dim = 8 + 8 * (repeat % 2);
       const auto kernel = engine->compile(causal_graph(head_dim));
       Arguments own(20, 30, head_dim);

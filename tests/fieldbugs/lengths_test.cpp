@@ -82,17 +82,19 @@ TEST(R21, PastLengths) {
 }
 
 TEST(R21, WindowsAtHostilePositions) {
-  const auto windowed = [](GraphBuilder& g, ValueId s, ValueId data) {
-    // p - 3 <= kv <= p with p = q + data: sums that wrap are sums all the same.
-    const ValueId p = g.binary(Op::add, g.index(2, {1, 1, kSq, 1}), as_i64(g, per_batch(g, data)));
-    const ValueId kv = in_keys(g);
-    const ValueId above = g.binary(Op::ge, kv, g.binary(Op::sub, p, g.constant_int(3, DType::i64)));
-    const ValueId seen = g.binary(Op::logical_and, above, g.binary(Op::le, kv, p));
-    return g.select(seen, s, g.constant(-HUGE_VAL, DType::f32));
+  // p - 3 <= kv (<= p) with p = q + data: sums that wrap are sums all the same. Without the upper bound a wrapped lower
+  // one is seen: it hides or shows every key.
+  const auto windowed = [](bool both_sides, bool narrow) {
+    return [=](GraphBuilder& g, ValueId s, ValueId data) {
+      if (narrow) data = g.cast(data, DType::i32);  // the fault: a position that is kept in 32 bits
+      const ValueId p = g.binary(Op::add, g.index(2, {1, 1, kSq, 1}), as_i64(g, per_batch(g, data)));
+      const ValueId kv = in_keys(g);
+      ValueId seen = g.binary(Op::ge, kv, g.binary(Op::sub, p, g.constant_int(3, DType::i64)));
+      if (both_sides) seen = g.binary(Op::logical_and, seen, g.binary(Op::le, kv, p));
+      return g.select(seen, s, g.constant(-HUGE_VAL, DType::f32));
+    };
   };
-  check_hostile(windowed, [&](GraphBuilder& g, ValueId s, ValueId data) {
-    return windowed(g, s, g.cast(data, DType::i32));  // the fault: a position that is kept in 32 bits
-  });
+  for (const bool both_sides : {true, false}) check_hostile(windowed(both_sides, false), windowed(both_sides, true));
 }
 
 TEST(R21, PageTables) {
