@@ -49,7 +49,7 @@ struct PhaseRun {
 }  // namespace
 
 void run_step(const CompiledStep& step, const CompiledChoice& choice, std::span<const TensorView> tensors,
-              std::span<const int64_t> dims, const StepMemory& memory, Executor& executor) {
+              std::span<const int64_t> dims, const StepMemory& memory, Executor& executor, const WorkSlice& slice) {
   InlineArray<void*, 32> pointers(tensors.size());
   InlineArray<int64_t, 256> meta(static_cast<size_t>(step.meta_words));
   size_t word = 0;
@@ -67,7 +67,8 @@ void run_step(const CompiledStep& step, const CompiledChoice& choice, std::span<
   const KernelArgs args{pointers.data(), meta.data(), memory.workspace, memory.packed};
   for (const CompiledPhase& phase : choice.phases) {
     if (phase.only_when_packed && !memory.packed) continue;
-    const int64_t items = phase.items.evaluate(dims);
+    const int64_t all = phase.items.evaluate(dims);
+    const int64_t items = all / slice.whole * slice.part + all % slice.whole * slice.part / slice.whole;
     if (items <= 0) continue;
     if (items == 1 || executor.workers() == 1) {
       const FloatEnvironment environment;

@@ -13,8 +13,9 @@ struct StepMemory {
   int64_t scratch_stride = 0;
 };
 
-/// `tensors` are the step's, in its order; `dims` are Signature::dims() values.
+/// `tensors` are the step's, in its order; `dims` are Signature::dims() values. Of every phase, the items
+/// of `slice` run.
 void run_step(const CompiledStep& step, const CompiledChoice& choice, std::span<const TensorView> tensors,
-              std::span<const int64_t> dims, const StepMemory& memory, Executor& executor);
+              std::span<const int64_t> dims, const StepMemory& memory, Executor& executor, const WorkSlice& slice = {});
 
 }  // namespace tilewright

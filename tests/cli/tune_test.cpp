@@ -62,9 +62,14 @@ TEST_F(Tune, SearchesPrintsAndKeeps) {
   const Outcome used =
       run("run " + graph() + " --dim Sq=48 --dim Sk=100 --repeat 1 --verify", "TILEWRIGHT_TUNING=" + database());
   EXPECT_EQ(used.code, 0) << used.err;
-  EXPECT_NE(used.out.find("from the tuning database: measured "), std::string::npos) << used.out;
+  EXPECT_NE(used.out.find("from the tuning database: tuned on "), std::string::npos) << used.out;
+  const Outcome emitted = run("emit " + graph() + " --stage schedule", "TILEWRIGHT_TUNING=" + database());
+  EXPECT_NE(emitted.out.find("because from the tuning database: tuned on "), std::string::npos) << emitted.out;
+  EXPECT_NE(emitted.out.find(" times the rules' speed"), std::string::npos) << emitted.out;
   const Outcome ignored = run("run " + graph() + " --repeat 1", "TILEWRIGHT_TUNING=off");
   EXPECT_EQ(ignored.out.find("tuning database"), std::string::npos);
+  EXPECT_EQ(run("emit " + graph() + " --stage schedule", "TILEWRIGHT_TUNING=off").out.find("tuned on"),
+            std::string::npos);
 }
 
 TEST_F(Tune, JsonHoldsEveryMeasurement) {
