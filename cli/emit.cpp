@@ -4,6 +4,8 @@
 #include "cli/cuda.h"
 #include "runtime/compile_jobs.h"
 #include "runtime/cpu_detect.h"
+#include "runtime/disk_cache.h"
+#include "runtime/options.h"
 
 namespace tilewright::cli {
 namespace {
@@ -56,6 +58,10 @@ int emit_command(const Options& options) {
   request.options.force_generic = options.generic;
   request.want_texts = true;
   request.link = false;
+  // What an engine would choose, measured schedules included.
+  const DiskCache cache = DiskCache::open(environment().cache_dir, EngineOptions().cache_limit_bytes);
+  const auto tuning = open_tuning(environment().tuning, cache.usable() ? cache.folder() : "");
+  request.tuning = tuning.get();
   const auto compilation = generates_code() ? compile_back(*graph, std::move(*front), request)
                                             : compile_ahead_of_time(*graph, std::move(*front), request);
   if (!compilation) return fail(compilation.error(), options.json, options.file);

@@ -6,6 +6,7 @@
 
 #include "cli/cli.h"
 #include "cli/tune_report.h"
+#include "cli/tune_report_charts.h"
 #include "runtime/tuner.h"
 
 namespace tilewright::cli {
@@ -66,8 +67,7 @@ std::string speed(const TunedStep& step, const TunedCandidate& candidate) {
 
 void print_step(const TunedStep& step) {
   fmt::print("%{}  {}\n  {:<10} {}\n", step.name, list(step.dims), "class", step.shape_class);
-  if (step.measured_at != step.dims)
-    fmt::print("  {:<10} at {}, which is of the same class and fits the budget\n", "measured", list(step.measured_at));
+  if (const std::string part = part_text(step); !part.empty()) fmt::print("  {:<10} {}\n", "part", part);
   int wrong = 0, compiled = 0;
   for (const TunedCandidate& each : step.candidates) {
     wrong += each.fate == TunedCandidate::Fate::wrong || each.fate == TunedCandidate::Fate::failed;
@@ -92,6 +92,8 @@ Json json(const TunedStep& step) {
               {"class", step.shape_class},
               {"dims", step.dims},
               {"measured_at", step.measured_at},
+              {"slice", {{"part", step.slice.part}, {"whole", step.slice.whole}}},
+              {"speedup", step.speedup()},
               {"threads", step.workers},
               {"flops", step.flops},
               {"bytes", step.bytes},
@@ -116,7 +118,8 @@ Json json(const TunedStep& step) {
                                  {"ms", each.seconds() * 1e3},
                                  {"gflops", step.gflops(each)},
                                  {"warm_s", each.warm},
-                                 {"cold_s", each.cold}});
+                                 {"cold_s", each.cold},
+                                 {"whole_s", each.whole}});
   }
   return out;
 }

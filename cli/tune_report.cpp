@@ -15,12 +15,6 @@ namespace {
 
 using Fate = TunedCandidate::Fate;
 
-std::string dims_text(const DimBindings& dims) {
-  std::string text;
-  for (const auto& [name, size] : dims) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name, size);
-  return text;
-}
-
 std::string tile(const std::string& figure, const std::string& what) {
   return fmt::format("<div class=\"tile\"><b>{}</b><span>{}</span></div>\n", escape_html(figure), escape_html(what));
 }
@@ -45,8 +39,7 @@ std::string verdict_text(const TunedStep& step) {
         difference_text(step, step.best().schedule), short_number(1e3 * step.best().seconds()),
         short_number(1e3 * step.rules().seconds()), 100 * step.noise);
   }
-  if (step.measured_at != step.dims)
-    text += fmt::format(" Measured at {}, of the same class as {}.", dims_text(step.measured_at), dims_text(step.dims));
+  if (const std::string part = part_text(step); !part.empty()) text += " " + part;
   if (step.out_of_time) text += " The budget ended before the search did.";
   return text;
 }

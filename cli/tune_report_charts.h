@@ -36,6 +36,11 @@ std::string roofline(const TunedStep& step, const std::vector<bench::PublishedRa
 /// Measured candidates from fast to slow, with spreads.
 std::string candidate_chart(const TunedStep& step);
 
+/// "B 1, Sq 4096".
+std::string dims_text(const DimBindings& dims);
+/// Which part of what was asked for candidates ran, and how the chosen one does on all of it; empty where they ran all.
+std::string part_text(const TunedStep& step);
+
 /// A schedule in sentences: what a work item takes and what stays in registers and caches.
 std::vector<std::string> schedule_sentences(const CpuSchedule& schedule);
 

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "cli/tune_report_charts.h"
 
@@ -15,6 +16,25 @@ std::string micro_kernel_text(const CpuSchedule& s) {
 }
 
 }  // namespace
+
+std::string dims_text(const DimBindings& dims) {
+  std::string text;
+  for (const auto& [name, size] : dims) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name, size);
+  return text;
+}
+
+std::string part_text(const TunedStep& step) {
+  std::vector<std::string> sentences;
+  if (step.measured_at != step.dims)
+    sentences.push_back(
+        fmt::format("Measured at {}, of the same class as {}.", dims_text(step.measured_at), dims_text(step.dims)));
+  if (!step.slice.all())
+    sentences.push_back(fmt::format("Candidates ran {} of the {} heads of keys.", step.slice.part, step.slice.whole));
+  if (!step.best().whole.empty() && step.chosen != 0)
+    sentences.push_back(
+        fmt::format("On the whole the chosen schedule is {:.3f} times as fast as the rules'.", step.speedup()));
+  return fmt::format("{}", fmt::join(sentences, " "));
+}
 
 std::vector<std::string> schedule_sentences(const CpuSchedule& s) {
   std::vector<std::string> out;

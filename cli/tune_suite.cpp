@@ -100,10 +100,9 @@ std::vector<SuiteShape> suite_shapes(const std::string& filter) {
 }
 
 void SuiteTable::add(const std::string& shape, const TunedStep& step) {
-  const double rules = step.rules().seconds(), best = step.best().seconds();
-  lines_.push_back({fmt::format("{}: {}", shape, to_string(step.rules().schedule.kernel)),
-                    rules > 0 && best > 0 ? rules / best : 1, step.noise, step.gflops(step.rules()),
-                    step.gflops(step.best()), step.chosen == 0 ? "rules" : print(step.best().schedule)});
+  lines_.push_back({fmt::format("{}: {}", shape, to_string(step.rules().schedule.kernel)), step.speedup(), step.noise,
+                    step.gflops(step.rules()), step.gflops(step.best()),
+                    step.chosen == 0 ? "rules" : print(step.best().schedule)});
 }
 
 std::string SuiteTable::summary() const {

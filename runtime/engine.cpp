@@ -179,11 +179,8 @@ Result<Engine> Engine::create(const EngineOptions& options) {
   state->disk = std::make_unique<CacheWriter>(
       DiskCache::open(options.cache_dir.value_or(env.cache_dir), options.cache_limit_bytes));
   if (const std::string& warning = state->disk->cache().warning(); !warning.empty()) say_verbose(warning);
-  const std::string& wanted = options.tuning ? *options.tuning : env.tuning;
   const std::string cache_folder = state->disk->cache().usable() ? state->disk->cache().folder() : "";
-  if (wanted != "off")
-    state->tuning = wanted.empty() ? std::make_unique<TuningStore>(tuning_file_in(cache_folder), true)
-                                   : std::make_unique<TuningStore>(wanted, false);
+  state->tuning = open_tuning(options.tuning.value_or(env.tuning), cache_folder);
   return Engine(std::move(state));
 }
 

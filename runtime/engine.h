@@ -84,6 +84,14 @@ struct CompileOptions {
   bool ahead_of_time = false;
 };
 
+/// For measuring: of one step, the first `part` of `whole` equal shares of the work items of each of its phases. What
+/// they would have written otherwise is left as it is.
+struct WorkSlice {
+  size_t step = 0;
+  int64_t part = 1, whole = 1;
+  bool all() const { return part == whole; }
+};
+
 struct RunOptions {
   std::shared_ptr<Executor> executor;  ///< null = the engine's pool
   void* workspace = nullptr;           ///< 64-byte aligned; null = allocated for the call
@@ -94,6 +102,7 @@ struct RunOptions {
   /// Null, or one per step of program(): the seconds of each are written there, of the wall's clock, or of the thread's
   /// own where there is one worker.
   double* step_seconds = nullptr;
+  WorkSlice slice;  ///< of fused attentions, whole (batch, KV head) pairs
 };
 
 class Kernel {

@@ -59,7 +59,8 @@ int64_t staging_bytes(const Compiled& compiled, std::span<const int64_t> dims) {
 
 void run_steps(const Compiled& compiled, const MemoryPlan& plan, std::span<const TensorView> inputs,
                std::span<const TensorView> outputs, std::span<const int64_t> dims, std::byte* workspace,
-               Executor& executor, double* step_seconds) {
+               Executor& executor, const RunOptions& options) {
+  double* step_seconds = options.step_seconds;
   const TimeOf clock = executor.workers() == 1 ? TimeOf::thread : TimeOf::wall;
   for (size_t i = 0; i < compiled.steps.size(); ++i) {
     const CompiledStep& step = compiled.steps[i];
@@ -72,7 +73,7 @@ void run_steps(const Compiled& compiled, const MemoryPlan& plan, std::span<const
     memory.scratch = workspace + plan.scratch();
     memory.scratch_stride = plan.scratch_stride();
     const double start = step_seconds ? now(clock) : 0;
-    run_step(step, choice, views, dims, memory, executor);
+    run_step(step, choice, views, dims, memory, executor, i == options.slice.step ? options.slice : WorkSlice());
     if (step_seconds) step_seconds[i] = now(clock) - start;
   }
 }
@@ -81,9 +82,14 @@ void run_steps(const Compiled& compiled, const MemoryPlan& plan, std::span<const
 
 namespace {
 
+constexpr int64_t kLargestWhole = int64_t{1} << 30;
+
 Result<Done> run_compiled(const Compiled& compiled, BufferPool& buffers, std::span<const TensorView> inputs,
                           std::span<const TensorView> outputs, std::span<const int64_t> dims, Executor& executor,
                           const RunOptions& options) {
+  const WorkSlice& slice = options.slice;
+  if (slice.whole < 1 || slice.whole > kLargestWhole || slice.part < 1 || slice.part > slice.whole)
+    return invalid("a slice of {} parts of {} is none; 1 to all of up to {}", slice.part, slice.whole, kLargestWhole);
   StagedOutputs staged(compiled.signature, inputs, outputs);
   int64_t limit = options.workspace ? options.workspace_bytes : options.workspace_limit;
   if (limit >= 0) limit = std::max<int64_t>(0, limit - staged.bytes());
@@ -100,8 +106,7 @@ Result<Done> run_compiled(const Compiled& compiled, BufferPool& buffers, std::sp
     if (!workspace)
       return Diagnostic{ErrorKind::io, fmt::format("a workspace of {} bytes cannot be allocated", total), {}, 0};
   }
-  run_steps(compiled, plan, inputs, staged.place(workspace + plan.total()), dims, workspace, executor,
-            options.step_seconds);
+  run_steps(compiled, plan, inputs, staged.place(workspace + plan.total()), dims, workspace, executor, options);
   staged.copy_out();
   if (buffer.data()) buffers.give_back(std::move(buffer));
   return Done{};

@@ -90,7 +90,7 @@ void fill_arguments(const CompiledStep& step, std::span<const TensorView> tensor
 }
 
 void run_step(const CompiledStep& step, const CompiledChoice& choice, std::span<const TensorView> tensors,
-              std::span<const int64_t> dims, const StepMemory& memory, Executor& executor) {
+              std::span<const int64_t> dims, const StepMemory& memory, Executor& executor, const WorkSlice& slice) {
   InlineArray<void*, 32> pointers(tensors.size());
   InlineArray<int64_t, 256> meta(static_cast<size_t>(step.meta_words));
   fill_arguments(step, tensors, dims, const_cast<std::byte*>(kZeros), pointers, meta);
@@ -98,7 +98,8 @@ void run_step(const CompiledStep& step, const CompiledChoice& choice, std::span<
   const KernelArgs args{pointers.data(), meta.data(), memory.workspace, memory.packed};
   for (const CompiledPhase& phase : choice.phases) {
     if (phase.only_when_packed && !memory.packed) continue;
-    const int64_t items = phase.items.evaluate(dims);
+    const int64_t all = phase.items.evaluate(dims);
+    const int64_t items = all / slice.whole * slice.part + all % slice.whole * slice.part / slice.whole;
     if (items <= 0) continue;
     if (items == 1 || executor.workers() == 1) {
       const FloatEnvironment environment;

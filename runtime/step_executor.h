@@ -25,8 +25,9 @@ void view_tensors(const Compiled& compiled, size_t step, const MemoryPlan& plan,
 void fill_arguments(const CompiledStep& step, std::span<const TensorView> tensors, std::span<const int64_t> dims,
                     void* zeros, std::span<void*> pointers, std::span<int64_t> meta);
 
-/// `tensors` are the step's, in its order; `dims` are Signature::dims() values.
+/// `tensors` are the step's, in its order; `dims` are Signature::dims() values. Of every phase, the items
+/// of `slice` run.
 void run_step(const CompiledStep& step, const CompiledChoice& choice, std::span<const TensorView> tensors,
-              std::span<const int64_t> dims, const StepMemory& memory, Executor& executor);
+              std::span<const int64_t> dims, const StepMemory& memory, Executor& executor, const WorkSlice& slice = {});
 
 }  // namespace tilewright

@@ -47,9 +47,12 @@ std::optional<DimBindings> one_query(const Step& step, const DimBindings& dims) 
 }
 
 TuningEntry entry_of(const TunedStep& step, const TuneResult& result) {
-  TuningEntry entry{
-      result.device, result.compiler, step.shape_class, {}, step.gflops(step.best()), step.gflops(step.rules()),
-      result.date};
+  const bool whole = !step.best().whole.empty() && !step.rules().whole.empty();
+  const auto rate = [&](const TunedCandidate& each) {
+    return whole ? step.whole_flops / median(each.whole) * 1e-9 : step.gflops(each);
+  };
+  TuningEntry entry{result.device,     result.compiler,    step.shape_class, {},
+                    rate(step.best()), rate(step.rules()), result.date};
   for (const ScheduleField& field : schedule_fields())
     entry.integers.emplace_back(field.name, step.best().schedule.*field.member);
   return entry;
@@ -91,6 +94,13 @@ double TunedCandidate::spread() const {
 double TunedStep::gflops(const TunedCandidate& candidate) const {
   const double seconds = candidate.seconds();
   return seconds > 0 ? flops / seconds * 1e-9 : 0;
+}
+
+double TunedStep::speedup() const {
+  const bool both = !best().whole.empty() && !rules().whole.empty();
+  const double base = both ? median(rules().whole) : rules().seconds();
+  const double own = both ? median(best().whole) : best().seconds();
+  return base > 0 && own > 0 ? base / own : 1;
 }
 
 Result<Done> check(const TuneOptions& options) {
@@ -146,6 +156,7 @@ Result<TuneResult> tune_graph(const TuneRequest& request) {
     auto tuned = search_step({request, task.step, task.choice, task.dims, request.options.budget_seconds * share});
     if (!tuned) return tuned.error();
     entries.push_back(entry_of(*tuned, result));
+    if (tuned->chosen != 0) tuned->candidates[tuned->chosen].schedule.reasons = {tuned_reason(entries.back())};
     if (request.options.for_family) entries.back().device = device_family(request.target);
     result.steps.push_back(std::move(*tuned));
   }

@@ -56,6 +56,7 @@ double tolerance(const Graph& graph, DType output) {
 Result<std::unique_ptr<TuneScene>> TuneScene::create(Setup setup) {
   std::unique_ptr<TuneScene> scene(new TuneScene(std::move(setup)));
   const Setup& s = scene->setup_;
+  TW_CHECK(s.slice.all() || s.oracle_rows == 0);
   auto inputs = make_inputs(s.graph, s.dims, kSeed, *s.executor);
   if (!inputs) return inputs.error();
   scene->inputs_ = std::move(*inputs);
@@ -91,6 +92,7 @@ Result<Done> TuneScene::run(const Kernel& kernel, const CpuSchedule& schedule, d
     options.workspace_bytes = workspace_.bytes();
   }
   options.step_seconds = step_seconds;
+  options.slice = setup_.slice;
   return setup_.run ? setup_.run(kernel, schedule, in_, out_, options) : kernel.run(in_, out_, options);
 }
 

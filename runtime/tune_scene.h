@@ -26,6 +26,7 @@ class TuneScene {
     int64_t flush_bytes = 0;          ///< memory that is read before a cold run
     std::vector<int64_t> block_rows;  ///< query blocks whose borders the oracle looks at
     int64_t oracle_rows = 0;          ///< rows that the oracle computes; 0 = none, agreement alone
+    WorkSlice slice;                  ///< what runs compute; of a part of the work there is agreement alone
   };
   /// Makes N(0,1) data. Errors: missing dims, no memory.
   static Result<std::unique_ptr<TuneScene>> create(Setup setup);

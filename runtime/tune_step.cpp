@@ -11,20 +11,17 @@
 #include "runtime/limits.h"
 #include "runtime/stopwatch.h"
 #include "runtime/successive_halving.h"
+#include "runtime/tune_part.h"
 #include "runtime/work.h"
 
 namespace tilewright {
 namespace {
 
-constexpr double kOracleShare = 0.2, kRaceShare = 0.55;  // of the budget
-constexpr double kOracleSeconds = 3e-9;                  // for one product, both precisions together, on a slow machine
-constexpr int64_t kMostRows = 256, kFewestRows = 16;     // of a sample; the accuracy rule's own count is 256
-
-/// Names of dims in a list of them.
-void add_names(const Dim& dim, std::vector<std::string>& names) {
-  for (const auto& [name, coefficient] : dim.terms())
-    if (std::ranges::find(names, name) == names.end()) names.push_back(name);
-}
+constexpr double kOracleShare = 0.2, kRaceShare = 0.5;    // of the budget
+constexpr double kJudgeShare = 0.05, kWholeShare = 0.35;  // runs to be judged at dims of their own; the last race
+constexpr double kOracleSeconds = 3e-9;               // for one product, both precisions together, on a slow machine
+constexpr int kWholeRepeats = 5;                      // of the race on the whole shape, at most
+constexpr int64_t kMostRows = 256, kFewestRows = 16;  // of a sample; the accuracy rule's own count is 256
 
 class Search {
  public:
@@ -35,7 +32,9 @@ class Search {
         source_(rules_->compiled->program.steps[search.step]),
         subject_(source_),
         step_(subject_.step()),
-        executor_(rules_->executor) {}
+        executor_(rules_->executor),
+        cost_(program(), source_, step_, rules_->stats.step_reports[search.step].schedules[search.choice],
+              executor_->workers()) {}
 
   Result<TunedStep> run() {
     const CpuSchedule& rules = rules_->stats.step_reports[search_.step].schedules[search_.choice];
@@ -43,13 +42,21 @@ class Search {
     out_.dims = search_.dims;
     out_.workers = executor_->workers();
     out_.shape_class = shape_class(rules, step_, length_bucket(length_at(rules, step_, search_.dims)));
-    if (auto ok = choose_dims(rules); !ok) return ok.error();
-    candidates_ = rank_candidates(rules, step_, request_.target, out_.measured_at, out_.workers,
-                                  std::min(request_.options.candidates, most_candidates_), out_);
+    const int64_t shortest = shortest_in_bucket(length_bucket(length_at(rules, step_, search_.dims)));
+    const RacePart part =
+        choose_part(cost_, search_.step, search_.dims, request_.options.candidates, search_.seconds * kRaceShare,
+                    out_.workers, [&](const DimBindings& dims) {
+                      return length_at(rules, step_, dims) >= shortest && choice_at(dims) == search_.choice;
+                    });
+    out_.measured_at = part.dims;
+    out_.slice = part.slice;
+    candidates_ = rank_candidates(rules, step_, request_.target, out_.measured_at, out_.workers, part.candidates, out_);
     tell("compile", candidates_.size());
     compile();
     if (auto ok = judge_all(); !ok) return ok.error();
     race_right_ones();
+    if (!is_whole() && out_.chosen != 0)
+      if (auto ok = race_on_the_whole(); !ok) return ok.error();
     measure_limits();
     finish();
     return std::move(out_);
@@ -77,21 +84,11 @@ class Search {
     request_.options.progress(progress);
   }
 
-  /// Dims whose names decide how long a run takes, and may shrink within the class: batches, then lengths.
-  void collect_names(std::vector<std::string>& batch, std::vector<std::string>& lengths) const {
-    if (const auto* loop = std::get_if<const LoopStep*>(&step_)) {
-      for (const Dim& dim : (*loop)->extents) add_names(dim, lengths);
-      return;
-    }
-    const ScoreSpace& space = std::holds_alternative<const TileProgram*>(step_)
-                                  ? static_cast<const ScoreSpace&>(std::get<const TileProgram*>(step_)->spec)
-                                  : *std::get<const BackwardSpec*>(step_);
-    add_names(space.q_len, lengths);
-    add_names(space.kv_len, lengths);
-    for (const Dim& dim : space.batch) add_names(dim, batch);
-  }
+  /// Whether the race runs all that was asked for.
+  bool is_whole() const { return out_.measured_at == search_.dims && out_.slice.all(); }
 
-  Result<std::unique_ptr<TuneScene>> make_scene(const DimBindings& dims, int64_t rows) const {
+  Result<std::unique_ptr<TuneScene>> make_scene(const DimBindings& dims, int64_t rows,
+                                                const WorkSlice& slice = {}) const {
     std::vector<int64_t> borders;
     for (const TunedCandidate& each : candidates_)
       if (std::ranges::find(borders, each.schedule.block_q) == borders.end()) borders.push_back(each.schedule.block_q);
@@ -101,42 +98,11 @@ class Search {
     const CpuTarget& target = request_.target;
     const int64_t l3 = target.l3_bytes <= kMost ? target.l3_bytes : 0;
     const int64_t flush = std::min(std::max(4 * target.l2_bytes * out_.workers, l3), kMost);
-    return TuneScene::create({rules_->graph, dims, executor_, request_.options.run, flush, borders, rows});
+    return TuneScene::create({rules_->graph, dims, executor_, request_.options.run, flush, borders, rows, slice});
   }
 
-  /// Where a race of all candidates would not fit into the budget, smaller dims of the same class stand for the ones
-  /// asked for; where even those run too long, fewer candidates do.
-  Result<Done> choose_dims(const CpuSchedule& rules) {
-    out_.measured_at = search_.dims;
-    std::vector<std::string> batch, lengths;
-    collect_names(batch, lengths);
-    const int wanted = request_.options.candidates;
-    // A first guess without running anything: six tenths of two FMAs a cycle at 2.5 GHz.
-    const double rate = 0.6 * static_cast<double>(4 * rules.lanes) * 2.5e9 * out_.workers;
-    const auto guess = [&](const DimBindings& dims) { return guess_flops(program(), source_, dims) / rate + 1e-5; };
-    // One warm and one cold run per candidate and repeat, one to judge it.
-    const auto needed = [&](const DimBindings& dims) { return guess(dims) * (1 + 2 * 4) * wanted; };
-    const double budget = search_.seconds * kRaceShare;
-    DimBindings& dims = out_.measured_at;
-    const int64_t floor = shortest_in_bucket(length_bucket(length_at(rules, step_, dims)));
-    const auto in_class = [&](const DimBindings& smaller) {
-      return length_at(rules, step_, smaller) >= floor && choice_at(smaller) == search_.choice;
-    };
-    for (bool shrunk = true; shrunk && needed(dims) > budget;) {
-      shrunk = false;
-      for (const auto* names : {&batch, &lengths}) {
-        DimBindings smaller = dims;
-        for (const std::string& name : *names)
-          if (smaller[name] > (names == &batch ? 1 : 128)) smaller[name] = std::max<int64_t>(1, smaller[name] * 7 / 8);
-        if (smaller == dims || !in_class(smaller)) continue;
-        dims = std::move(smaller);
-        shrunk = true;
-        break;
-      }
-    }
-    most_candidates_ = static_cast<int>(std::clamp(wanted * budget / needed(dims), 2.0, 1e6));
-    return Done{};
-  }
+  /// A guess; the other steps of the graph run as well.
+  double run_seconds(const DimBindings& dims) const { return cost_.seconds(dims) + cost_.others(dims); }
 
   size_t choice_at(const DimBindings& dims) const {
     const auto choices = Kernel(rules_).choices(dims);
@@ -209,35 +175,45 @@ class Search {
     return {per_row, whole};
   }
 
-  /// Judged at the measured dims where the oracle can afford a few rows there; else by the oracle at smaller dims, and
-  /// by agreement with the rules' kernel at the measured ones.
-  Result<Done> judge_all() {
+  /// Rows that the oracle can afford at these dims, at most as many as the accuracy rule takes.
+  int64_t oracle_rows(const DimBindings& dims) const {
     const double budget = std::max(search_.seconds * kOracleShare, 0.2) / kOracleSeconds;
-    const auto rows_at = [&](const DimBindings& dims) {
-      const auto [per_row, whole] = oracle_products(dims);
-      return whole > budget ? 0 : static_cast<int64_t>((budget - whole) / std::max(per_row, 1.0));
-    };
-    const int64_t rows = std::min(rows_at(out_.measured_at), kMostRows);
-    auto scene = make_scene(out_.measured_at, rows >= kFewestRows ? rows : 0);
+    const auto [per_row, whole] = oracle_products(dims);
+    return whole > budget ? 0 : std::min(static_cast<int64_t>((budget - whole) / std::max(per_row, 1.0)), kMostRows);
+  }
+
+  /// Judged at the measured dims where all of the step runs there and the oracle can afford a few rows; else by the
+  /// oracle at smaller dims, and by agreement with the rules' kernel at the measured ones.
+  Result<Done> judge_all() {
+    const int64_t rows = out_.slice.all() ? oracle_rows(out_.measured_at) : 0;
+    auto scene = make_scene(out_.measured_at, rows >= kFewestRows ? rows : 0, out_.slice);
     if (!scene) return scene.error();
     scene_ = std::move(*scene);
     if (rows < kFewestRows) {
       DimBindings dims = out_.measured_at;
-      std::vector<std::string> batch, lengths;
-      collect_names(batch, lengths);
-      for (const std::string& name : lengths) batch.push_back(name);
-      while (rows_at(dims) < kFewestRows) {
+      std::vector<std::string> names = cost_.batches();
+      for (const std::string& name : cost_.lengths()) names.push_back(name);
+      const auto too_dear = [&] {
+        const double runs = run_seconds(dims) * static_cast<double>(candidates_.size());
+        return oracle_rows(dims) < kFewestRows || runs > kJudgeShare * search_.seconds;
+      };
+      while (too_dear()) {
         DimBindings smaller = dims;
-        for (const std::string& name : batch)
+        for (const std::string& name : names)
           if (smaller[name] > 1) smaller[name] = (smaller[name] + 1) / 2;
         if (smaller == dims || choice_at(smaller) != search_.choice) break;
         dims = std::move(smaller);
       }
-      auto small = make_scene(dims, std::clamp(rows_at(dims), kFewestRows, kMostRows));
+      auto small = make_scene(dims, std::max(oracle_rows(dims), kFewestRows));
       if (!small) return small.error();
       if (auto ok = judge_on(**small); !ok) return ok;
     }
     return judge_on(*scene_);
+  }
+
+  Diagnostic rules_are_wrong(const std::string& how) const {
+    return {ErrorKind::invalid, fmt::format("the kernel of the rules is wrong, so nothing is tuned: {}", how),
+            out_.name, 0};
   }
 
   Result<Done> judge_on(TuneScene& scene) {
@@ -257,10 +233,7 @@ class Search {
             "a backward pass alone cannot be checked, since its row statistics are of a forward pass that "
             "is not there; tune the graph that `tilewright gradient --recompute` prints",
             out_.name, 0};
-      if (i == 0)
-        return Diagnostic{ErrorKind::invalid,
-                          fmt::format("the kernel of the rules is wrong, so nothing is tuned: {}", wrong), out_.name,
-                          0};
+      if (i == 0) return rules_are_wrong(wrong);
       fail(i, TunedCandidate::Fate::wrong, std::move(wrong));
     }
     return Done{};
@@ -273,8 +246,9 @@ class Search {
     // How long a repeat takes, to fit the rounds into what is left.
     double one = 1e-3;
     HalvingOptions options;
-    // The winner's last check and the limits come after the race.
-    options.seconds_left = [&] { return left() - 0.05 * search_.seconds; };
+    // The winner's last check and the limits come after the race, and where it runs a part, the race on the whole.
+    const double after = 0.05 * search_.seconds + (is_whole() ? 0 : seconds_on_the_whole());
+    options.seconds_left = [&] { return left() - after; };
     const Stopwatch watch;
     if (measure(0)) one = watch.milliseconds() * 1e-3;
     candidates_[0].warm.clear();
@@ -311,6 +285,57 @@ class Search {
     out_.chosen = 0;
   }
 
+  /// What a race of three on all that was asked for takes, no more than its share of the budget: data, a run to be
+  /// judged and two more each.
+  double seconds_on_the_whole() const {
+    return std::min(run_seconds(search_.dims) * 3 * (1 + 2), kWholeShare * search_.seconds);
+  }
+
+  /// Who won on a part of the shape must be faster than the rules' schedule on the whole: the winner and the next best
+  /// of its last round try, in turn with the rules. Nobody does where it would take too long.
+  Result<Done> race_on_the_whole() {
+    tell("whole shape", 3);
+    if (run_seconds(search_.dims) * 2 * (1 + 2) > std::max(left(), 0.0)) return Done{};
+    const int64_t rows = oracle_rows(search_.dims);
+    auto scene = make_scene(search_.dims, rows >= kFewestRows ? kFewestRows : 0);
+    if (!scene) return Done{};  // no memory for all of it
+    std::vector<size_t> runners{0, out_.chosen};
+    size_t next = 0;
+    for (size_t i = 1; i < candidates_.size(); ++i) {
+      const TunedCandidate& each = candidates_[i];
+      if (i == out_.chosen || !kernels_[i] || each.warm.size() < candidates_[out_.chosen].warm.size()) continue;
+      if (each.seconds() < candidates_[0].seconds() * (1 - out_.noise) &&
+          (next == 0 || each.seconds() < candidates_[next].seconds()))
+        next = i;
+    }
+    if (next != 0) runners.push_back(next);
+    for (const size_t i : runners) {
+      std::string wrong = (*scene)->judge(*kernels_[i], candidates_[i].schedule);
+      if (wrong.empty()) continue;
+      if (i == 0) return rules_are_wrong(wrong);
+      fail(i, TunedCandidate::Fate::wrong, "on the whole shape: " + wrong);
+    }
+    std::erase_if(runners, [&](size_t i) { return !kernels_[i]; });
+    for (int repeat = 0; repeat < kWholeRepeats && (repeat == 0 || left() > 0.05 * search_.seconds); ++repeat)
+      for (const size_t i : runners)
+        if (const auto seconds = (*scene)->time(*kernels_[i], candidates_[i].schedule, search_.step))
+          candidates_[i].whole.push_back((seconds->warm + seconds->cold) / 2);
+    out_.whole_flops = count_flops(source_, search_.dims, step_tensors(program(), source_, (*scene)->inputs()));
+    size_t best = 0;
+    for (const size_t i : runners)
+      if (!candidates_[i].whole.empty() && median(candidates_[i].whole) < median(candidates_[best].whole)) best = i;
+    for (const size_t i : runners) {
+      if (i == 0 || i == best) continue;
+      candidates_[i].fate = TunedCandidate::Fate::dropped;
+      candidates_[i].why = fmt::format("on the whole shape it takes {:.3f} times as long as the {}",
+                                       median(candidates_[i].whole) / median(candidates_[best].whole),
+                                       best == 0 ? "rules' schedule" : "chosen one");
+    }
+    candidates_[best].fate = TunedCandidate::Fate::chosen;
+    out_.chosen = best;
+    return Done{};
+  }
+
   void mark_ties() {
     const double base = candidates_[0].seconds();
     for (TunedCandidate& each : candidates_)
@@ -334,7 +359,8 @@ class Search {
   void measure_limits() {
     tell("limits", 0);
     const auto views = step_tensors(program(), source_, scene_->inputs());
-    out_.flops = count_flops(source_, out_.measured_at, views);
+    const double share = static_cast<double>(out_.slice.part) / static_cast<double>(out_.slice.whole);
+    out_.flops = count_flops(source_, out_.measured_at, views) * share;
     std::vector<MemoryRange> operands;
     for (size_t i = 0; i < views.size(); ++i) {
       const auto& tensor = program().tensors[static_cast<size_t>(source_.tensors[i])];
@@ -351,6 +377,7 @@ class Search {
     double bytes = 0;
     for (const MemoryRange& range : operands) bytes += static_cast<double>(range.bytes);
     for (int i = 0; i < 5 && bytes > 0; ++i) reads.push_back(time_read(operands, *executor_, clock));
+    out_.bytes *= share;
     const double seconds = median(std::move(reads));
     out_.read_gbs = seconds > 0 ? bytes / seconds * 1e-9 : 0;
   }
@@ -380,8 +407,8 @@ class Search {
   SearchSubject subject_;
   ScheduledStep step_;
   std::shared_ptr<Executor> executor_;
+  StepCost cost_;
   Stopwatch watch_;
-  int most_candidates_ = 0;
   std::vector<TunedCandidate> candidates_;
   std::vector<std::optional<Kernel>> kernels_;
   std::unique_ptr<TuneScene> scene_;

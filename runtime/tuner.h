@@ -30,6 +30,7 @@ struct TunedCandidate {
   Fate fate = Fate::pruned;
   std::string why;                 ///< one sentence
   std::vector<double> warm, cold;  ///< seconds of single runs of the step: caches as the last run left them; flushed
+  std::vector<double> whole;       ///< seconds of runs of all that was asked for, where the race ran a part of it
   double seconds() const;          ///< what decides: the mean of the two medians; 0 when it was not measured
   double spread() const;           ///< half the distance of the quartiles of the warm runs, relative to their median
 };
@@ -41,9 +42,11 @@ struct TunedStep {
   std::string shape_class;  ///< the key in the database: what shapes the result is for
   DimBindings dims;         ///< what was asked for
   DimBindings measured_at;  ///< smaller dims of the same class where the ones asked for run too long
+  WorkSlice slice;          ///< of an attention at those dims: the (batch, KV head) pairs that ran
   int workers = 1;
-  double flops = 0,
-         bytes = 0;  ///< of one run at measured_at: by the rule of docs/performance-log.md; operands and results once
+  /// Of one run of the slice at measured_at: by the rule of docs/performance-log.md; operands and results once.
+  double flops = 0, bytes = 0;
+  double whole_flops = 0;  ///< of one run of all that was asked for, where candidates ran that as well
   double fma_peak_gflops = 0, read_gbs = 0;  ///< limits measured between the candidates, all workers together
   std::vector<ScheduleAxis> axes;            ///< the legal space, integer by integer
   int64_t legal = 0;                         ///< schedules in it
@@ -57,6 +60,8 @@ struct TunedStep {
   const TunedCandidate& best() const { return candidates[chosen]; }
   const TunedCandidate& rules() const { return candidates[0]; }
   double gflops(const TunedCandidate& candidate) const;  ///< 0 when it was not measured
+  /// How many times as fast as the rules' schedule the chosen one is: of all that was asked for, where both ran that.
+  double speedup() const;
 };
 
 struct TuneResult {

@@ -61,6 +61,12 @@ std::string device_fingerprint(const CpuTarget& target) {
   return fmt::format("{} l3 {} of {}", device_family(target), target.l3_bytes, target.cores);
 }
 
+std::string tuned_reason(const TuningEntry& entry) {
+  const double times = entry.rules_gflops > 0 ? entry.gflops / entry.rules_gflops : 1;
+  return fmt::format("tuned on {}: {:.2f} times the rules' speed (measured {:.4g} GFLOP/s against {:.4g} on {})",
+                     entry.device, times, entry.gflops, entry.rules_gflops, entry.date);
+}
+
 Result<CpuSchedule> tuned_schedule(const TuningEntry& entry, const CpuSchedule& rules, const ScheduledStep& step,
                                    const CpuTarget& target) {
   CpuSchedule s = rules;
@@ -72,8 +78,7 @@ Result<CpuSchedule> tuned_schedule(const TuningEntry& entry, const CpuSchedule& 
     s.*field->member = value;
   }
   if (auto ok = validate(s, step, target); !ok) return ok.error();
-  s.reasons = {fmt::format("from the tuning database: measured {:.4g} GFLOP/s against {:.4g} of the rules on {}",
-                           entry.gflops, entry.rules_gflops, entry.date)};
+  s.reasons = {"from the tuning database: " + tuned_reason(entry)};
   return s;
 }
 

@@ -78,8 +78,10 @@ TuningDatabase parse_shipped() {
 
 }  // namespace
 
-std::string tuning_file_in(const std::string& cache_folder) {
-  return cache_folder.empty() ? std::string() : cache_folder + "/tuning.json";
+std::unique_ptr<TuningStore> open_tuning(const std::string& wanted, const std::string& cache_folder) {
+  if (wanted == "off") return nullptr;
+  if (!wanted.empty()) return std::make_unique<TuningStore>(wanted, false);
+  return std::make_unique<TuningStore>(cache_folder.empty() ? "" : cache_folder + "/tuning.json", true);
 }
 
 TuningStore::TuningStore(std::string file, bool owned)

@@ -46,8 +46,9 @@ class TuningStore {
   std::atomic<uint64_t> generation_{0};
 };
 
-/// "tuning.json" in the folder; "" for "".
-std::string tuning_file_in(const std::string& cache_folder);
+/// By what TILEWRIGHT_TUNING or an engine's options say: "off" = null, the rules alone; a file; "" = our own
+/// "tuning.json" in the cache's folder, if there is one ("" = none).
+std::unique_ptr<TuningStore> open_tuning(const std::string& wanted, const std::string& cache_folder);
 /// The JSON texts of runtime/tuned/, built in.
 std::vector<std::string_view> shipped_tunings();
 

@@ -81,7 +81,7 @@ inline TunedStep sample_prefill_step() {
       if (block_q == 96 && block_kv == 512) fate = Fate::wrong;
       if (fate == Fate::chosen) {
         step.chosen = step.candidates.size();
-        schedule.reasons = {"the tuner measured it 4 % faster than the rules' choice at Sq 4096, Sk 4096"};
+        schedule.reasons = {"tuned on avx512 l1 49152: 1.04 times the rules' speed (measured 145 GFLOP/s against 139)"};
       }
       add(schedule, fate);
       if (block_q == 192 && fate == Fate::dropped) {
@@ -89,6 +89,9 @@ inline TunedStep sample_prefill_step() {
         add(schedule, Fate::dropped);
       }
     }
+  step.slice = {0, 4, 32};
+  step.candidates[0].whole = {1.04, 1.05, 1.03};
+  step.candidates[step.chosen].whole = {1.0, 1.01, 0.99};
   step.assembly =
       "\t.text\n\t.globl\tkernel\nkernel:\n\tvmovups\t(%rdi), %zmm0\n\tvfmadd231ps\t(%rsi){1to16}, %zmm0, "
       "%zmm1\n\tretq\n";
