@@ -10,6 +10,7 @@
 #include "emulator/tensor_map.h"
 #include "ir/interp.h"
 #include "tests/emulator/kernel.h"
+#include "tests/emulator/tensor_maps.h"
 #include "tests/support/attention_case.h"
 #include "tests/support/test_tensor.h"
 
@@ -40,28 +41,18 @@ inline std::vector<uint64_t> spec_args(const ArgsLayout& layout, const DimBindin
   return words;
 }
 
-/// What a launch makes of a plan: the tensor as it lies in memory.
-inline Result<EmulatedTensorMap> encode(const TensorMapPlan& plan, const TensorView& view) {
-  TensorMapGeometry geometry;
-  geometry.base = view.data;
-  geometry.element_bytes = size_of(view.dtype);
-  geometry.box = plan.box;
-  for (const int axis : plan.axes) geometry.extents.push_back(std::max<int64_t>(view.shape[axis], 1));
-  for (size_t i = 1; i < plan.axes.size(); ++i)
-    geometry.stride_bytes.push_back(view.strides[plan.axes[i]] * geometry.element_bytes);
-  return encode_tensor_map(geometry);
-}
-
 /// Runs all phases, workspace guarded and poisoned. Empty when all went well, else the sentence. Statistics are of the
 /// first phase.
 inline std::string launch_spec(const EmulatedModule& module, const CudaLaunch& launch, const ArgsLayout& layout,
-                               const DimBindings& dims, const std::vector<TestTensor>& tensors,
-                               const EmulatorOptions& options, EmulatorStatistics* statistics = nullptr) {
+                               const DimBindings& dims, const std::vector<TestTensor>& tensors, EmulatorOptions options,
+                               EmulatorStatistics* statistics = nullptr) {
   std::mt19937_64 random(0);
   const int64_t bytes = (value_of(launch.workspace_bytes, dims) + 255) / 256 * 256;
   TestTensor workspace(DType::i8, {bytes}, Layout::contiguous, random);
   workspace.poison();
   const std::vector<uint64_t> words = spec_args(layout, dims, tensors, workspace.view().data);
+  options.buffers = {buffer_of(workspace.view())};
+  for (const TestTensor& tensor : tensors) options.buffers.push_back(buffer_of(tensor.view()));
   for (const CudaPhase& phase : launch.phases) {
     EmulatedLaunch one;
     one.symbol = phase.symbol;
