@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "ir/tensor_view.h"
+
 namespace tilewright {
 
 /// Memory that a kernel may touch. What a tensor of strides leaves out between its elements may lie inside.
@@ -15,6 +17,8 @@ struct EmulatedBuffer {
   size_t bytes = 0;
   bool writable = true;
 };
+/// From the first byte of a tensor's elements to the last.
+EmulatedBuffer buffer_of(const TensorView& view, bool writable = true);
 
 /// A legal execution to try. A kernel is right when it is right in all of them.
 struct EmulatorOptions {

@@ -37,7 +37,7 @@ class EmulatedStep {
   const CudaLaunch& launch() const { return launch_; }
 
   /// Empty when all went well, else the sentence. The workspace starts as NaN.
-  std::string run(const DimBindings& dims, std::span<const TensorView> tensors, const EmulatorOptions& options) const {
+  std::string run(const DimBindings& dims, std::span<const TensorView> tensors, EmulatorOptions options) const {
     std::vector<uint64_t> words, meta;
     for (const std::string& name : layout_.dims) meta.push_back(static_cast<uint64_t>(dims.at(name)));
     for (const TensorView& view : tensors) {
@@ -49,6 +49,8 @@ class EmulatedStep {
     words.insert(words.end(), meta.begin(), meta.end());
     std::vector<double> workspace(static_cast<size_t>(at_dims(launch_.workspace_bytes, dims) / 8 + 1), std::nan(""));
     words.push_back(reinterpret_cast<uint64_t>(workspace.data()));
+    options.buffers = {{workspace.data(), workspace.size() * sizeof(double)}};
+    for (const TensorView& view : tensors) options.buffers.push_back(buffer_of(view));
     for (const CudaPhase& phase : launch_.phases) {
       EmulatedLaunch launch;
       launch.symbol = phase.symbol;

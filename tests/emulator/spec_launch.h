@@ -44,13 +44,15 @@ inline std::vector<uint64_t> spec_args(const ArgsLayout& layout, const DimBindin
 /// Runs all phases, workspace guarded and poisoned. Empty when all went well, else the sentence. Statistics are of the
 /// first phase.
 inline std::string launch_spec(const EmulatedModule& module, const CudaLaunch& launch, const ArgsLayout& layout,
-                               const DimBindings& dims, const std::vector<TestTensor>& tensors,
-                               const EmulatorOptions& options, EmulatorStatistics* statistics = nullptr) {
+                               const DimBindings& dims, const std::vector<TestTensor>& tensors, EmulatorOptions options,
+                               EmulatorStatistics* statistics = nullptr) {
   std::mt19937_64 random(0);
   const int64_t bytes = (value_of(launch.workspace_bytes, dims) + 255) / 256 * 256;
   TestTensor workspace(DType::i8, {bytes}, Layout::contiguous, random);
   workspace.poison();
   const std::vector<uint64_t> words = spec_args(layout, dims, tensors, workspace.view().data);
+  options.buffers = {buffer_of(workspace.view())};
+  for (const TestTensor& tensor : tensors) options.buffers.push_back(buffer_of(tensor.view()));
   for (const CudaPhase& phase : launch.phases) {
     EmulatedLaunch one;
     one.symbol = phase.symbol;

@@ -1,18 +1,18 @@
-// The conformance cases on the emulator: every primitive does what the PTX ISA's tables say, in every legal execution.
+// Every primitive on the emulator does what the PTX ISA's tables say, in every legal execution.
 #include <gtest/gtest.h>
 
 #include "emulator/tensor_map.h"
 #include "tests/emulator/kernel.h"
-#include "tests/support/conformance_cases.h"
+#include "tests/support/primitive_cases.h"
 
 namespace tilewright::testing {
 namespace {
 
-class Conformance : public ::testing::TestWithParam<ConformanceCase> {};
+class Primitive : public ::testing::TestWithParam<PrimitiveCase> {};
 
-TEST_P(Conformance, HoldsOnTheEmulator) {
-  const ConformanceCase& one = GetParam();
-  const auto module = EmulatedModule::build(conformance_source(one));
+TEST_P(Primitive, HoldsOnTheEmulator) {
+  const PrimitiveCase& one = GetParam();
+  const auto module = EmulatedModule::build(primitive_source(one));
   ASSERT_TRUE(module) << to_string(module.error());
   for (EmulatorOptions options : legal_executions()) {
     const std::vector<uint32_t> given = one.input(static_cast<uint32_t>(7 + options.seed));
@@ -24,7 +24,7 @@ TEST_P(Conformance, HoldsOnTheEmulator) {
     std::fill_n(out, one.output_words, 0u);
     options.buffers = {{in, given.size() * 4, false}, {out, one.output_words * 4, true}};
     std::vector<EmulatedTensorMap> maps;
-    for (const ConformanceMap& map : one.maps) {
+    for (const PrimitiveMap& map : one.maps) {
       TensorMapGeometry geometry;
       geometry.base = map.over_output ? out : in;
       geometry.extents = map.extents;
@@ -37,12 +37,12 @@ TEST_P(Conformance, HoldsOnTheEmulator) {
       maps.push_back(*encoded);
     }
     ASSERT_EQ(run(*module, {one.threads, one.shared_bytes}, {in, out}, options, maps), "");
-    ASSERT_EQ(conformance_difference(one, given, {out, one.output_words}), "") << "seed " << options.seed;
+    ASSERT_EQ(primitive_difference(one, given, {out, one.output_words}), "") << "seed " << options.seed;
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Primitives, Conformance, ::testing::ValuesIn(conformance_cases()),
-                         [](const ::testing::TestParamInfo<ConformanceCase>& one) {
+INSTANTIATE_TEST_SUITE_P(Tables, Primitive, ::testing::ValuesIn(primitive_cases()),
+                         [](const ::testing::TestParamInfo<PrimitiveCase>& one) {
                            std::string name = one.param.name;
                            std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(c); }, '_');
                            return name;

@@ -1,4 +1,4 @@
-#include "tests/support/conformance_cases.h"
+#include "tests/support/primitive_cases.h"
 
 #include <bit>
 #include <cmath>
@@ -79,9 +79,9 @@ uint32_t rounded_half(float x, bool is_bf16) {
 }
 
 using Function = double (*)(double);
-ConformanceCase of_floats(const std::string& name, const std::string& expression, size_t outputs,
-                          std::function<uint32_t(float, size_t)> expected, float tolerance = 0) {
-  ConformanceCase one;
+PrimitiveCase of_floats(const std::string& name, const std::string& expression, size_t outputs,
+                        std::function<uint32_t(float, size_t)> expected, float tolerance = 0) {
+  PrimitiveCase one;
   one.name = name;
   one.body = "for (i32 i = t; i < 1024; i += 32) { const float x = bits_f32(in[i]); " + expression + " }";
   one.input = float_input;
@@ -98,7 +98,7 @@ ConformanceCase of_floats(const std::string& name, const std::string& expression
 
 float flushed(float x) { return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0f, x) : x; }
 
-void add_numbers(std::vector<ConformanceCase>& all) {
+void add_numbers(std::vector<PrimitiveCase>& all) {
   all.push_back(of_floats(
       "f32 to bf16 and f16",
       "out[3 * i] = f32_to_bf16(x); out[3 * i + 1] = f32_to_f16(x); out[3 * i + 2] = pack_bf16(x, 1.0f);", 3,
@@ -136,7 +136,7 @@ void add_numbers(std::vector<ConformanceCase>& all) {
   approximate("rcp_approx", [](double x) { return 1 / x; }, 0x1p-22f, true);
   approximate("tanh_approx", [](double x) { return std::tanh(x); }, 0x1p-10f, false);
 
-  ConformanceCase halves;
+  PrimitiveCase halves;
   halves.name = "bf16 and f16 to f32";
   halves.body =
       "for (i32 i = t; i < 1024; i += 32) { out[2 * i] = f32_bits(bf16_to_f32(in[i])); out[2 * i + 1] = "
@@ -155,7 +155,7 @@ void add_numbers(std::vector<ConformanceCase>& all) {
   };
   all.push_back(halves);
 
-  ConformanceCase integers;
+  PrimitiveCase integers;
   integers.name = "integers and atomics";
   integers.body = R"(
     out[t] = mul_hi_u32(in[t], in[t + 32]);
@@ -177,8 +177,8 @@ void add_numbers(std::vector<ConformanceCase>& all) {
   all.push_back(integers);
 }
 
-void add_movement(std::vector<ConformanceCase>& all) {
-  ConformanceCase shuffles;
+void add_movement(std::vector<PrimitiveCase>& all) {
+  PrimitiveCase shuffles;
   shuffles.name = "shuffles and votes";
   shuffles.body = R"(
     u32* o = out + 10 * t;
@@ -208,7 +208,7 @@ void add_movement(std::vector<ConformanceCase>& all) {
   };
   all.push_back(shuffles);
 
-  ConformanceCase shared;
+  PrimitiveCase shared;
   shared.name = "shared memory, barriers, wide loads";
   shared.threads = 64;
   shared.shared_bytes = 64 * 48;
@@ -249,7 +249,7 @@ void add_movement(std::vector<ConformanceCase>& all) {
   };
   all.push_back(shared);
 
-  ConformanceCase copies;
+  PrimitiveCase copies;
   copies.name = "cp.async";
   copies.primitives = CudaPrimitives::sm80;
   copies.shared_bytes = 1024;
@@ -279,7 +279,7 @@ void add_movement(std::vector<ConformanceCase>& all) {
   all.push_back(copies);
 
   for (const bool transposed : {false, true}) {
-    ConformanceCase matrices;
+    PrimitiveCase matrices;
     matrices.name = transposed ? "ldmatrix_x4_trans" : "ldmatrix_x4";
     matrices.primitives = CudaPrimitives::sm80;
     matrices.shared_bytes = 512;
@@ -315,10 +315,10 @@ Words product(const Words& input, size_t a, size_t rows, size_t b, size_t column
   return words;
 }
 
-void add_products(std::vector<ConformanceCase>& all) {
+void add_products(std::vector<PrimitiveCase>& all) {
   for (const bool is_bf16 : {true, false}) {
     const std::string type = is_bf16 ? "bf16" : "f16";
-    ConformanceCase mma;
+    PrimitiveCase mma;
     mma.name = "mma_m16n8k16_" + type;
     mma.primitives = CudaPrimitives::sm80;
     // Fragments by the figures of the PTX ISA: group = lane / 4, place = lane mod 4.
@@ -348,8 +348,8 @@ std::string store_sums(size_t n, const char* sums, const char* to) {
       n, sums, to);
 }
 
-void add_hopper(std::vector<ConformanceCase>& all) {
-  ConformanceCase loads;
+void add_hopper(std::vector<PrimitiveCase>& all) {
+  PrimitiveCase loads;
   loads.name = "TMA load and store with bounds and swizzle";
   loads.primitives = CudaPrimitives::sm90;
   loads.shared_bytes = 64 * 128 + 64;
@@ -398,7 +398,7 @@ void add_hopper(std::vector<ConformanceCase>& all) {
   };
   all.push_back(loads);
 
-  ConformanceCase phases;
+  PrimitiveCase phases;
   phases.name = "mbarriers turn phases";
   phases.primitives = CudaPrimitives::sm90;
   phases.threads = 64;
@@ -436,7 +436,7 @@ void add_hopper(std::vector<ConformanceCase>& all) {
     for (const size_t n : {size_t{8}, size_t{64}, size_t{176}, size_t{256}}) {
       const std::string type = is_bf16 ? "bf16" : "f16";
       const auto rows = static_cast<int64_t>(n);
-      ConformanceCase wgmma;
+      PrimitiveCase wgmma;
       wgmma.name = fmt::format("wgmma m64n{} {} of descriptors", n, type);
       wgmma.primitives = CudaPrimitives::sm90;
       wgmma.threads = 128;
@@ -491,7 +491,7 @@ void add_hopper(std::vector<ConformanceCase>& all) {
     for (const size_t n : {size_t{64}, size_t{128}, size_t{192}}) {
       const std::string type = is_bf16 ? "bf16" : "f16";
       const auto columns = static_cast<int64_t>(n);
-      ConformanceCase wgmma;
+      PrimitiveCase wgmma;
       wgmma.name = fmt::format("wgmma m64n{} {} of registers and a transposed B", n, type);
       wgmma.primitives = CudaPrimitives::sm90;
       wgmma.threads = 128;
@@ -552,8 +552,8 @@ void add_hopper(std::vector<ConformanceCase>& all) {
 
 }  // namespace
 
-std::vector<ConformanceCase> conformance_cases() {
-  std::vector<ConformanceCase> all;
+std::vector<PrimitiveCase> primitive_cases() {
+  std::vector<PrimitiveCase> all;
   add_numbers(all);
   add_movement(all);
   add_products(all);
@@ -561,7 +561,7 @@ std::vector<ConformanceCase> conformance_cases() {
   return all;
 }
 
-CudaSource conformance_source(const ConformanceCase& one) {
+CudaSource primitive_source(const PrimitiveCase& one) {
   CudaSource source;
   source.primitives = one.primitives;
   CudaPhase phase;
@@ -582,8 +582,8 @@ CudaSource conformance_source(const ConformanceCase& one) {
   return source;
 }
 
-std::string conformance_difference(const ConformanceCase& one, std::span<const uint32_t> input,
-                                   std::span<const uint32_t> output) {
+std::string primitive_difference(const PrimitiveCase& one, std::span<const uint32_t> input,
+                                 std::span<const uint32_t> output) {
   const Words expected = one.expected({input.begin(), input.end()});
   if (expected.size() != output.size()) return fmt::format("{} words, not {}", output.size(), expected.size());
   for (size_t i = 0; i < output.size(); ++i) {
