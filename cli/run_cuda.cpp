@@ -44,7 +44,7 @@ std::string text(const CudaReport& report, const CudaKernel& kernel) {
   for (size_t i = 0; i < report.choices.size(); ++i) {
     const CudaStep& step = kernel.program().steps[i];
     const CudaSchedule& schedule = step.choices[report.choices[i]].source.launch.schedule;
-    out += fmt::format("  %{:<8}{}\n", step.name, print(schedule));
+    out += fmt::format("  %{:<7} {}\n", step.name, print(schedule));
     for (const std::string& reason : schedule.reasons) out += fmt::format("             {}\n", reason);
     for (const CudaPlan::Refusal& refusal : step.refused)
       out += fmt::format("             not {}: {}\n", to_string(refusal.kernel), refusal.reason);
@@ -54,7 +54,7 @@ std::string text(const CudaReport& report, const CudaKernel& kernel) {
   out += fmt::format("  built in {:.0f} ms, ran in {:.3f} s{}\n", report.build_ms, report.seconds,
                      report.emulated ? " on the emulator, which says nothing of a GPU's time" : ", copies included");
   for (const AccuracyReport& result : report.accuracy)
-    out += fmt::format("  %{:<8}{}: {}\n", result.result, result.pass ? "right" : "WRONG",
+    out += fmt::format("  %{:<7} {}: {}\n", result.result, result.pass ? "right" : "WRONG",
                        result.pass ? to_string(result) : result.failure);
   if (!report.dump.empty()) out += fmt::format("  dump     {}\n", report.dump);
   return out;

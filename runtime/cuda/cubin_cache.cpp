@@ -9,7 +9,7 @@ namespace tilewright {
 namespace {
 
 /// Changes with what encode_binary writes and with the options of compile_cuda_text.
-constexpr int kFormat = 1;
+constexpr int kCubinFormat = 1;
 
 void put(std::string& out, std::string_view part) {
   const uint64_t bytes = part.size();
@@ -31,7 +31,7 @@ bool take(std::string_view& in, std::string& part) {
 }  // namespace
 
 std::string cubin_key(const std::string& text, const CudaTarget& target, const Nvrtc& compiler, int driver_version) {
-  return fmt::format("cubin {} {} nvrtc {} driver {}\n{}", kFormat, target.architecture(), compiler.version(),
+  return fmt::format("cubin {} {} nvrtc {} driver {}\n{}", kCubinFormat, target.architecture(), compiler.version(),
                      driver_version, text);
 }
 

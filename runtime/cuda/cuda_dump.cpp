@@ -14,7 +14,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 /// ".2.sm80_prefill": which step and choice a file is of, as far as there are several.
-std::string suffix(const CudaProgram& program, const CompiledCudaChoice& compiled) {
+std::string choice_suffix(const CudaProgram& program, const CompiledCudaChoice& compiled) {
   std::string out;
   if (program.steps.size() > 1) out += fmt::format(".{}", compiled.step);
   const auto& choices = program.steps[compiled.step].choices;
@@ -79,7 +79,7 @@ Result<std::vector<CompiledCudaChoice>> compile_choices(const CudaProgram& progr
 std::vector<StageText> machine_texts(const CudaProgram& program, const std::vector<CompiledCudaChoice>& compiled) {
   std::vector<StageText> texts;
   for (const CompiledCudaChoice& one : compiled) {
-    const std::string number = suffix(program, one);
+    const std::string number = choice_suffix(program, one);
     texts.push_back({"06_opt" + number + ".ptx", one.binary.ptx});
     if (auto sass = disassemble_cubin(one.binary.cubin))
       texts.push_back({"07_machine" + number + ".sass", std::move(*sass)});

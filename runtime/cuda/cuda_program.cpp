@@ -61,7 +61,7 @@ Diagnostic nothing_takes(const StepView& step, const CudaPlan& plan, const CudaT
 }
 
 /// ".1" when there are several of a kind, "" otherwise.
-std::string suffix(bool several, const std::string& what) { return several ? "." + what : ""; }
+std::string file_suffix(bool several, const std::string& what) { return several ? "." + what : ""; }
 
 /// Kernels know tensors by number, so that steps that differ in names alone are one kernel, and no text of a user's
 /// reaches a compiler.
@@ -88,7 +88,7 @@ void add_texts(const StepView& view, const CudaStep& step, const std::string& nu
   texts.push_back({"04_schedule" + number + ".txt", describe(step)});
   for (size_t i = 0; i < step.choices.size(); ++i) {
     const std::string name(to_string(step.choices[i].source.launch.schedule.kernel));
-    texts.push_back({"05_emit" + number + suffix(step.choices.size() > 1, name) + ".cu",
+    texts.push_back({"05_emit" + number + file_suffix(step.choices.size() > 1, name) + ".cu",
                      legend(view.tensors()) + nvrtc_text(step.choices[i].source)});
   }
 }
@@ -172,7 +172,7 @@ Result<std::shared_ptr<const CudaProgram>> compile_cuda_program(const Graph& gra
     sizes.workspace_bytes = largest_workspace(step->choices);
     bound.choices.push_back(make_choice(sizes, {}, names, {}));
     compiled.steps.push_back(std::move(bound));
-    if (options.want_texts) add_texts(view, *step, suffix(steps.size() > 1, std::to_string(i)), out->texts);
+    if (options.want_texts) add_texts(view, *step, file_suffix(steps.size() > 1, std::to_string(i)), out->texts);
     out->steps.push_back(std::move(*step));
   }
   watch.lap(out->stages, "emit");
