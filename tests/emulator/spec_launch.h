@@ -10,6 +10,7 @@
 #include "emulator/tensor_map.h"
 #include "ir/interp.h"
 #include "tests/emulator/kernel.h"
+#include "tests/emulator/tensor_maps.h"
 #include "tests/support/attention_case.h"
 #include "tests/support/test_tensor.h"
 
@@ -38,18 +39,6 @@ inline std::vector<uint64_t> spec_args(const ArgsLayout& layout, const DimBindin
   }
   words.back() = reinterpret_cast<uint64_t>(workspace);
   return words;
-}
-
-/// What a launch makes of a plan: the tensor as it lies in memory.
-inline Result<EmulatedTensorMap> encode(const TensorMapPlan& plan, const TensorView& view) {
-  TensorMapGeometry geometry;
-  geometry.base = view.data;
-  geometry.element_bytes = size_of(view.dtype);
-  geometry.box = plan.box;
-  for (const int axis : plan.axes) geometry.extents.push_back(std::max<int64_t>(view.shape[axis], 1));
-  for (size_t i = 1; i < plan.axes.size(); ++i)
-    geometry.stride_bytes.push_back(view.strides[plan.axes[i]] * geometry.element_bytes);
-  return encode_tensor_map(geometry);
 }
 
 /// Runs all phases, workspace guarded and poisoned. Empty when all went well, else the sentence. Statistics are of the
