@@ -8,7 +8,7 @@
 namespace tilewright {
 namespace {
 
-constexpr int64_t kWarps[] = {4, 2, 8};
+constexpr int64_t kDecodeWarps[] = {4, 2, 8};
 
 /// Bytes that all tiles of one key take: K and V are as they lie in memory.
 int64_t stage_bytes(const AttentionSpec& spec, const CudaSchedule& s) {
@@ -77,7 +77,7 @@ struct SizeWriter {
   }
 };
 
-Expr at_most_rows(const AttentionSpec& spec) {
+Expr rows_within_limit(const AttentionSpec& spec) {
   if (spec.q_len.is_constant()) return always_cuda();
   Expr expr;
   const ExprId rows = expr.dim(spec.q_len * spec.head_group);
@@ -111,7 +111,7 @@ Expr cuda_decode_workspace_bytes(const AttentionSpec& spec, const CudaSchedule& 
 }
 
 Result<Done> validate_cuda_decode(const TileProgram& program, const CudaSchedule& s, const CudaTarget& target) {
-  if (std::find(std::begin(kWarps), std::end(kWarps), s.warps) == std::end(kWarps))
+  if (std::find(std::begin(kDecodeWarps), std::end(kDecodeWarps), s.warps) == std::end(kDecodeWarps))
     return invalid("warps {} is none of 2, 4 and 8", s.warps);
   if (s.block_q != kCudaDecodeRows) return invalid("block_q {} is not {}", s.block_q, kCudaDecodeRows);
   if (s.pack_gqa != 1) return invalid("pack_gqa {} is not 1, and this template always packs", s.pack_gqa);
@@ -132,7 +132,7 @@ Result<Done> validate_cuda_decode(const TileProgram& program, const CudaSchedule
 std::vector<CudaSchedule> cuda_decode_schedules(const TileProgram& program, const CudaTarget& target) {
   const CudaSchedule rules = schedule_cuda_decode(program, target);
   std::vector<CudaSchedule> all = {rules};
-  for (const int64_t warps : kWarps)
+  for (const int64_t warps : kDecodeWarps)
     for (const int64_t block_kv : {16, 32, 64})
       for (const int64_t stages : {2, 3, 4})
         for (const int64_t split_kv : {256, 512, 1024}) {
@@ -169,7 +169,7 @@ CudaOffer plan_cuda_decode(const TileProgram& program, const CudaTarget& target)
                               spec.head_group, kCudaDecodeRowLimit));
   CudaSchedule schedule = schedule_cuda_decode(program, target);
   if (auto legal = validate_cuda_decode(program, schedule, target); !legal) return refuse(to_string(legal.error()));
-  return CudaPlan::Choice{std::move(schedule), at_most_rows(spec)};
+  return CudaPlan::Choice{std::move(schedule), rows_within_limit(spec)};
 }
 
 }  // namespace tilewright

@@ -9,7 +9,7 @@
 namespace tilewright {
 namespace {
 
-constexpr std::array<int64_t, 3> kWarps = {8, 4, 2};
+constexpr std::array<int64_t, 3> kPrefillWarps = {8, 4, 2};
 constexpr std::array<int64_t, 6> kBlocksKv = {128, 96, 64, 48, 32, 16};
 
 // Of a thread's 255 registers about 75 are addresses, fragments and the rows' state; expressions need more. The rules
@@ -95,7 +95,7 @@ int64_t sm80_prefill_held_registers(const AttentionSpec& spec, const CudaSchedul
 }
 
 Result<Done> validate_sm80_prefill(const TileProgram& program, const CudaSchedule& s, const CudaTarget& target) {
-  if (std::find(kWarps.begin(), kWarps.end(), s.warps) == kWarps.end())
+  if (std::find(kPrefillWarps.begin(), kPrefillWarps.end(), s.warps) == kPrefillWarps.end())
     return invalid("warps {} is none of 2, 4 and 8", s.warps);
   if (s.block_q <= 0 || s.block_q % (16 * s.warps) != 0)
     return invalid("block_q {} is no multiple of 16 rows for each of {} warps", s.block_q, s.warps);
@@ -118,7 +118,7 @@ Result<Done> validate_sm80_prefill(const TileProgram& program, const CudaSchedul
 std::vector<CudaSchedule> sm80_prefill_schedules(const TileProgram& program, const CudaTarget& target) {
   const CudaSchedule rules = schedule_sm80_prefill(program, target);
   std::vector<CudaSchedule> all = {rules};
-  for (const int64_t warps : kWarps)
+  for (const int64_t warps : kPrefillWarps)
     for (const int64_t rows : {16, 32})
       for (const int64_t block_kv : kBlocksKv)
         for (const int64_t stages : {2, 3}) {

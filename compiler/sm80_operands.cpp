@@ -7,7 +7,7 @@
 namespace tilewright {
 namespace {
 
-constexpr int64_t kMaxHeadDim = 256;
+constexpr int64_t kWidestHead = 256;
 
 DType dtype_of(const AttentionSpec& spec, const Access& access) {
   return spec.tensors[static_cast<size_t>(access.tensor)].type.dtype;
@@ -48,7 +48,7 @@ std::string refuse_sm80_operands(const TileProgram& program) {
     return fmt::format("rows of {} are computed, and this template loads them", dot.query_row ? "Q" : "K");
   if (spec.accumulate != DType::f32) return "tensor cores add in f32, and this accumulates in f64";
   for (const int64_t dim : {dot.head_dim, spec.value_dim})
-    if (dim < 1 || dim > kMaxHeadDim) return fmt::format("head dim {} is not between 1 and {}", dim, kMaxHeadDim);
+    if (dim < 1 || dim > kWidestHead) return fmt::format("head dim {} is not between 1 and {}", dim, kWidestHead);
 
   const DType query = dtype_of(spec, dot.query), key = dtype_of(spec, dot.key), value = dtype_of(spec, spec.value);
   for (const Access* operand : {&dot.query, &dot.key, &spec.value}) {
