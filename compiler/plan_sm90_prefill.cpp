@@ -10,7 +10,7 @@
 namespace tilewright {
 namespace {
 
-constexpr int64_t kBoxColumns = 64, kRowBytes = 128, kStages = 2, kMaxHeadDim = 256;
+constexpr int64_t kBoxColumns = 64, kRowBytes = 128, kStages = 2, kWidestSm90Head = 256;
 constexpr int64_t kStep = 16;  ///< of the summed dimension of one wgmma
 /// How the 65536 registers are dealt out, and how many of a consumer thread's O, S and P may take: the rest is for
 /// addresses, the states of two rows and the pointwise expressions.
@@ -27,12 +27,12 @@ constexpr int64_t kFewOps = 17;
 bool is_16_bit(DType dtype) { return dtype == DType::bf16 || dtype == DType::f16; }
 
 /// Does the root depend on the axis?
-bool depends(const Expr& expr, Axis axis) {
+bool depends_on_axis(const Expr& expr, Axis axis) {
   return (dependencies(expr)[static_cast<size_t>(raw(expr.root()))] & bit(axis)) != 0;
 }
 
 /// Does it load from tensors at places that differ between scores or blocks? What a head has one of costs a register.
-bool loads(const Expr& expr) {
+bool loads_per_position(const Expr& expr) {
   const std::vector<uint32_t> depends_on = dependencies(expr);
   const uint32_t positions = bit(Axis::q) | bit(Axis::kv) | bit(Axis::q_lo) | bit(Axis::q_hi) | bit(Axis::kv_lo) |
                              bit(Axis::kv_hi) | kDependsOnScore;
@@ -62,7 +62,7 @@ int64_t count_ops(const AttentionSpec& spec) {
 bool reads_tables(const AttentionSpec& spec) {
   const std::vector<const Expr*> all = inner_expressions(spec);
   return !spec.keep_kv.is_constant_true() ||
-         std::any_of(all.begin(), all.end(), [](const Expr* e) { return loads(*e); });
+         std::any_of(all.begin(), all.end(), [](const Expr* e) { return loads_per_position(*e); });
 }
 
 Registers registers_of(const AttentionSpec& spec, const CudaSchedule& schedule) {
@@ -71,15 +71,15 @@ Registers registers_of(const AttentionSpec& spec, const CudaSchedule& schedule) 
   return spec.keep.is_constant_true() ? kPlain : kMasked;
 }
 
-int64_t boxes(int64_t columns) { return (columns + kBoxColumns - 1) / kBoxColumns; }
+int64_t box_count(int64_t columns) { return (columns + kBoxColumns - 1) / kBoxColumns; }
 
-std::variant<TensorMapAccess, std::string> analyze(const AttentionSpec& spec, const Access& access, Axis position,
-                                                   int64_t columns) {
+std::variant<TensorMapAccess, std::string> analyze_map(const AttentionSpec& spec, const Access& access, Axis position,
+                                                       int64_t columns) {
   return analyze_tensor_map(spec, access, position, position == Axis::q ? spec.q_len : spec.kv_len, columns);
 }
 
 /// One sentence why not; empty when the template takes it.
-std::string refuse(const AttentionSpec& spec, const CudaTarget& target) {
+std::string refuse_sm90(const AttentionSpec& spec, const CudaTarget& target) {
   if (!target.has_wgmma()) return fmt::format("{} has no wgmma", target.architecture());
   if (spec.accumulate != DType::f32) return "tensor cores add in f32, and this accumulates in f64";
   if (spec.dots.size() != 1) return fmt::format("a score of {} products", spec.dots.size());
@@ -96,23 +96,23 @@ std::string refuse(const AttentionSpec& spec, const CudaTarget& target) {
   if (output == DType::f64 || (spec.logsumexp && dtype(*spec.logsumexp) == DType::f64))
     return "outputs of f64 come from sums of f32";
   for (const auto& [what, width] : {std::pair{"head dim", dot.head_dim}, {"value dim", spec.value_dim}})
-    if (width % 8 != 0 || width < 8 || width > kMaxHeadDim)
-      return fmt::format("{} {} is no multiple of 8 up to {}", what, width, kMaxHeadDim);
+    if (width % 8 != 0 || width < 8 || width > kWidestSm90Head)
+      return fmt::format("{} {} is no multiple of 8 up to {}", what, width, kWidestSm90Head);
   for (const bool is_query : {true, false}) {
     const Access& access = is_query ? dot.query : dot.key;
-    const auto found = analyze(spec, access, is_query ? Axis::q : Axis::kv, dot.head_dim);
+    const auto found = analyze_map(spec, access, is_query ? Axis::q : Axis::kv, dot.head_dim);
     if (const auto* reason = std::get_if<std::string>(&found)) return *reason;
     if (dot.head_dim % kStep != 0 && !std::get<TensorMapAccess>(found).exact_columns)
       return fmt::format("head dim {} is padded to a multiple of {}, and {} does not end with it", dot.head_dim, kStep,
                          spec.tensors[static_cast<size_t>(access.tensor)].name);
   }
-  const auto found = analyze(spec, spec.value, Axis::kv, spec.value_dim);
+  const auto found = analyze_map(spec, spec.value, Axis::kv, spec.value_dim);
   if (const auto* reason = std::get_if<std::string>(&found)) return *reason;
   return {};
 }
 
 /// Rows of queries and keys of a block, from the budgets of registers and shared memory.
-CudaSchedule choose(const AttentionSpec& spec, const CudaTarget& target) {
+CudaSchedule choose_sm90_tiles(const AttentionSpec& spec, const CudaTarget& target) {
   const int64_t dqk = spec.dots[0].head_dim, dv = spec.value_dim;
   CudaSchedule s;
   s.kernel = CudaTemplate::sm90_prefill;
@@ -163,16 +163,18 @@ Sm90CudaLayout sm90_cuda_layout(const AttentionSpec& spec, const CudaSchedule& s
   layout.producer_registers = registers.producer;
   layout.consumer_registers = registers.consumer;
   layout.clear_values = !spec.keep_kv.is_constant_true() ||
-                        !std::get<TensorMapAccess>(analyze(spec, spec.value, Axis::kv, dv)).exact_rows;
-  const auto output = analyze(spec, spec.output, Axis::q, dv);
+                        !std::get<TensorMapAccess>(analyze_map(spec, spec.value, Axis::kv, dv)).exact_rows;
+  const auto output = analyze_map(spec, spec.output, Axis::q, dv);
   if (const auto* map = std::get_if<TensorMapAccess>(&output))
     layout.tma_store =
         is_16_bit(dtype(spec.output)) && map->exact_rows && (map->exact_columns || dv % kBoxColumns == 0);
   layout.persistent = !masked;
-  layout.longest_first = depends(spec.kv_range.end, Axis::q_hi) && !depends(spec.kv_range.begin, Axis::q_lo);
-  const int64_t query = boxes(dqk) * schedule.block_q,
-                output_rows = layout.tma_store ? boxes(dv) * schedule.block_q : 0;
-  const int64_t rows = std::max(query, output_rows) + schedule.stages * schedule.block_kv * (boxes(dqk) + boxes(dv));
+  layout.longest_first =
+      depends_on_axis(spec.kv_range.end, Axis::q_hi) && !depends_on_axis(spec.kv_range.begin, Axis::q_lo);
+  const int64_t query = box_count(dqk) * schedule.block_q,
+                output_rows = layout.tma_store ? box_count(dv) * schedule.block_q : 0;
+  const int64_t rows =
+      std::max(query, output_rows) + schedule.stages * schedule.block_kv * (box_count(dqk) + box_count(dv));
   layout.bytes = rows * kRowBytes + (8 * (2 + 5 * schedule.stages) + 15) / 16 * 16 + 32 * schedule.stages;
   return layout;
 }
@@ -194,9 +196,9 @@ std::string validate_sm90_prefill(const AttentionSpec& spec, const CudaSchedule&
 }
 
 CudaOffer plan_cuda_sm90_prefill(const TileProgram& program, const CudaTarget& target) {
-  if (std::string reason = refuse(program.spec, target); !reason.empty())
+  if (std::string reason = refuse_sm90(program.spec, target); !reason.empty())
     return CudaPlan::Refusal{CudaTemplate::sm90_prefill, std::move(reason)};
-  CudaPlan::Choice choice{choose(program.spec, target), always_cuda()};
+  CudaPlan::Choice choice{choose_sm90_tiles(program.spec, target), always_cuda()};
   choice.needs_tensor_maps = true;
   return choice;
 }

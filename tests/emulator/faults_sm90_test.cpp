@@ -66,10 +66,6 @@ constexpr Fault kFaults[] = {
      "mbarrier_wait(barriers.key_empty(keys.stage), keys.phase ^ 1);\n      "
      "sm90_describe(barriers.key_block(keys.stage), block, item);\n      mbarrier_expect",
      "sm90_describe(barriers.key_block(keys.stage), block, item);\n      mbarrier_expect", kCausal},
-    {"R15: the end is announced over a block that is read", kPrefill,
-     "mbarrier_wait(barriers.key_empty(keys.stage), keys.phase ^ 1);\n      "
-     "sm90_describe(barriers.key_block(keys.stage), block, item);\n      mbarrier_arrive",
-     "sm90_describe(barriers.key_block(keys.stage), block, item);\n      mbarrier_arrive", kCausal},
     {"R15: V is overwritten while it is read", kPrefill,
      "mbarrier_wait(barriers.value_empty(values.stage), values.phase ^ 1);\n      if constexpr", "if constexpr",
      kCausal},

@@ -35,30 +35,37 @@ TW_DEVICE u64 sm90_descriptor(u32 address, u32 leading) {
          static_cast<u64>(1024 >> 4) << 32 | static_cast<u64>(1) << 62;
 }
 
+/// d (+)= A · Bᵀ over up to four steps of 16 columns of one box, 32 bytes apart in both tiles.
 template <int sums>
 TW_DEVICE void sm90_multiply(BF16, float (&d)[sums], u64 a, u64 b, bool accumulate, int steps) {
-  if (steps == 4)
-    wgmma_bf16_ss_x4(d, a, b, accumulate);
-  else
-    TW_UNROLL for (int i = 0; i < steps; ++i) wgmma_bf16_ss(d, a + 2 * i, b + 2 * i, accumulate || i > 0);
+  if (steps == 4) return wgmma_bf16_ss_x4(d, a, b, accumulate);
+  TW_UNROLL
+  for (int i = 0; i < steps; ++i) wgmma_bf16_ss(d, a + 2 * i, b + 2 * i, accumulate || i > 0);
 }
 template <int sums>
 TW_DEVICE void sm90_multiply(F16, float (&d)[sums], u64 a, u64 b, bool accumulate, int steps) {
-  if (steps == 4)
-    wgmma_f16_ss_x4(d, a, b, accumulate);
-  else
-    TW_UNROLL for (int i = 0; i < steps; ++i) wgmma_f16_ss(d, a + 2 * i, b + 2 * i, accumulate || i > 0);
+  if (steps == 4) return wgmma_f16_ss_x4(d, a, b, accumulate);
+  TW_UNROLL
+  for (int i = 0; i < steps; ++i) wgmma_f16_ss(d, a + 2 * i, b + 2 * i, accumulate || i > 0);
 }
-/// Adds A · B of up to four 16-steps of k: weights in registers, rows of V.
+/// d += A · B over up to four steps of 16 keys: weights in registers, rows of V 2048 bytes apart.
 template <int sums>
 TW_DEVICE void sm90_add(BF16, float (&d)[sums], const u32* a, u64 b, int steps) {
-  if (steps == 4) wgmma_bf16_rs_tb_x4(d, a, b);
-  else TW_UNROLL for (int i = 0; i < steps; ++i) wgmma_bf16_rs_tb(d, {a[4*i], a[4*i+1], a[4*i+2], a[4*i+3]}, b + 128 * i, true);
+  if (steps == 4) return wgmma_bf16_rs_tb_x4(d, a, b);
+  TW_UNROLL
+  for (int i = 0; i < steps; ++i) {
+    const u32 weights[4] = {a[4 * i], a[4 * i + 1], a[4 * i + 2], a[4 * i + 3]};
+    wgmma_bf16_rs_tb(d, weights, b + 128 * i, true);
+  }
 }
 template <int sums>
 TW_DEVICE void sm90_add(F16, float (&d)[sums], const u32* a, u64 b, int steps) {
-  if (steps == 4) wgmma_f16_rs_tb_x4(d, a, b);
-  else TW_UNROLL for (int i = 0; i < steps; ++i) wgmma_f16_rs_tb(d, {a[4*i], a[4*i+1], a[4*i+2], a[4*i+3]}, b + 128 * i, true);
+  if (steps == 4) return wgmma_f16_rs_tb_x4(d, a, b);
+  TW_UNROLL
+  for (int i = 0; i < steps; ++i) {
+    const u32 weights[4] = {a[4 * i], a[4 * i + 1], a[4 * i + 2], a[4 * i + 3]};
+    wgmma_f16_rs_tb(d, weights, b + 128 * i, true);
+  }
 }
 TW_DEVICE u32 sm90_pack(BF16, float low, float high) { return pack_bf16(low, high); }
 TW_DEVICE u32 sm90_pack(F16, float low, float high) { return pack_f16(low, high); }
