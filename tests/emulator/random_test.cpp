@@ -14,7 +14,7 @@
 namespace tilewright::testing {
 namespace {
 
-constexpr uint64_t kGraphs = 200, kGradients = 40, kPrograms = 12;
+constexpr uint64_t kGraphs = 200, kGradients = 20, kPrograms = 12;
 
 /// Outputs and copies of the parameters that are written in place, on poisoned memory of random layouts.
 Result<Written> run_emulated(const EmulatedProgram& program, const Graph& graph, const DimBindings& dims,
