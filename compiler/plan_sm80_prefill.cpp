@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "compiler/plan_cuda_rules.h"
 #include "compiler/schedule.h"
@@ -38,11 +39,9 @@ CudaSchedule schedule_sm80_prefill(const TileProgram& program, const CudaTarget&
   s.products = sm80_products(spec);
   // One band of 16 rows a warp: two would read K and V from shared memory half as often, but leave no registers for
   // score expressions from head dim 64 on.
-  struct Block {
-    int64_t block_q, block_kv;
-  };
-  static constexpr Block kBlocks[] = {{128, 64}, {128, 32}, {64, 64}, {64, 32}, {64, 16}, {32, 16}};
-  for (const auto& [block_q, block_kv] : kBlocks) {
+  static constexpr std::pair<int64_t, int64_t> kSizes[] = {{128, 64}, {128, 32}, {64, 64},
+                                                           {64, 32},  {64, 16},  {32, 16}};
+  for (const auto& [block_q, block_kv] : kSizes) {
     s.block_q = block_q;
     s.warps = block_q / 16;
     s.block_kv = block_kv;

@@ -12,8 +12,6 @@
 namespace tilewright {
 namespace {
 
-EmulatedBlock& of(EmulatorInterface* emulator) { return *static_cast<EmulatedBlock*>(emulator); }
-
 std::string to_text(const Wait& wait) {
   if (wait.b >= 0) return fmt::format("{} ({}, {})", wait.what, wait.a, wait.b);
   if (wait.a >= 0) return fmt::format("{} ({})", wait.what, wait.a);
@@ -45,19 +43,19 @@ EmulatedBlock::~EmulatedBlock() = default;
 
 void EmulatedBlock::install() {
   shared = [](EmulatorInterface* e, unsigned address, unsigned bytes, int kind) {
-    return of(e).access_shared(address, bytes, kind == kEmulatedStore);
+    return block_of(e).access_shared(address, bytes, kind == kEmulatedStore);
   };
   global = [](EmulatorInterface* e, const void* address, unsigned bytes, int kind) {
-    of(e).check_global(address, bytes, kind == kEmulatedStore, kind == kEmulatedLoad ? "ld.global" : "st.global");
+    block_of(e).check_global(address, bytes, kind == kEmulatedStore, kind == kEmulatedLoad ? "ld.global" : "st.global");
   };
   plain = [](EmulatorInterface* e, const void* address, unsigned bytes, int kind) {
-    of(e).check_plain(address, bytes, kind == kEmulatedStore);
+    block_of(e).check_plain(address, bytes, kind == kEmulatedStore);
   };
   undefined = [](EmulatorInterface* e, const char* what, const char* file, unsigned line) {
-    of(e).fail(fmt::format("{} at {}:{}", what, file, line));
+    block_of(e).fail(fmt::format("{} at {}:{}", what, file, line));
   };
   block_barrier = [](EmulatorInterface* e, unsigned id, unsigned threads, int wait) {
-    EmulatedBlock& self = of(e);
+    EmulatedBlock& self = block_of(e);
     self.barrier(id, id == 0 && threads == 0 ? static_cast<unsigned>(self.shape_.threads) : threads, wait != 0);
   };
   install_collectives(*this);

@@ -146,4 +146,7 @@ class EmulatedBlock : public EmulatorInterface {
   void** arguments_ = nullptr;
 };
 
+/// What calls of kernel text lead to.
+inline EmulatedBlock& block_of(EmulatorInterface* emulator) { return *static_cast<EmulatedBlock*>(emulator); }
+
 }  // namespace tilewright

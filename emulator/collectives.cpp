@@ -36,8 +36,6 @@ float f16_value(uint16_t bits) {
 
 namespace {
 
-EmulatedBlock& of(EmulatorInterface* emulator) { return *static_cast<EmulatedBlock*>(emulator); }
-
 /// ex2, lg2, rcp with .approx.ftz and tanh.approx: subnormals flushed where the instruction flushes them.
 float approximate(int function, float x) {
   const auto flushed = [](float y) { return std::fpclassify(y) == FP_SUBNORMAL ? std::copysign(0.0f, y) : y; };
@@ -156,7 +154,7 @@ void install_collectives(EmulatedBlock& block) {
       unsigned long long value, result;
       unsigned source;
     } mine{value, 0, source_lane};
-    EmulatedBlock& self = of(e);
+    EmulatedBlock& self = block_of(e);
     self.meet(self.warp_rendezvous(), self.lane(), "shfl.sync", &mine, [&](std::array<void*, 128>& lanes) {
       ++self.statistics().shuffles;
       for (size_t l = 0; l < 32; ++l) {
@@ -167,7 +165,7 @@ void install_collectives(EmulatedBlock& block) {
     return mine.result;
   };
   block.warp_ballot = [](EmulatorInterface* e, int value) {
-    EmulatedBlock& self = of(e);
+    EmulatedBlock& self = block_of(e);
     unsigned mine = value != 0;
     self.meet(self.warp_rendezvous(), self.lane(), "vote.sync", &mine, [](std::array<void*, 128>& lanes) {
       unsigned bits = 0;
@@ -177,7 +175,7 @@ void install_collectives(EmulatedBlock& block) {
     return mine;
   };
   block.warp_sync = [](EmulatorInterface* e) {
-    EmulatedBlock& self = of(e);
+    EmulatedBlock& self = block_of(e);
     self.meet(self.warp_rendezvous(), self.lane(), "bar.warp.sync", nullptr, [&](std::array<void*, 128>&) {
       RaceDetector::Clock clock;
       for (int l = 0; l < 32; ++l) self.races().release(self.warp() * 32 + l, clock);
@@ -187,17 +185,17 @@ void install_collectives(EmulatedBlock& block) {
   block.approximate = [](EmulatorInterface*, int function, float x) { return approximate(function, x); };
 
   block.cp_async = [](EmulatorInterface* e, unsigned to, const void* from, int valid) {
-    cp_async(of(e), to, from, valid != 0);
+    cp_async(block_of(e), to, from, valid != 0);
   };
   block.cp_async_commit = [](EmulatorInterface* e) {
-    AsyncCopies& copies = of(e).current().copies;
+    AsyncCopies& copies = block_of(e).current().copies;
     copies.groups.push_back(std::move(copies.open));
     copies.open.clear();
   };
-  block.cp_async_wait = [](EmulatorInterface* e, int groups) { cp_async_wait(of(e), groups); };
+  block.cp_async_wait = [](EmulatorInterface* e, int groups) { cp_async_wait(block_of(e), groups); };
 
   block.ldmatrix_x4 = [](EmulatorInterface* e, unsigned* r, unsigned address, int transposed) {
-    EmulatedBlock& self = of(e);
+    EmulatedBlock& self = block_of(e);
     if (!self.shared_memory().contains(address, 16) || address % 16 != 0)
       self.fail(fmt::format("ldmatrix reads 16 bytes of shared memory at {}, which must be a multiple of 16 up to {}",
                             address, self.shared_memory().end() - 16));
@@ -211,7 +209,7 @@ void install_collectives(EmulatedBlock& block) {
               });
   };
   block.mma_m16n8k16 = [](EmulatorInterface* e, float* c, const unsigned* a, unsigned b0, unsigned b1, int is_bf16) {
-    EmulatedBlock& self = of(e);
+    EmulatedBlock& self = block_of(e);
     Mma mine{c, a, {b0, b1}, is_bf16};
     self.meet(self.warp_rendezvous(), self.lane(), is_bf16 ? "mma.m16n8k16.bf16" : "mma.m16n8k16.f16", &mine,
               [&](std::array<void*, 128>& lanes) { mma_m16n8k16(self, lanes); });
