@@ -46,4 +46,11 @@ inline AttentionCase sm90_case(const CaseOptions& options) {
   return test;
 }
 
+/// The plan's choice for this template, wherever it stands; null when there is none.
+inline const CudaPlan::Choice* sm90_choice(const CudaPlan& plan) {
+  for (const CudaPlan::Choice& choice : plan.choices)
+    if (choice.schedule.kernel == CudaTemplate::sm90_prefill) return &choice;
+  return nullptr;
+}
+
 }  // namespace tilewright::testing

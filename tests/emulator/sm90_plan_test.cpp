@@ -26,9 +26,8 @@ TEST(Sm90Plan, TilesByHeadDim) {
     const CaseOptions options = narrow({.sq = 200, .sk = 200, .dqk = row.dqk, .dv = row.dv, .mask = row.mask});
     const AttentionCase test = sm90_case(options);
     const CudaPlan plan = plan_of(options);
-    ASSERT_FALSE(plan.choices.empty());
-    const CudaSchedule& schedule = plan.choices[0].schedule;
-    ASSERT_EQ(schedule.kernel, CudaTemplate::sm90_prefill);
+    ASSERT_TRUE(sm90_choice(plan));
+    const CudaSchedule& schedule = sm90_choice(plan)->schedule;
     EXPECT_EQ(schedule.block_q, row.block_q);
     EXPECT_EQ(schedule.block_kv, row.block_kv);
     EXPECT_EQ(validate_sm90_prefill(test.spec, schedule, kTarget), "");

@@ -23,9 +23,7 @@ TEST_P(Sm90PrefillCase, AgreesWithTheSpec) {
   AttentionCase test = sm90_case(case_options);
   const TileProgram program = build_tile_program(test.spec);
   const CudaPlan plan = plan_cuda(program, target);
-  ASSERT_FALSE(plan.choices.empty());
-  ASSERT_EQ(plan.choices[0].schedule.kernel, CudaTemplate::sm90_prefill)
-      << (plan.refused.empty() ? "" : plan.refused[0].reason);
+  ASSERT_TRUE(sm90_choice(plan)) << (plan.refused.empty() ? "" : plan.refused[0].reason);
   const auto source = generate_cuda(program, tiles, target, "k");
   ASSERT_TRUE(source) << to_string(source.error());
   const auto module = EmulatedModule::build(*source);
@@ -120,10 +118,8 @@ TEST(Sm90Prefill, RowsThatAreNoMultipleOf16BytesHaveNoTensorMap) {
   AttentionCase test = sm90_case(narrow({.sq = 20, .sk = 20, .dqk = 64, .dv = 64, .arrangement = Arrangement::packed}));
   const TileProgram program = build_tile_program(test.spec);
   const CudaPlan plan = plan_cuda(program, kTarget);
-  const auto hopper = std::find_if(plan.choices.begin(), plan.choices.end(), [](const CudaPlan::Choice& choice) {
-    return choice.schedule.kernel == CudaTemplate::sm90_prefill;
-  });
-  ASSERT_NE(hopper, plan.choices.end());
+  const CudaPlan::Choice* hopper = sm90_choice(plan);
+  ASSERT_TRUE(hopper);
   EXPECT_TRUE(hopper->needs_tensor_maps);
   EXPECT_FALSE(plan.choices.back().needs_tensor_maps);
   const auto source = generate_cuda(program, sm90_schedule(32), kTarget, "k");

@@ -23,7 +23,8 @@ const std::map<int, std::string> kRefused = {{26, "computed"}};
 /// The rules' own tiles, or small ones that make the rings turn over.
 CudaSchedule schedule_of(const TileProgram& program, const CudaTarget& target, bool small) {
   const CudaPlan plan = plan_cuda(program, target);
-  CudaSchedule schedule = plan.choices[0].schedule;
+  const CudaPlan::Choice* hopper = sm90_choice(plan);
+  CudaSchedule schedule = hopper ? hopper->schedule : plan.choices[0].schedule;
   if (!small || schedule.kernel != CudaTemplate::sm90_prefill) return schedule;
   return sm90_schedule(std::min<int64_t>(schedule.block_kv, 32), 2);
 }
