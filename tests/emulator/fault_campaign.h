@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -110,5 +111,18 @@ class FaultCase {
   CudaSource source_;
   std::vector<Value> clean_;
 };
+
+/// Every fault that is planted in this case shows in some execution; the test's properties say how.
+inline void expect_all_caught(FaultCase& clean, std::span<const Fault> faults, std::string_view in) {
+  int planted = 0;
+  for (const Fault& fault : faults) {
+    if (fault.in != in) continue;
+    ++planted;
+    const std::string sentence = clean.caught(fault);
+    EXPECT_NE(sentence, "") << "not caught: " << fault.name;
+    ::testing::Test::RecordProperty(fmt::format("fault_{}", planted), fmt::format("{}: {}", fault.name, sentence));
+  }
+  EXPECT_GE(planted, 1);
+}
 
 }  // namespace tilewright::testing
