@@ -120,11 +120,20 @@ void Fiber::switch_to(Fiber& from, Fiber& to) {
 #endif
 }
 
-bool FiberStacks::reserve(size_t count) {
-  if (count <= count_) return true;
-  if (memory_) munmap(memory_, count_ * (kBytes + kGuard));
+void FiberStacks::release() {
+  if (memory_ == nullptr) return;
+  const size_t bytes = count_ * (kBytes + kGuard);
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_unpoison_memory_region(memory_, bytes);  // frames of fibers that were given up; the addresses will be others'
+#endif
+  munmap(memory_, bytes);
   memory_ = nullptr;
   count_ = 0;
+}
+
+bool FiberStacks::reserve(size_t count) {
+  if (count <= count_) return true;
+  release();
   void* memory = mmap(nullptr, count * (kBytes + kGuard), PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) return false;
@@ -134,8 +143,6 @@ bool FiberStacks::reserve(size_t count) {
   return true;
 }
 
-FiberStacks::~FiberStacks() {
-  if (memory_) munmap(memory_, count_ * (kBytes + kGuard));
-}
+FiberStacks::~FiberStacks() { release(); }
 
 }  // namespace tilewright

@@ -46,6 +46,7 @@ class FiberStacks {
   std::byte* bottom(size_t index) const { return memory_ + index * (kBytes + kGuard) + kGuard; }
 
  private:
+  void release();
   static constexpr size_t kGuard = 4096;
   std::byte* memory_ = nullptr;
   size_t count_ = 0;
