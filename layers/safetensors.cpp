@@ -61,7 +61,7 @@ class Parser {
     for (const auto& [name, value] : header.items())
       if (auto ok = name == kMetadata ? metadata(value) : entry(name, value); !ok) return ok.error();
     if (auto ok = check_ranges(); !ok) return ok.error();
-    out_.data.assign(bytes_.begin() + 8 + length, bytes_.end());
+    place(bytes_.data() + 8 + length);
     return std::move(out_);
   }
 
@@ -170,6 +170,19 @@ class Parser {
     return Done{};
   }
 
+  /// Files need not align their tensors; views must be.
+  void place(const char* file_data) {
+    int64_t size = 0;
+    for (auto& [name, entry] : out_.entries) {
+      const int64_t unit = size_of(entry.dtype), bytes = entry.end - entry.begin;
+      const char* source = file_data + entry.begin;
+      entry.begin = (size + unit - 1) / unit * unit;
+      entry.end = size = entry.begin + bytes;
+      out_.data.resize(static_cast<size_t>(size));
+      std::copy_n(source, bytes, out_.data.data() + entry.begin);
+    }
+  }
+
   std::string file_;
   std::vector<char> bytes_;
   std::optional<std::string> duplicate_;
@@ -206,8 +219,12 @@ Result<std::vector<char>> format_safetensors(const std::vector<NamedTensor>& ten
                                              const std::map<std::string, std::string>& metadata) {
   Json header = Json::object();
   if (!metadata.empty()) header[kMetadata] = metadata;
+  std::vector<NamedTensor> order = tensors;
+  std::stable_sort(order.begin(), order.end(), [](const NamedTensor& a, const NamedTensor& b) {
+    return size_of(a.view.dtype) > size_of(b.view.dtype);
+  });
   int64_t at = 0;
-  for (const NamedTensor& tensor : tensors) {
+  for (const NamedTensor& tensor : order) {
     if (tensor.name.empty() || tensor.name == kMetadata)
       return invalid("a tensor cannot be named {}", shown(tensor.name));
     if (header.contains(tensor.name)) return invalid("two tensors are named {}", shown(tensor.name));
@@ -227,7 +244,7 @@ Result<std::vector<char>> format_safetensors(const std::vector<NamedTensor>& ten
   for (size_t i = 0; i < 8; ++i) out[i] = static_cast<char>(static_cast<uint64_t>(text.size()) >> (8 * i) & 255);
   std::memcpy(out.data() + 8, text.data(), text.size());
   char* data = out.data() + 8 + text.size();
-  for (const NamedTensor& tensor : tensors) {
+  for (const NamedTensor& tensor : order) {
     const TensorView& view = tensor.view;
     const std::vector<int64_t> shape(view.shape.begin(), view.shape.begin() + view.rank);
     convert(view, TensorView::contiguous(data, view.dtype, shape));

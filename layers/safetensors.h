@@ -22,7 +22,7 @@ class Safetensors {
  public:
   std::map<std::string, SafetensorsEntry> entries;
   std::map<std::string, std::string> metadata;  ///< "__metadata__"
-  std::vector<char> data;
+  std::vector<char> data;                       ///< each tensor aligned to its elements, wherever it lay in the file
 
   /// Row-major. `entry` is one of this file's.
   TensorView view(const SafetensorsEntry& entry);
@@ -38,7 +38,8 @@ struct NamedTensor {
   std::string name;
   TensorView view;  ///< of rank 0 to kMaxRank, any strides
 };
-/// The bytes of a file; tensors lie in the order given. Errors: a name that is empty, reserved or given twice.
+/// The bytes of a file; tensors lie in the order given, those of the largest elements first, so that all are aligned.
+/// Errors: a name that is empty, reserved or given twice.
 Result<std::vector<char>> format_safetensors(const std::vector<NamedTensor>& tensors,
                                              const std::map<std::string, std::string>& metadata = {});
 /// Writes a new file beside `path` and moves it there, so that a failure leaves the old one as it was.

@@ -59,6 +59,17 @@ TEST(Safetensors, AllDtypesReadBack) {
   EXPECT_EQ(parsed->entries.at("g").shape, (std::vector<int64_t>{0, 5}));
 }
 
+TEST(Safetensors, TensorsOfOtherWritersAreAligned) {
+  auto parsed = parse_safetensors("f", file_of(R"({"a":{"dtype":"I8","shape":[1],"data_offsets":[0,1]},)"
+                                               R"("b":{"dtype":"I64","shape":[2],"data_offsets":[1,17]}})",
+                                               17));
+  ASSERT_TRUE(parsed) << to_string(parsed.error());
+  const auto* b = static_cast<const int64_t*>(parsed->view(parsed->entries.at("b")).data);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(b) % 8, 0U);
+  EXPECT_EQ(b[0], 0x0101010101010101);
+  EXPECT_EQ(b[1], b[0]);
+}
+
 TEST(Safetensors, EveryTruncationIsAnError) {
   std::vector<float> values = {1, 2, 3, 4};
   const auto bytes = format_safetensors({{"w", TensorView::contiguous(values.data(), DType::f32, {2, 2})}});
