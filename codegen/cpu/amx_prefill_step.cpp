@@ -223,8 +223,8 @@ void AmxPrefillStep::flush() {
 
 Values AmxPrefillStep::softmax(const Unit& unit, int64_t group, Value* first_pair, int64_t pairs, Value* slice,
                                int64_t slices, const Values& carried) {
-  // Pairs side by side hide the latency of exp2; factors and parts have parallelism, and code, of their own.
-  int64_t unroll = std::min<int64_t>(pairs, weights_->has_factor() ? 1 : layout_.value_parts > 1 ? 2 : 4);
+  // Pairs side by side hide the latency of exp2; beside a factor or the products of parts there is time for it.
+  int64_t unroll = std::min<int64_t>(pairs, weights_->has_factor() || layout_.value_parts > 1 ? 1 : 4);
   while (pairs % unroll != 0) --unroll;
   const int64_t rounds = pairs / unroll;
   if (rounds == slices)
