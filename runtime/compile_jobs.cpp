@@ -28,17 +28,57 @@ bool find_functions(CompileJob& job, const LaunchInfo& launch) {
   return true;
 }
 
+int64_t bytes_of(const std::vector<std::vector<char>>& objects) {
+  int64_t bytes = 0;
+  for (const auto& object : objects) bytes += static_cast<int64_t>(object.size());
+  return bytes;
+}
+
+/// Modules of more IR instructions than this (a prefill on tiles with split operands, fused backward passes) are
+/// compiled in two halves side by side: alone they take longer than all that compiles beside them.
+constexpr int64_t kHalved = 1500;
+
+/// The job's module as objects that link with each other.
+Result<std::vector<std::vector<char>>> compile_objects(CompileJob& job, CpuModule module,
+                                                       const CompileRequest& request) {
+  const EmitOptions options{request.options.verify_modules, request.want_texts};
+  const auto compile = [&](CpuModule& from) { return compile_module(std::move(from), request.target, options); };
+  const bool halved =
+      !request.want_texts && instruction_count(module) > kHalved && std::thread::hardware_concurrency() > 1;
+  std::vector<Result<ObjectCode>> made(halved ? 2 : 1, invalid("not compiled"));
+  std::thread other;
+  if (halved) {
+    other = std::thread([&] {
+      CpuModule half = generate(job, request.target).module;
+      keep_share(half, 1, 2);
+      made[1] = compile(half);
+    });
+    keep_share(module, 0, 2);
+  }
+  made[0] = compile(module);
+  if (halved) other.join();
+  std::vector<std::vector<char>> objects;
+  for (Result<ObjectCode>& object : made) {
+    if (!object) return object.error();
+    job.final_ir += object->final_ir;
+    job.assembly += object->assembly;
+    job.ir_instructions += object->ir_instructions;
+    objects.push_back(std::move(object->bytes));
+  }
+  return objects;
+}
+
 /// Takes the kernel from the disk; false when it is not there or not usable.
 bool take_from_disk(CompileJob& job, const CompileRequest& request, const std::string& key) {
   DiskCache::Lookup found = request.disk->cache().find(key);
   if (!found.problem.empty()) say_verbose(found.problem);
   if (!found.payload) return false;
   auto entry = decode_kernel(*found.payload);
-  auto code = entry ? JitCode::load(entry->object) : Result<std::shared_ptr<const JitCode>>(invalid("no kernel"));
+  auto code = entry ? JitCode::load(entry->objects) : Result<std::shared_ptr<const JitCode>>(invalid("no kernel"));
   if (!code) return false;
   job.code = std::move(*code);
   if (!find_functions(job, entry->launch)) return false;
-  job.code_bytes = static_cast<int64_t>(entry->object.size());
+  job.code_bytes = bytes_of(entry->objects);
   job.ir_instructions = entry->ir_instructions;
   job.launch = std::move(entry->launch);
   job.launch->schedule = job.schedule;
@@ -62,19 +102,15 @@ void run_job(CompileJob& job, const CompileRequest& request) {
     job.emitted_ir = source.module.text();
     watch.lap(job.stages, "dump");
   }
-  auto object =
-      compile_module(std::move(source.module), request.target, {request.options.verify_modules, request.want_texts});
+  auto objects = compile_objects(job, std::move(source.module), request);
   watch.lap(job.stages, "llvm " + label);
-  if (!object) {
-    job.errors = object.error();
+  if (!objects) {
+    job.errors = objects.error();
     return;
   }
-  job.final_ir = std::move(object->final_ir);
-  job.assembly = std::move(object->assembly);
-  job.code_bytes = static_cast<int64_t>(object->bytes.size());
-  job.ir_instructions = object->ir_instructions;
+  job.code_bytes = bytes_of(*objects);
   if (!request.link) return;
-  auto code = JitCode::load(object->bytes);
+  auto code = JitCode::load(*objects);
   watch.lap(job.stages, "link " + label);
   if (!code) {
     job.errors = code.error();
@@ -83,8 +119,7 @@ void run_job(CompileJob& job, const CompileRequest& request) {
   job.code = *code;
   TW_CHECK(find_functions(job, *job.launch));
   if (on_disk)
-    request.disk->store(std::move(job.key),
-                        encode_kernel({*job.launch, job.ir_instructions, std::move(object->bytes)}));
+    request.disk->store(std::move(job.key), encode_kernel({*job.launch, job.ir_instructions, std::move(*objects)}));
 }
 
 }  // namespace

@@ -92,9 +92,11 @@ std::string encode_kernel(const KernelEntry& entry) {
                               {"items", exact(phase.items, {})},
                               {"only_when_packed", phase.only_when_packed},
                               {"ordered", phase.ordered}});
+  json["objects"] = Json::array();
+  for (const auto& object : entry.objects) json["objects"].push_back(object.size());
   std::string bytes = json.dump();
   bytes += '\0';
-  bytes.append(entry.object.data(), entry.object.size());
+  for (const auto& object : entry.objects) bytes.append(object.data(), object.size());
   return bytes;
 }
 
@@ -105,11 +107,13 @@ std::optional<KernelEntry> decode_kernel(std::string_view bytes) {
   if (!json.is_object()) return {};
   for (const char* name : {"scratch_bytes", "ir_instructions"})
     if (!json.contains(name) || !json[name].is_number_integer()) return {};
-  for (const char* name : {"workspace_bytes", "packed_bytes", "phases", "native_tiles"})
+  for (const char* name : {"workspace_bytes", "packed_bytes", "phases", "native_tiles", "objects"})
     if (!json.contains(name)) return {};
   KernelEntry entry;
   auto workspace = parse_size(json["workspace_bytes"]), packed = parse_size(json["packed_bytes"]);
-  if (!workspace || !packed || !json["phases"].is_array() || !json["native_tiles"].is_boolean()) return {};
+  if (!workspace || !packed || !json["phases"].is_array() || !json["objects"].is_array() ||
+      !json["native_tiles"].is_boolean())
+    return {};
   entry.launch.workspace_bytes = std::move(*workspace);
   entry.launch.packed_bytes = std::move(*packed);
   entry.launch.scratch_bytes = json["scratch_bytes"].get<int64_t>();
@@ -121,7 +125,14 @@ std::optional<KernelEntry> decode_kernel(std::string_view bytes) {
     entry.launch.phases.push_back(std::move(*phase));
   }
   if (entry.launch.scratch_bytes < 0 || entry.launch.phases.empty()) return {};
-  entry.object.assign(bytes.begin() + static_cast<int64_t>(end) + 1, bytes.end());
+  bytes.remove_prefix(end + 1);
+  for (const Json& size : json["objects"]) {
+    if (!size.is_number_unsigned() || size.get<uint64_t>() > bytes.size()) return {};
+    const auto own = bytes.substr(0, size.get<uint64_t>());
+    entry.objects.emplace_back(own.begin(), own.end());
+    bytes.remove_prefix(own.size());
+  }
+  if (!bytes.empty()) return {};
   return entry;
 }
 

@@ -18,7 +18,7 @@ std::string kernel_key(const CompileJob& job, const CpuTarget& target);
 struct KernelEntry {
   LaunchInfo launch;  ///< without its schedule, which is part of the key
   int64_t ir_instructions = 0;
-  std::vector<char> object;
+  std::vector<std::vector<char>> objects;  ///< that link with each other
 };
 std::string encode_kernel(const KernelEntry& entry);
 /// Nothing when the bytes are not what encode_kernel makes.

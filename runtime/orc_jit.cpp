@@ -10,6 +10,7 @@
 #include <llvm/Support/MemoryBuffer.h>
 
 #include <map>
+#include <set>
 
 namespace tilewright {
 namespace orc = llvm::orc;
@@ -33,32 +34,45 @@ Diagnostic failed(llvm::Error error) {
   return invalid("linking the generated code failed: {}", llvm::toString(std::move(error)));
 }
 
-/// Names of the functions to find. Undefined symbols are an error here, with their names: generated code calls nothing.
-llvm::Expected<std::vector<std::string>> defined_functions(llvm::MemoryBufferRef buffer) {
+struct Symbols {
+  std::set<std::string> functions;  ///< to find
+  std::set<std::string> defined;    ///< for other objects, too
+  std::set<std::string> wanted;
+};
+
+/// Adds an object's.
+llvm::Error add_symbols(llvm::MemoryBufferRef buffer, Symbols& symbols) {
   auto object = llvm::object::ObjectFile::createObjectFile(buffer);
   if (!object) return object.takeError();
-  std::vector<std::string> names;
   for (const llvm::object::SymbolRef& symbol : (*object)->symbols()) {
     auto flags = symbol.getFlags();
     if (!flags) return flags.takeError();
     auto name = symbol.getName();
     if (!name) return name.takeError();
     if ((*flags & llvm::object::SymbolRef::SF_Undefined) && !name->empty() && *name != "_GLOBAL_OFFSET_TABLE_")
-      return llvm::createStringError(llvm::inconvertibleErrorCode(), "undefined symbol %s", name->str().c_str());
+      symbols.wanted.insert(name->str());
+    else if (*flags & llvm::object::SymbolRef::SF_Global)
+      symbols.defined.insert(name->str());
     auto type = symbol.getType();
     if (!type) return type.takeError();
-    if ((*flags & llvm::object::SymbolRef::SF_Global) && *type == llvm::object::SymbolRef::ST_Function)
-      names.push_back(name->str());
+    if ((*flags & llvm::object::SymbolRef::SF_Exported) && *type == llvm::object::SymbolRef::ST_Function)
+      symbols.functions.insert(name->str());
   }
-  return names;
+  return llvm::Error::success();
 }
 
 }  // namespace
 
-Result<std::shared_ptr<const JitCode>> JitCode::load(const std::vector<char>& object) {
-  auto buffer = llvm::MemoryBuffer::getMemBufferCopy(llvm::StringRef(object.data(), object.size()), "kernel");
-  auto names = defined_functions(buffer->getMemBufferRef());
-  if (!names) return failed(names.takeError());
+Result<std::shared_ptr<const JitCode>> JitCode::load(std::span<const std::vector<char>> objects) {
+  Symbols symbols;
+  std::vector<std::unique_ptr<llvm::MemoryBuffer>> buffers;
+  for (const std::vector<char>& object : objects) {
+    buffers.push_back(llvm::MemoryBuffer::getMemBufferCopy(llvm::StringRef(object.data(), object.size()), "kernel"));
+    if (auto error = add_symbols(buffers.back()->getMemBufferRef(), symbols)) return failed(std::move(error));
+  }
+  // An error here, by name: generated code calls nothing but itself.
+  for (const std::string& name : symbols.wanted)
+    if (!symbols.defined.contains(name)) return invalid("linking the generated code failed: undefined symbol {}", name);
 
   auto control = orc::SelfExecutorProcessControl::Create();
   if (!control) return failed(control.takeError());
@@ -70,14 +84,17 @@ Result<std::shared_ptr<const JitCode>> JitCode::load(const std::vector<char>& ob
   state->linker = std::make_unique<orc::ObjectLinkingLayer>(*state->session, std::move(*memory));
 
   orc::JITDylib& library = state->session->createBareJITDylib("kernel");
-  if (auto error = state->linker->add(library, std::move(buffer))) return failed(std::move(error));
+  for (auto& buffer : buffers)
+    if (auto error = state->linker->add(library, std::move(buffer))) return failed(std::move(error));
   orc::SymbolLookupSet wanted;
-  for (const std::string& name : *names) wanted.add(state->session->intern(name));
+  for (const std::string& name : symbols.functions) wanted.add(state->session->intern(name));
   auto found = state->session->lookup(orc::makeJITDylibSearchOrder(&library), std::move(wanted));
   if (!found) return failed(found.takeError());
   for (const auto& [name, symbol] : *found) state->functions[(*name).str()] = symbol.getAddress().toPtr<void*>();
   return std::shared_ptr<const JitCode>(new JitCode(std::move(state)));
 }
+
+Result<std::shared_ptr<const JitCode>> JitCode::load(const std::vector<char>& object) { return load({&object, 1}); }
 
 void* JitCode::find(const std::string& symbol) const {
   const auto found = state_->functions.find(symbol);

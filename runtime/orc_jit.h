@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -12,7 +13,8 @@ namespace tilewright {
 /// Linked code. Immutable; symbols stay callable as long as a shared_ptr to it lives, whatever else is gone.
 class JitCode {
  public:
-  /// Links one relocatable object. Errors: bytes that are no object, symbols it does not define itself.
+  /// Links relocatable objects with each other. Errors: bytes that are no object, symbols that none of them defines.
+  static Result<std::shared_ptr<const JitCode>> load(std::span<const std::vector<char>> objects);
   static Result<std::shared_ptr<const JitCode>> load(const std::vector<char>& object);
   ~JitCode();
   JitCode(const JitCode&) = delete;

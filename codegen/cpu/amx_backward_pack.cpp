@@ -16,7 +16,7 @@ AmxBackwardPacker::AmxBackwardPacker(LlvmBuilder& builder, const BackwardSpec& s
     : b_(builder), layout_(layout), amx_(*layout.amx), source_(builder, spec, args, layout), tiles_(builder) {
   for (const auto& q : amx_.queries) {
     if (q.rows.used()) tiles_.declare(shape(Form::a, q.padded, q.parts));
-    if (q.transposed.used()) tiles_.declare(transposed_shape(q));
+    if (q.transposed.used()) tiles_.declare(shape(Form::a_transposed, q.padded, q.parts));
   }
   for (const auto& keys : amx_.score_keys) tiles_.declare(shape(Form::b, keys.padded, keys.parts));
   for (const auto& keys : amx_.row_keys) tiles_.declare(shape(Form::b_transposed, keys.padded, keys.parts));
@@ -31,13 +31,7 @@ AmxBackwardPacker::AmxBackwardPacker(LlvmBuilder& builder, const BackwardSpec& s
 }
 
 TilePacker::Shape AmxBackwardPacker::shape(Form form, int64_t columns, int64_t parts) const {
-  return {form, columns, amx_.stage_stride, parts, parts > 1};
-}
-
-TilePacker::Shape AmxBackwardPacker::transposed_shape(const AmxBackwardLayout::Queries& q) const {
-  TilePacker::Shape transposed = shape(Form::a_transposed, q.padded, q.parts);
-  transposed.checked &= !q.rows.used();
-  return transposed;
+  return {form, columns, amx_.stage_stride, parts};
 }
 
 void AmxBackwardPacker::start_flag(int64_t at, Value* scratch) {
@@ -91,7 +85,7 @@ void AmxBackwardPacker::emit_queries() {
         Value* number = b_.ir.CreateUDiv(first, b_.i64(kStep));
         join_flag(
             amx_.query_flag_at, scratch,
-            tiles_.call(transposed_shape(q), stage, temporary,
+            tiles_.call(shape(Form::a_transposed, q.padded, q.parts), stage, temporary,
                         b_.byte_pointer(place(scratch, q.transposed.at), b_.mul(number, b_.i64(q.transposed.k)))));
       }
     });

@@ -37,8 +37,6 @@ class AmxBackwardPacker {
     return b_.byte_pointer(place(scratch, at), b_.mul(number, b_.i64(4 * width)));
   }
   TilePacker::Shape shape(TilePacker::Form form, int64_t columns, int64_t parts) const;
-  /// Of query operand `q`, transposed: its elements are checked where they are not packed as rows as well.
-  TilePacker::Shape transposed_shape(const AmxBackwardLayout::Queries& q) const;
   void start_flag(int64_t at, llvm::Value* scratch);
   void join_flag(int64_t at, llvm::Value* scratch, llvm::Value* flag);
   void emit_zero();

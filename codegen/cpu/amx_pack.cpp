@@ -66,20 +66,25 @@ Value* nearest_row(LlvmBuilder& b, Value* low, Value* high) {
 }
 
 void TilePacker::declare(const Shape& shape) {
-  if (functions_.contains(shape)) return;
-  if (shape.form != Form::a) emit_transpose();
-  Type* p = b_.pointer_type();
-  static constexpr const char* kNames[] = {"a", "b", "a_transposed", "b_transposed"};
-  const std::string name = std::string("pack_tiles_") + kNames[static_cast<size_t>(shape.form)];
-  functions_[shape] = b_.begin_internal(name, b_.i64_type(), {p, p, p});
-  if (shape.form == Form::a_transposed || shape.form == Form::b_transposed)
-    emit_columns(shape);
-  else
-    emit_rows(shape);
+  declare_transpose();
+  if (shape.parts > 1 ? split_ : whole_) return;
+  emit(shape.parts > 1);
 }
 
 Value* TilePacker::call(const Shape& shape, Value* stage, Value* temporary, Value* dst) {
-  return b_.ir.CreateCall(functions_.at(shape), {stage, temporary, dst});
+  const bool by_rows = shape.form == Form::a || shape.form == Form::b;
+  const bool transposes = shape.form == Form::b || shape.form == Form::a_transposed;
+  const int64_t blocks = shape.columns / (by_rows ? 32 : kPackLanes);
+  // A line: the upper halves of two vectors, one after the other (rows) or in turn (columns).
+  std::vector<llvm::Constant*> order;
+  for (int i = 0; i < 2 * kPackLanes; ++i)
+    order.push_back(b_.ir.getInt16(static_cast<uint16_t>(by_rows ? 2 * i + 1 : i / 2 * 2 + 1 + i % 2 * 32)));
+  return b_.ir.CreateCall(
+      shape.parts > 1 ? split_ : whole_,
+      {stage, transposes ? temporary : llvm::ConstantPointerNull::get(b_.ir.getPtrTy()), dst,
+       llvm::ConstantVector::get(order), b_.i64(blocks), b_.i64(by_rows ? 32 : kPackLanes),
+       b_.i64(by_rows ? shape.stride : 2 * shape.stride), b_.i64(by_rows ? kPackLanes : shape.stride),
+       b_.i64(shape.parts), b_.i64(by_rows ? 1 : shape.parts), b_.i64(by_rows ? blocks : 1)});
 }
 
 /// Lanes that may not be split, joined with those before; none are zero, and a subnormal counts as one.
@@ -92,89 +97,97 @@ Value* TilePacker::out_of_range(Value* lanes, Value* before) {
   return ir.CreateOr(before, ir.CreateAnd(far, ir.CreateNot(zero)));
 }
 
-/// void transpose(from, to): 16 × 16 words.
-void TilePacker::emit_transpose() {
+void TilePacker::declare_transpose() {
   if (transpose_) return;
-  transpose_ = b_.begin_internal("transpose_tile", b_.ir.getVoidTy(), {b_.pointer_type(), b_.pointer_type()});
+  Type *p = b_.pointer_type(), *i = b_.i64_type();
+  transpose_ = b_.begin_internal("transpose_tile", b_.ir.getVoidTy(), {p, i, p, i});
   const int64_t step = transpose_step(DType::f32);
   b_.loop_nonempty(b_.i64(0), b_.i64(kPackLanes), step, {}, [&](Value* column, const Values&) {
-    transpose_to_panel(b_, DType::f32, kPackLanes, b_.element_pointer(DType::f32, b_.argument(0), column), kPackLanes,
-                       b_.element_pointer(DType::f32, b_.argument(1), b_.mul(column, b_.i64(kPackLanes))), kPackLanes);
+    Value* first = b_.element_pointer(DType::f32, b_.argument(0), column);
+    const auto row = [&](int64_t number) {
+      return b_.element_pointer(DType::f32, first, b_.mul(b_.argument(1), b_.i64(number)));
+    };
+    transpose_to_panel(b_, DType::f32, kPackLanes, row,
+                       b_.element_pointer(DType::f32, b_.argument(2), b_.mul(column, b_.argument(3))), b_.argument(3));
     return Values{};
   });
   b_.ret();
 }
 
-/// i64 pack(stage, temporary, dst): forms a and b.
-void TilePacker::emit_rows(const Shape& shape) {
-  Value *stage = b_.argument(0), *temporary = b_.argument(1), *dst = b_.argument(2);
-  const int64_t blocks = shape.columns / 32;
-  Value* none = llvm::Constant::getNullValue(llvm::FixedVectorType::get(b_.ir.getInt1Ty(), kPackLanes));
-  std::vector<int> upper;
-  for (int i = 0; i < 2 * kPackLanes; ++i) upper.push_back(2 * i + 1);
-  const Values bad = b_.loop_nonempty(b_.i64(0), b_.i64(blocks), 1, {none}, [&](Value* block, const Values& outer) {
-    Values flagged = outer;
-    // Part by part over the rows, since form b transposes whole tiles; what a part leaves stays in the stage.
-    for (int64_t part = 0; part < shape.parts; ++part) {
-      Value* to = tile_at(b_, dst, b_.add(block, b_.i64(part * blocks)));
-      Value* plain = shape.form == Form::a ? to : temporary;
-      flagged = b_.loop_nonempty(b_.i64(0), b_.i64(kPackLanes), 1, flagged, [&](Value* row, const Values& before) {
-        Values next = before;
-        Value* at = b_.element_pointer(
-            DType::f32, stage, b_.add(b_.mul(row, b_.i64(shape.stride)), b_.mul(block, b_.i64(2 * kPackLanes))));
-        Value* halves_of[2];
-        for (int64_t half = 0; half < 2; ++half) {
-          Value* slot = b_.element_pointer(DType::f32, at, b_.i64(half * kPackLanes));
-          Value* rest = b_.load_vector(DType::f32, slot, kPackLanes);
-          if (shape.checked && part == 0) next[0] = out_of_range(rest, next[0]);
-          const bool last = part + 1 == shape.parts;
-          Value* high = last ? round_bf16(b_, rest, true) : peel_bf16(b_, rest);
-          if (!last) b_.store_vector(DType::f32, rest, slot);
-          halves_of[half] = b_.ir.CreateBitCast(high, halves(b_));
-        }
-        Value* line = b_.ir.CreateShuffleVector(halves_of[0], halves_of[1], upper);
-        b_.store_vector(DType::i32, b_.ir.CreateBitCast(line, b_.vector_type(DType::i32, kPackLanes)),
-                        b_.element_pointer(DType::i32, plain, b_.mul(row, b_.i64(kPackLanes))));
-        return next;
-      });
-      if (shape.form == Form::b) b_.ir.CreateCall(transpose_, {temporary, to});
-    }
-    return flagged;
-  });
-  b_.ir.CreateRet(b_.ir.CreateZExt(b_.ir.CreateOrReduce(bad[0]), b_.i64_type()));
+void TilePacker::transpose(Value* from, int64_t from_stride, Value* to, int64_t to_stride) {
+  b_.ir.CreateCall(transpose_, {from, b_.i64(from_stride), to, b_.i64(to_stride)});
 }
 
-/// i64 pack(stage, temporary, dst): forms a_transposed and b_transposed, whose word is a pair of rows of one column.
-void TilePacker::emit_columns(const Shape& shape) {
-  Value *stage = b_.argument(0), *temporary = b_.argument(1), *dst = b_.argument(2);
+/// i64 pack(stage, temporary, dst, order, blocks, block, row, second, parts, block tiles, part tiles): `blocks` times
+/// 16 lines of `parts` tiles. Elements from block to block, from line to line and to a line's second vector; tiles from
+/// block to block and from part to part. A temporary that is not null has its lines transposed to dst.
+void TilePacker::emit(bool split) {
+  enum Argument : unsigned {
+    kStage,
+    kTemporary,
+    kDst,
+    kOrder,
+    kBlocks,
+    kBlock,
+    kRow,
+    kSecond,
+    kParts,
+    kBlockTiles,
+    kPartTiles
+  };
+  Type *p = b_.pointer_type(), *i = b_.i64_type();
+  (split ? split_ : whole_) =
+      b_.begin_internal(split ? "pack_parts" : "pack_tiles", i, {p, p, p, halves(b_), i, i, i, i, i, i, i});
+  const auto arg = [&](Argument which) { return b_.argument(which); };
+  Value* transposes = b_.ir.CreateIsNotNull(arg(kTemporary));
   Value* none = llvm::Constant::getNullValue(llvm::FixedVectorType::get(b_.ir.getInt1Ty(), kPackLanes));
-  const Values bad = b_.loop_nonempty(
-      b_.i64(0), b_.i64(shape.columns / kPackLanes), 1, {none}, [&](Value* block, const Values& outer) {
-        Values flagged = outer;
-        for (int64_t part = 0; part < shape.parts; ++part) {
-          Value* to = tile_at(b_, dst, b_.add(b_.mul(block, b_.i64(shape.parts)), b_.i64(part)));
-          Value* pairs = shape.form == Form::b_transposed ? to : temporary;
-          flagged = b_.loop_nonempty(b_.i64(0), b_.i64(kPackLanes), 1, flagged, [&](Value* pair, const Values& before) {
-            Values next = before;
-            Value* high[2];
-            for (int64_t odd = 0; odd < 2; ++odd) {
-              Value* row = b_.add(b_.mul(pair, b_.i64(2)), b_.i64(odd));
-              Value* slot = b_.element_pointer(
-                  DType::f32, stage, b_.add(b_.mul(row, b_.i64(shape.stride)), b_.mul(block, b_.i64(kPackLanes))));
-              Value* rest = b_.load_vector(DType::f32, slot, kPackLanes);
-              if (shape.checked && part == 0) next[0] = out_of_range(rest, next[0]);
-              const bool last = part + 1 == shape.parts;
-              high[odd] = last ? round_bf16(b_, rest, true) : peel_bf16(b_, rest);
-              if (!last) b_.store_vector(DType::f32, rest, slot);
-            }
-            Value* word = b_.ir.CreateBitCast(pair_bf16(b_, high[0], high[1]), b_.vector_type(DType::i32, kPackLanes));
-            b_.store_vector(DType::i32, word, b_.element_pointer(DType::i32, pairs, b_.mul(pair, b_.i64(kPackLanes))));
-            return next;
-          });
-          if (pairs != to) b_.ir.CreateCall(transpose_, {temporary, to});
-        }
-        return flagged;
+  const Values bad = b_.loop_nonempty(b_.i64(0), arg(kBlocks), 1, {none}, [&](Value* block, const Values& outer) {
+    Value* first = b_.element_pointer(DType::f32, arg(kStage), b_.mul(block, arg(kBlock)));
+    Value* tile = tile_at(b_, arg(kDst), b_.mul(block, arg(kBlockTiles)));
+    const auto each_line = [&](const Values& carried,
+                               const std::function<Values(Value*, Value* const(&)[2], const Values&)>& body) {
+      return b_.loop_nonempty(b_.i64(0), b_.i64(kPackLanes), 1, carried, [&](Value* line, const Values& before) {
+        Value* slot = b_.element_pointer(DType::f32, first, b_.mul(line, arg(kRow)));
+        return body(line, {slot, b_.element_pointer(DType::f32, slot, arg(kSecond))}, before);
       });
+    };
+    Values flagged = outer;
+    if (split)
+      flagged = each_line(outer, [&](Value*, Value* const(&slots)[2], const Values& before) {
+        Values next = before;
+        for (Value* slot : slots) next[0] = out_of_range(b_.load_vector(DType::f32, slot, kPackLanes), next[0]);
+        return next;
+      });
+    // Part by part over the lines, since whole tiles are transposed; what a part leaves stays in the stage.
+    const auto pack = [&](Value* part) {
+      Value* to = tile_at(b_, tile, b_.mul(part, arg(kPartTiles)));
+      Value* lines = b_.ir.CreateSelect(transposes, arg(kTemporary), to);
+      each_line({}, [&](Value* line, Value* const(&slots)[2], const Values&) {
+        Value* high[2];
+        for (int64_t n = 0; n < 2; ++n) {
+          Value* rest = b_.load_vector(DType::f32, slots[n], kPackLanes);
+          high[n] = split ? peel_bf16(b_, rest) : round_bf16(b_, rest, true);
+          if (split) b_.store_vector(DType::f32, rest, slots[n]);
+        }
+        Value* words = b_.ir.CreateIntrinsic(
+            llvm::Intrinsic::x86_avx512_vpermi2var_hi_512, {},
+            {b_.ir.CreateBitCast(high[0], halves(b_)), arg(kOrder), b_.ir.CreateBitCast(high[1], halves(b_))});
+        b_.store_vector(DType::i32, b_.ir.CreateBitCast(words, b_.vector_type(DType::i32, kPackLanes)),
+                        b_.element_pointer(DType::i32, lines, b_.mul(line, b_.i64(kPackLanes))));
+        return Values{};
+      });
+      b_.when(transposes, [&] { transpose(lines, kPackLanes, to, kPackLanes); });
+    };
+    if (!split) {
+      pack(b_.i64(0));
+      return flagged;
+    }
+    b_.loop_nonempty(b_.i64(0), arg(kParts), 1, {}, [&](Value* part, const Values&) {
+      pack(part);
+      return Values{};
+    });
+    return flagged;
+  });
   b_.ir.CreateRet(b_.ir.CreateZExt(b_.ir.CreateOrReduce(bad[0]), b_.i64_type()));
 }
 

@@ -9,9 +9,6 @@
 // Parts of values that are bf16 already are the values.
 #pragma once
 
-#include <map>
-#include <string>
-
 #include "codegen/cpu/llvm_builder.h"
 
 namespace tilewright::cpu {
@@ -30,6 +27,8 @@ llvm::Value* nearest_pairs(LlvmBuilder& b, llvm::Value* even, llvm::Value* odd);
 /// `low`, then `high`.
 llvm::Value* nearest_row(LlvmBuilder& b, llvm::Value* low, llvm::Value* high);
 
+/// One function serves every form: where its 16 lines begin, which two vectors make a line and in which order, and
+/// where tiles go are arguments.
 class TilePacker {
  public:
   explicit TilePacker(LlvmBuilder& builder) : b_(builder) {}
@@ -39,24 +38,24 @@ class TilePacker {
     Form form;
     int64_t columns;  ///< multiple of 32
     int64_t stride;   ///< elements between rows of the stage
-    int64_t parts;
-    bool checked = false;  ///< are all elements in the range that may be split?
-    friend auto operator<=>(const Shape&, const Shape&) = default;
+    int64_t
+        parts;  ///< more than one: elements are checked for the range that may be split, and remainders replace them
   };
-  /// Emits the internal function; call with no function under construction.
+  /// Emits the internal functions that it needs; call with no function under construction.
   void declare(const Shape& shape);
-  /// `temporary` is one tile of scratch. Returns i64, not 0 when an element is out of range (always 0 unless checked).
+  /// `temporary` is one tile of scratch. Returns i64, not 0 when an element is out of range (always 0 for one part).
   llvm::Value* call(const Shape& shape, llvm::Value* stage, llvm::Value* temporary, llvm::Value* dst);
 
+  void declare_transpose();
+  /// 16 × 16 words; strides are in words.
+  void transpose(llvm::Value* from, int64_t from_stride, llvm::Value* to, int64_t to_stride);
+
  private:
-  void emit_rows(const Shape& shape);
-  void emit_columns(const Shape& shape);
+  void emit(bool split);
   llvm::Value* out_of_range(llvm::Value* lanes, llvm::Value* before);
-  void emit_transpose();
 
   LlvmBuilder& b_;
-  std::map<Shape, llvm::Function*> functions_;
-  llvm::Function* transpose_ = nullptr;
+  llvm::Function *whole_ = nullptr, *split_ = nullptr, *transpose_ = nullptr;
 };
 
 }  // namespace tilewright::cpu

@@ -36,14 +36,8 @@ void AmxPrefillEmitter::finish(ArgsReader& args, const Item& item) {
                         b_.element_pointer(DType::f32, place(l.tile_at), b_.mul(column, b_.i64(kLanes))));
         return Values{};
       });
-      const int64_t step = transpose_step(DType::f32);
-      b_.loop_nonempty(b_.i64(0), b_.i64(kLanes), step, {}, [&](Value* lane, const Values&) {
-        Value* to =
-            b_.element_pointer(DType::f32, place(l.stage_at), b_.add(b_.mul(lane, b_.i64(l.stage_width)), block));
-        transpose_to_panel(b_, DType::f32, kLanes, b_.element_pointer(DType::f32, place(l.tile_at), lane), kLanes, to,
-                           l.stage_width);
-        return Values{};
-      });
+      packer_.transpose(place(l.tile_at), kLanes, b_.element_pointer(DType::f32, place(l.stage_at), block),
+                        l.stage_width);
       return Values{};
     });
     store_rows(out, q, b_.min(b_.sub(item.q_end, q), b_.i64(kLanes)));

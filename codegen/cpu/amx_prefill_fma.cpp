@@ -13,11 +13,11 @@ AmxFmaUnit::AmxFmaUnit(LlvmBuilder& builder, AmxScorePass& scores, const Attenti
       scores_(scores),
       spec_(spec),
       layout_(layout),
-      score_product_(builder, DType::f32, kLanes, kTile, 1, "fma_scores"),
-      output_product_(builder, DType::f32, kLanes, kTile, 1, "fma_outputs", AOrder::columns),
+      product_(builder, DType::f32, kLanes, kTile, 1, "fma_product"),
       piece_(chain_length(layout.padded_head_dim, 1, score_chain(spec))) {
   llvm::Type *p = b_.pointer_type(), *i = b_.i64_type();
   function_ = b_.begin_internal("fma_unit", b_.ir.getVoidTy(), {p, i, i, i, i, i, i, i, i, i, p});
+  b_.mark_cold();
   emit();
   b_.ret();
 }
@@ -32,10 +32,9 @@ void AmxFmaUnit::emit() {
   const auto per_row = [&](int64_t at, int64_t unit_bytes) {
     return b_.byte_pointer(place(at), b_.mul(u.row, b_.i64(unit_bytes / Layout::kUnit)));
   };
-  const auto wide_row = [&](int64_t at, int64_t width) {
-    return b_.byte_pointer(place(at), b_.mul(u.step, b_.i64(Layout::kStep * width * 4)));
-  };
-  Value *keys = wide_row(l.wide_keys_at, l.padded_head_dim), *values = wide_row(l.wide_values_at, l.padded_value_dim);
+  Value* first = b_.mul(u.step, b_.i64(Layout::kStep * 4));  // of the unit's keys in the block
+  Value *keys = b_.byte_pointer(place(l.wide_keys_at), b_.mul(first, b_.i64(l.padded_head_dim))),
+        *values = b_.byte_pointer(place(l.wide_values_at), first);
   Value *max = per_row(l.max_at, Layout::kUnit * 4), *sum = per_row(l.sum_at, Layout::kUnit * 4);
   Value *scores = place(l.scores_at), *ones = place(l.ones_at), *outputs = per_row(l.outputs_at, l.unit_outputs());
   Value* covered = b_.mul(b_.ceil_div(u.columns, Layout::kStep), b_.i64(Layout::kStep));
@@ -54,11 +53,10 @@ void AmxFmaUnit::emit() {
   each_group([&](Value* lane, Value* own_scores) {
     Value* queries = b_.element_pointer(type, place(l.wide_queries_at), b_.mul(lane, b_.i64(l.padded_head_dim)));
     for (int64_t d = 0; d < l.padded_head_dim; d += piece_)
-      score_product_.call({b_.element_pointer(type, keys, b_.i64(d)), b_.i64(l.padded_head_dim),
-                           b_.element_pointer(type, queries, b_.i64(d * kLanes)), lanes, b_.i64(0), own_scores, lanes,
-                           b_.i64(std::min(piece_, l.padded_head_dim - d)), one,
-                           b_.ir.CreateUDiv(covered, b_.i64(kTile.mr)),
-                           d ? ones : llvm::ConstantPointerNull::get(b_.ir.getPtrTy())});
+      product_.call({b_.element_pointer(type, keys, b_.i64(d)), b_.i64(l.padded_head_dim),
+                     b_.element_pointer(type, queries, b_.i64(d * kLanes)), lanes, b_.i64(0), own_scores, lanes,
+                     b_.i64(std::min(piece_, l.padded_head_dim - d)), one, b_.ir.CreateUDiv(covered, b_.i64(kTile.mr)),
+                     d ? ones : llvm::ConstantPointerNull::get(b_.ir.getPtrTy())});
   });
   Value* changed =
       scores_.call({u.b, u.h, u.q, u.rows, u.kv, u.columns, u.whole, scores, max, sum, place(l.factor_at)});
@@ -77,8 +75,8 @@ void AmxFmaUnit::emit() {
     Value* own_sum = b_.element_pointer(type, sum, lane);
     b_.store_vector(type, b_.ir.CreateFAdd(b_.load_vector(type, own_sum, kLanes), added), own_sum);
     Value* own_outputs = b_.byte_pointer(outputs, b_.mul(lane, b_.i64(l.output_group() / kLanes)));
-    output_product_.call({values, b_.i64(l.padded_value_dim), own_scores, lanes, b_.i64(0), own_outputs, lanes, covered,
-                          one, b_.i64(l.padded_value_dim / kTile.mr), ones});
+    product_.call({values, b_.i64(l.block_kv), own_scores, lanes, b_.i64(0), own_outputs, lanes, covered, one,
+                   b_.i64(l.padded_value_dim / kTile.mr), ones});
   });
 }
 

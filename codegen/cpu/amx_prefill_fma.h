@@ -2,7 +2,9 @@
 // regions of scratch, products by FMA on f32 (microkernel.h), weights left in f32 where their scores were. Infinities,
 // NaN, huge and tiny operands thus give what FMA on f32 gives.
 //
-//   Sᵀ[keys][16] = K·Qᵀ per group, from rows of K and panels of Q;  Oᵀ[columns][16] += Vᵀ·Pᵀ, V read by columns
+//   Sᵀ[keys][16] = K·Qᵀ per group, from rows of K and panels of Q;  Oᵀ[columns][16] += Vᵀ·Pᵀ, from rows of Vᵀ
+//
+// What is rare here is to compile fast: one product serves both, and what stands around it is not optimised.
 #pragma once
 
 #include "codegen/cpu/amx_prefill_weights.h"
@@ -36,7 +38,7 @@ class AmxFmaUnit {
   AmxScorePass& scores_;
   const AttentionSpec& spec_;
   const AmxPrefillLayout& layout_;
-  TileProduct score_product_, output_product_;
+  TileProduct product_;
   int64_t piece_;
   llvm::Function* function_ = nullptr;
 };

@@ -45,7 +45,8 @@ struct AmxPrefillLayout {
       weights_at, stage_at, rows_at, block_at;
   int64_t stage_width;  ///< elements of a staged row
   int64_t flag_at;      ///< not 0: an element of Q of the item may not be split
-  /// Of checked layouts: a unit of Q as panels [group][d][16], a block of K and V as dense rows, all f32, and ones.
+  /// Of checked layouts: a unit of Q as panels [group][d][16], a block of K as dense rows and of V as
+  /// columns [dv][key], all f32, and ones.
   int64_t wide_queries_at, wide_keys_at, wide_values_at, ones_at;
   int64_t scratch_bytes;
 };

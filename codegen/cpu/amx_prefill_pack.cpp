@@ -16,10 +16,9 @@ AmxPrefillPacker::AmxPrefillPacker(LlvmBuilder& builder, const AttentionSpec& sp
       copy_(builder, DType::f32, Layout::kGroup),
       computed_(emit_rows(builder, spec, args, spec.dots[0], Layout::kGroup, "rows")),
       tiles_(builder),
-      queries_{TilePacker::Form::b, layout.padded_head_dim, layout.stage_width, layout.parts, layout.parts > 1},
-      keys_{TilePacker::Form::a, layout.padded_head_dim, layout.stage_width, layout.parts, layout.parts > 1},
-      values_{TilePacker::Form::a_transposed, layout.padded_value_dim, layout.stage_width, layout.value_parts,
-              layout.value_parts > 1} {
+      queries_{TilePacker::Form::b, layout.padded_head_dim, layout.stage_width, layout.parts},
+      keys_{TilePacker::Form::a, layout.padded_head_dim, layout.stage_width, layout.parts},
+      values_{TilePacker::Form::a_transposed, layout.padded_value_dim, layout.stage_width, layout.value_parts} {
   const DotTerm& dot = spec.dots[0];
   query_type_ = operand_dtype(spec, dot.query, dot.query_row);
   key_type_ = operand_dtype(spec, dot.key, dot.key_row);
@@ -85,13 +84,11 @@ void AmxPrefillPacker::emit_widen_queries() {
     stage_queries(group);
     Value* panel =
         b_.element_pointer(DType::f32, place(layout_.wide_queries_at), b_.mul(group, b_.i64(layout_.padded_head_dim)));
-    b_.loop_nonempty(
-        b_.i64(0), b_.i64(layout_.padded_head_dim), transpose_step(DType::f32), {}, [&](Value* d, const Values&) {
-          transpose_to_panel(b_, DType::f32, Layout::kGroup, b_.element_pointer(DType::f32, place(layout_.stage_at), d),
-                             layout_.stage_width,
-                             b_.element_pointer(DType::f32, panel, b_.mul(d, b_.i64(Layout::kGroup))), Layout::kGroup);
-          return Values{};
-        });
+    b_.loop_nonempty(b_.i64(0), b_.i64(layout_.padded_head_dim), Layout::kGroup, {}, [&](Value* d, const Values&) {
+      tiles_.transpose(b_.element_pointer(DType::f32, place(layout_.stage_at), d), layout_.stage_width,
+                       b_.element_pointer(DType::f32, panel, b_.mul(d, b_.i64(Layout::kGroup))), Layout::kGroup);
+      return Values{};
+    });
     return Values{};
   });
   b_.ret();
@@ -189,18 +186,28 @@ void AmxPrefillPacker::emit_pack_block() {
   b_.ret();
 }
 
+/// Rows of K, columns of V.
 void AmxPrefillPacker::emit_widen_block() {
   widen_block_ = begin_block_function("widen_block");
   KeyStage stage(*this);
-  const auto row = [&](int64_t at, Value* key, int64_t width) {
-    return b_.byte_pointer(b_.byte_pointer(b_.argument(11), b_.i64(at)), b_.mul(key, b_.i64(4 * width)));
+  const auto wide = [&](int64_t at, Value* element) {
+    return b_.element_pointer(DType::f32, b_.byte_pointer(b_.argument(11), b_.i64(at)), element);
   };
   b_.loop_nonempty(b_.i64(0), b_.i64(layout_.block_kv), Layout::kGroup, {}, [&](Value* at, const Values&) {
-    stage.keys(at, row(layout_.wide_keys_at, at, layout_.padded_head_dim), layout_.padded_head_dim);
+    Value* first = b_.mul(at, b_.i64(layout_.padded_head_dim));
+    stage.keys(at, wide(layout_.wide_keys_at, first), layout_.padded_head_dim);
     return Values{};
   });
   b_.loop_nonempty(b_.i64(0), b_.i64(layout_.block_kv), Layout::kStep, {}, [&](Value* at, const Values&) {
-    stage.values(at, row(layout_.wide_values_at, at, layout_.padded_value_dim), layout_.padded_value_dim);
+    stage.values(at, wide(layout_.stage_at, b_.i64(0)), layout_.stage_width);
+    b_.loop_nonempty(b_.i64(0), b_.i64(layout_.padded_value_dim), Layout::kGroup, {}, [&](Value* d, const Values&) {
+      for (int64_t group = 0; group < Layout::kStep; group += Layout::kGroup)
+        tiles_.transpose(
+            wide(layout_.stage_at, b_.add(d, b_.i64(group * layout_.stage_width))), layout_.stage_width,
+            wide(layout_.wide_values_at, b_.add(b_.mul(d, b_.i64(layout_.block_kv)), b_.add(at, b_.i64(group)))),
+            layout_.block_kv);
+      return Values{};
+    });
     return Values{};
   });
   b_.ret();

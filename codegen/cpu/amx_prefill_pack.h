@@ -28,9 +28,13 @@ class AmxPrefillPacker {
   /// Up to 32 rows of Q, as panels of 16.
   void widen_queries(const RowAccess& query, llvm::Value* b, llvm::Value* h, llvm::Value* begin, llvm::Value* count,
                      double scale, llvm::Value* scratch);
-  /// A block of K and V.
+  /// A block of K, and of V transposed.
   void widen_block(const RowAccess& key, const RowAccess& value, llvm::Value* first, llvm::Value* count, llvm::Value* b,
                    llvm::Value* h, llvm::Value* scratch);
+  /// 16 × 16 words; strides are in words.
+  void transpose(llvm::Value* from, int64_t from_stride, llvm::Value* to, int64_t to_stride) {
+    tiles_.transpose(from, from_stride, to, to_stride);
+  }
 
  private:
   using Layout = AmxPrefillLayout;

@@ -90,7 +90,9 @@ Value* AmxScorePass::visit(const Unit& unit, Value* lane, bool whole) {
   };
   // Several maxima, so that one does not wait for the other; expressions have parallelism of their own.
   const int64_t unroll = whole && plain_ ? 4 : 2;
-  Value* even = b_.ir.CreateAnd(unit.columns, b_.i64(-unroll));
+  // Plain scores may run past the columns, to what is hidden; blocks are whole steps of 32.
+  const bool past = whole && plain_;
+  Value* even = b_.ir.CreateAnd(past ? b_.add(unit.columns, b_.i64(unroll - 1)) : unit.columns, b_.i64(-unroll));
   Values tops = b_.loop(
       b_.i64(0), even, unroll, Values(static_cast<size_t>(unroll), none), [&](Value* key, const Values& before) {
         Values next;
@@ -99,6 +101,7 @@ Value* AmxScorePass::visit(const Unit& unit, Value* lane, bool whole) {
         return next;
       });
   for (size_t u = 1; u < tops.size(); ++u) tops[0] = b_.max_ignoring_nan(tops[u], tops[0]);
+  if (past) return tops[0];
   return b_.loop(even, unit.columns, 1, {tops[0]}, [&](Value* key, const Values& before) {
     return Values{b_.max_ignoring_nan(at_key(key), before[0])};
   })[0];

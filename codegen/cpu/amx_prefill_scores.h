@@ -29,6 +29,8 @@ class AmxScorePass {
   /// i64: not 0 when a factor is not 1.
   llvm::Value* call(const Unit& unit);
 
+  /// Scores are the products times plain_scale(), which is not negative.
+  bool plain() const { return plain_; }
   /// The second pass multiplies scores by this before it subtracts: they are left as the product made them.
   double plain_scale() const { return plain_ ? plain_scale_ : 1; }
   /// What Q is multiplied by where the layout scales queries.

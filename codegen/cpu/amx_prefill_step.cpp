@@ -9,16 +9,52 @@ using llvm::Value;
 
 AmxPrefillStep::AmxPrefillStep(LlvmBuilder& builder, AmxTiles& tiles, AmxScorePass& scores, const AttentionSpec& spec,
                                const AmxPrefillLayout& layout)
-    : b_(builder), tiles_(tiles), scores_(scores), spec_(spec), layout_(layout) {
+    : b_(builder),
+      tiles_(tiles),
+      scores_(scores),
+      spec_(spec),
+      layout_(layout),
+      guesses_(scores.plain() && spec.normaliser == Normaliser::softmax && layout.rescale_log2 > 0) {
   llvm::Type *p = b_.pointer_type(), *i = b_.i64_type();
-  function_ = b_.begin_internal("step", b_.ir.getVoidTy(), {p, i, i, p});
+  function_ = b_.begin_internal("step", i, {p, i, i, p});
   emit();
-  b_.ret();
   weights_.reset();
 }
 
 void AmxPrefillStep::call(Value* b, Value* h, Value* scratch) {
-  b_.ir.CreateCall(function_, {b_.argument(0), b, h, scratch});
+  const auto run = [&] { return b_.ir.CreateCall(function_, {b_.argument(0), b, h, scratch}); };
+  Value* again = run();
+  if (!guesses_) return;
+  b_.when(b_.ir.CreateICmpNE(again, b_.i64(0)), [&] {
+    const auto word = [&](int64_t at) { return b_.byte_pointer(scratch, b_.i64(layout_.state_at + 8 * at)); };
+    Value* next = word(State::next + Field::steps);
+    Value* steps = b_.load(DType::i64, next);
+    for (Value* at : {next, word(State::previous + Field::steps), word(State::current + Field::whole)})
+      b_.store(DType::i64, b_.i64(0), at);
+    run();
+    b_.store(DType::i64, steps, next);
+  });
+}
+
+Value* AmxPrefillStep::may_guess(const Unit& unit, Value* max) {
+  Value* none = b_.constant(DType::f32, kMinusInfinity, kLanes);
+  // The second group's slices run over whole turns of columns: past a unit that ends before its block, to keys whose
+  // scores only the pass hides.
+  Value* may = b_.ir.CreateAnd(b_.ir.CreateICmpNE(unit.whole, b_.i64(0)),
+                               b_.ir.CreateICmpEQ(unit.columns, b_.i64(layout_.block_kv)));
+  for (int64_t group = 0; group < 2; ++group) {
+    Value* reached = b_.load_vector(DType::f32, b_.byte_pointer(max, b_.i64(group * kLanes * 4)), kLanes);
+    may = b_.ir.CreateAnd(may, b_.ir.CreateAndReduce(b_.ir.CreateFCmpOGT(reached, none)));
+  }
+  return may;
+}
+
+Value* AmxPrefillStep::outgrown(int64_t group, const Values& carried) {
+  Value* top = b_.max_ignoring_nan(carried[2], carried[3]);
+  if (scores_.plain_scale() != 1) top = b_.ir.CreateFMul(top, b_.constant(DType::f32, scores_.plain_scale(), kLanes));
+  Value* limit = b_.ir.CreateFAdd(groups_[group].reference,
+                                  b_.constant(DType::f32, static_cast<double>(layout_.rescale_log2), kLanes));
+  return b_.ir.CreateOrReduce(b_.ir.CreateFCmpOGT(top, limit));
 }
 
 Value* AmxPrefillStep::state_word(int64_t word) { return place(layout_.state_at + 8 * word); }
@@ -47,8 +83,9 @@ void AmxPrefillStep::emit() {
   Value* has_previous = b_.ir.CreateICmpSGT(previous.steps, b_.i64(0));
   Value* max = per_row(l.max_at, current.row, Layout::kUnit * 4);
   Value* sum = per_row(l.sum_at, current.row, Layout::kUnit * 4);
+  Value* guessed = guesses_ ? b_.ir.CreateAnd(has_current, may_guess(current, max)) : b_.ir.getFalse();
   Value* changed = b_.branch(
-      has_current,
+      guesses_ ? b_.ir.CreateAnd(has_current, b_.ir.CreateNot(guessed)) : has_current,
       [&] {
         return Values{scores_.call({b_.argument(1), b_.argument(2), current.q, current.rows, current.kv,
                                     current.columns, current.whole, current.scores, max, sum, place(l.factor_at)})};
@@ -58,7 +95,8 @@ void AmxPrefillStep::emit() {
     groups_[group] = weights_->group(current.q, current.rows, b_.i64(group * kLanes), max);
 
   // Scores of the next unit, 32 keys a turn, beside the weights of the first group.
-  const Values zeros(2, b_.constant(DType::f32, 0, kLanes));
+  Values zeros(2, b_.constant(DType::f32, 0, kLanes));
+  if (guesses_) zeros.resize(4, b_.constant(DType::f32, kMinusInfinity, kLanes));
   Value* queries = per_row(l.queries_at, next.row, l.unit_queries());
   constexpr int64_t kPairs = Layout::kStep / 2;
   Values sums = b_.loop(b_.i64(0), b_.max(next.steps, current.steps), 1, zeros, [&](Value* step, const Values& before) {
@@ -86,7 +124,8 @@ void AmxPrefillStep::emit() {
             [&] { defer(b_.byte_pointer(next.scores, b_.mul(step, b_.i64(2 * kTile))), l.score_group()); });
     return after;
   });
-  if (softmax_on) b_.when(has_current, [&] { add_sums(current, 0, sums); });
+  Value* first_sum = b_.ir.CreateFAdd(sums[0], sums[1]);
+  Value* grew = guesses_ ? outgrown(0, sums) : nullptr;
 
   // Outputs of the previous unit, 32 columns a turn, beside the weights of the second group.
   Value* outputs = per_row(l.outputs_at, previous.row, l.unit_outputs());
@@ -116,14 +155,20 @@ void AmxPrefillStep::emit() {
     b_.when(has_previous, [&] { defer(sum_tiles, l.output_group()); });
     return after;
   });
-  if (softmax_on) b_.when(has_current, [&] { add_sums(current, 1, sums); });
 
   // The next step reads the next unit's scores; a product of outputs has had the last of them stored.
   b_.when(b_.ir.CreateNot(has_previous), [&] { flush(); });
+  Value* again = guesses_ ? b_.ir.CreateAnd(guessed, b_.ir.CreateOr(grew, outgrown(1, sums))) : nullptr;
+  if (softmax_on)
+    b_.when(again ? b_.ir.CreateAnd(has_current, b_.ir.CreateNot(again)) : has_current, [&] {
+      add_sum(current, 0, first_sum);
+      add_sum(current, 1, b_.ir.CreateFAdd(sums[0], sums[1]));
+    });
   b_.when(b_.ir.CreateICmpNE(changed, b_.i64(0)), [&] {
     flush();
     rescale_outputs(b_, l, per_row(l.outputs_at, current.row, l.unit_outputs()), place(l.factor_at));
   });
+  b_.ir.CreateRet(again ? b_.ir.CreateZExt(again, b_.i64_type()) : b_.i64(0));
 }
 
 void AmxPrefillStep::begin_sums(Value* start, int64_t start_distance) {
@@ -178,8 +223,8 @@ void AmxPrefillStep::flush() {
 
 Values AmxPrefillStep::softmax(const Unit& unit, int64_t group, Value* first_pair, int64_t pairs, Value* slice,
                                int64_t slices, const Values& carried) {
-  // Pairs side by side hide the latency of exp2; factors and parts have parallelism, and code, of their own.
-  int64_t unroll = std::min<int64_t>(pairs, weights_->has_factor() ? 1 : layout_.value_parts > 1 ? 2 : 4);
+  // Pairs side by side hide the latency of exp2; beside a factor or the products of parts there is time for it.
+  int64_t unroll = std::min<int64_t>(pairs, weights_->has_factor() || layout_.value_parts > 1 ? 1 : 4);
   while (pairs % unroll != 0) --unroll;
   const int64_t rounds = pairs / unroll;
   if (rounds == slices)
@@ -193,7 +238,7 @@ Values AmxPrefillStep::softmax(const Unit& unit, int64_t group, Value* first_pai
   });
 }
 
-/// Carried: the sums of weights of even and of odd keys.
+/// Carried: the sums of weights of even and of odd keys, and where maxima are guessed those of scores.
 Values AmxPrefillStep::softmax_pairs(const Unit& unit, int64_t group, Value* first_pair, int64_t pairs,
                                      const Values& sums) {
   const Layout& l = layout_;
@@ -208,6 +253,10 @@ Values AmxPrefillStep::softmax_pairs(const Unit& unit, int64_t group, Value* fir
     for (int64_t odd = 0; odd < 2; ++odd) {
       const int64_t key = 2 * pair + odd;
       Value* s = b_.load_vector(DType::f32, b_.byte_pointer(from, b_.i64(key * kLanes * 4)), kLanes);
+      if (guesses_) {
+        Value*& top = next[static_cast<size_t>(2 + odd)];
+        top = b_.max_ignoring_nan(s, top);
+      }
       weights[odd] = weights_->weigh(groups_[group], b_.add(first_kv, b_.i64(key)), s, next[static_cast<size_t>(odd)]);
     }
     for (int64_t part = 0; part < l.value_parts; ++part) {
@@ -224,10 +273,9 @@ Values AmxPrefillStep::softmax_pairs(const Unit& unit, int64_t group, Value* fir
   return next;
 }
 
-void AmxPrefillStep::add_sums(const Unit& unit, int64_t group, const Values& sums) {
+void AmxPrefillStep::add_sum(const Unit& unit, int64_t group, Value* added) {
   Value* slot = b_.byte_pointer(per_row(layout_.sum_at, unit.row, Layout::kUnit * 4), b_.i64(group * kLanes * 4));
-  Value* sum = b_.ir.CreateFAdd(b_.load_vector(DType::f32, slot, kLanes), b_.ir.CreateFAdd(sums[0], sums[1]));
-  b_.store_vector(DType::f32, sum, slot);
+  b_.store_vector(DType::f32, b_.ir.CreateFAdd(b_.load_vector(DType::f32, slot, kLanes), added), slot);
 }
 
 }  // namespace tilewright::cpu

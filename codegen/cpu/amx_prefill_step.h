@@ -12,8 +12,13 @@
 // the core's window is long enough to run them side by side, LLVM is not asked to. A tile of sums is stored only just
 // before its register is needed again, by the next 2×2 of whatever product, so that no load waits for a store.
 //
-// Registers: a slice of softmax holds two vectors of scores, the sums of weights (two), the references, and the
-// constants of exp2: some 16 of 32; tiles take none.
+// References follow maxima (amx_prefill_scores.h), which a pass before the slices finds. Where scores are what products
+// leave and a whole block of them is kept, that pass is left out for rows that have a reference: weights are taken
+// against it and the maxima found beside them, and only where one has outgrown it is the step done again, with the pass
+// and without tiles. What is computed is the same to the bit.
+//
+// Registers: a slice of softmax holds two vectors of scores, the sums of weights and maxima (two each), the references,
+// and the constants of exp2: some 18 of 32; tiles take none.
 #pragma once
 
 #include "codegen/cpu/amx_prefill_weights.h"
@@ -24,9 +29,10 @@ namespace tilewright::cpu {
 
 class AmxPrefillStep {
  public:
-  /// Emits the internal function step(args, b, h, scratch), which works on the units in scratch (AmxPipelineState).
+  /// Emits the internal function i64 step(args, b, h, scratch), which works on the units in scratch (AmxPipelineState).
   AmxPrefillStep(LlvmBuilder& builder, AmxTiles& tiles, AmxScorePass& scores, const AttentionSpec& spec,
                  const AmxPrefillLayout& layout);
+  /// A step, and its repetition where a reference was outgrown.
   void call(llvm::Value* b, llvm::Value* h, llvm::Value* scratch);
 
  private:
@@ -45,6 +51,10 @@ class AmxPrefillStep {
   llvm::Value* per_row(int64_t at, llvm::Value* row, int64_t unit_bytes);
 
   void emit();
+  /// i1: the current unit's maxima may be found beside its weights.
+  llvm::Value* may_guess(const Unit& unit, llvm::Value* max);
+  /// i1: scores of the group exceed its references by more than they may.
+  llvm::Value* outgrown(int64_t group, const Values& carried);
   /// Where the operands of a 2×2 of products lie for one 32 of the summed dimension.
   struct Operands {
     llvm::Value *a, *b;      ///< tile (part 0) of the first row of A tiles, column of B tiles
@@ -63,13 +73,14 @@ class AmxPrefillStep {
   Values softmax(const Unit& unit, int64_t group, llvm::Value* first_pair, int64_t pairs, llvm::Value* slice,
                  int64_t slices, const Values& carried);
   Values softmax_pairs(const Unit& unit, int64_t group, llvm::Value* first_pair, int64_t pairs, const Values& sums);
-  void add_sums(const Unit& unit, int64_t group, const Values& sums);
+  void add_sum(const Unit& unit, int64_t group, llvm::Value* added);
 
   LlvmBuilder& b_;
   AmxTiles& tiles_;
   AmxScorePass& scores_;
   const AttentionSpec& spec_;
   const AmxPrefillLayout& layout_;
+  const bool guesses_;  ///< scores are plain: maxima are carried beside the sums of weights
   llvm::Function* function_ = nullptr;
   std::optional<AmxWeights> weights_;
   AmxWeights::Group groups_[2] = {};

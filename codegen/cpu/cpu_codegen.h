@@ -36,6 +36,12 @@ CpuKernelSource generate_backward(const BackwardSpec& spec, const CpuSchedule& s
 CpuKernelSource generate_loop(const LoopStep& step, const CpuSchedule& schedule, const CpuTarget& target,
                               const std::string& symbol_prefix);
 
+/// Of its LLVM IR.
+int64_t instruction_count(CpuModule& module);
+/// Keeps one of `shares` shares of a module's functions, about equal in the work of compiling them, and declarations of
+/// the others. Modules generated alike and kept to each share link to what one would have been.
+void keep_share(CpuModule& module, size_t share, size_t shares);
+
 /// Object code for the target; verifies the module first when `verify` is set (tests always do).
 struct ObjectCode {
   std::vector<char> bytes;

@@ -146,7 +146,8 @@ void MatmulPacker::pack_plain(const Operand& operand, Value* from, Value* next, 
         Value* base = fourth[static_cast<size_t>(i / 4)];
         return i % 4 == 0 ? base : b_.element_pointer(type, base, times[static_cast<size_t>(i % 4)]);
       };
-      transpose_to_panel(b_, l.dtype, l.lanes, row, at(to, b_.mul(position, b_.i64(operand.pitch))), operand.pitch);
+      transpose_to_panel(b_, l.dtype, l.lanes, row, at(to, b_.mul(position, b_.i64(operand.pitch))),
+                         b_.i64(operand.pitch));
     });
     return;
   }

@@ -46,7 +46,7 @@ void RowCopy::call(DType from, Value* dst, Value* src, Value* stride, Value* cou
 /// Vector j collects the pieces of rows j, j + e, j + 2e, … so that a transpose within 16-byte pieces leaves the rows
 /// in order.
 void transpose_to_panel(LlvmBuilder& b, DType dtype, int64_t lanes, const std::function<Value*(int64_t row)>& rows,
-                        Value* columns, int64_t panel) {
+                        Value* columns, Value* panel) {
   const int64_t e = 16 / size_of(dtype);
   auto iota = [](int64_t count) {
     std::vector<int> mask(static_cast<size_t>(count));
@@ -85,13 +85,13 @@ void transpose_to_panel(LlvmBuilder& b, DType dtype, int64_t lanes, const std::f
     vectors = next;
   }
   for (int64_t i = 0; i < e; ++i)
-    b.store_vector(dtype, vectors[static_cast<size_t>(i)], b.element_pointer(dtype, columns, b.i64(i * panel)));
+    b.store_vector(dtype, vectors[static_cast<size_t>(i)], b.element_pointer(dtype, columns, b.mul(b.i64(i), panel)));
 }
 
 void transpose_to_panel(LlvmBuilder& b, DType dtype, int64_t lanes, Value* rows, int64_t row_stride, Value* columns,
                         int64_t panel) {
   const auto row = [&](int64_t i) { return b.element_pointer(dtype, rows, b.i64(i * row_stride)); };
-  transpose_to_panel(b, dtype, lanes, row, columns, panel);
+  transpose_to_panel(b, dtype, lanes, row, columns, b.i64(panel));
 }
 
 }  // namespace tilewright::cpu

@@ -36,6 +36,6 @@ void transpose_to_panel(LlvmBuilder& b, DType dtype, int64_t lanes, llvm::Value*
                         llvm::Value* columns, int64_t panel);
 /// The same of rows that begin at row(0), row(1), …
 void transpose_to_panel(LlvmBuilder& b, DType dtype, int64_t lanes,
-                        const std::function<llvm::Value*(int64_t row)>& rows, llvm::Value* columns, int64_t panel);
+                        const std::function<llvm::Value*(int64_t row)>& rows, llvm::Value* columns, llvm::Value* panel);
 
 }  // namespace tilewright::cpu

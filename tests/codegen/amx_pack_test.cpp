@@ -36,8 +36,8 @@ CpuModule product_module(const CpuTarget& target, int64_t n, int64_t products, b
   TilePacker packer(b);
   const int64_t parts = cpu::split_parts(products), steps = n / 32;
   const TilePacker::Shape a_shape{transposed ? TilePacker::Form::a_transposed : TilePacker::Form::a,
-                                  transposed ? 32 : n, transposed ? 32 : n, parts, true};
-  const TilePacker::Shape b_shape{TilePacker::Form::b, n, n, parts, true};
+                                  transposed ? 32 : n, transposed ? 32 : n, parts};
+  const TilePacker::Shape b_shape{TilePacker::Form::b, n, n, parts};
   packer.declare(a_shape);
   packer.declare(b_shape);
   b.begin_kernel("product");
@@ -87,7 +87,7 @@ void check(const JitCode& code, int64_t n, int64_t products, bool transposed, Fa
   bool split = true;
   for (int64_t i = 0; i < (transposed ? 1024 : 16 * n); ++i) split = split && may_be_split(given.a[i]);
   for (int64_t i = 0; i < 16 * n; ++i) split = split && may_be_split(given.b[i]);
-  EXPECT_EQ(scratch.flags[0] == 0 && scratch.flags[1] == 0, split);
+  EXPECT_EQ(scratch.flags[0] == 0 && scratch.flags[1] == 0, split || products == 1);
   if (!split) return;
   const auto flushed = [](float x) { return std::abs(x) < 0x1p-126f ? 0.0 : static_cast<double>(x); };
   for (int64_t m = 0; m < 16; ++m)

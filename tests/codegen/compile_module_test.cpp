@@ -66,6 +66,53 @@ TEST(CompileModule, UndefinedSymbolIsNamed) {
   EXPECT_FALSE(JitCode::load({'n', 'o'}));
 }
 
+/// Kernels `first` and `second`: scratch[i] = 2 · i + 1 or + 2 through an internal function that both call.
+CpuModule two_kernels(const CpuTarget& target) {
+  CpuModule module = make_cpu_module("two");
+  cpu::LlvmBuilder b(module.state(), target);
+  llvm::Function* doubled = b.begin_internal("doubled", b.i64_type(), {b.i64_type()});
+  b.mark_cold();
+  b.ir.CreateRet(b.mul(b.argument(0), b.i64(2)));
+  for (const auto& [name, more] : {std::pair{"first", 1}, {"second", 2}}) {
+    b.begin_kernel(name);
+    b.loop(b.argument(1), b.argument(2), 1, [&](llvm::Value* i) {
+      llvm::Value* value = b.ir.CreateSIToFP(b.add(b.ir.CreateCall(doubled, {i}), b.i64(more)), b.ir.getFloatTy());
+      b.store(DType::f32, value, b.element_pointer(DType::f32, b.argument(3), i));
+    });
+    b.ret();
+  }
+  return module;
+}
+
+TEST(CompileModule, SharesLinkToTheWhole) {
+  const CpuTarget target = detect_cpu();
+  for (const size_t shares : {1u, 2u, 3u, 5u}) {
+    std::vector<std::vector<char>> objects;
+    int64_t instructions = 0;
+    for (size_t share = 0; share < shares; ++share) {
+      CpuModule module = two_kernels(target);
+      keep_share(module, share, shares);
+      auto object = compile_module(std::move(module), target, {.verify = true});
+      ASSERT_TRUE(object) << to_string(object.error());
+      instructions += object->ir_instructions;
+      objects.push_back(std::move(object->bytes));
+    }
+    CpuModule whole = two_kernels(target);
+    EXPECT_EQ(instructions, instruction_count(whole));
+    const auto code = JitCode::load(objects);
+    ASSERT_TRUE(code) << to_string(code.error());
+    for (const auto& [name, more] : {std::pair{"first", 1.f}, {"second", 2.f}}) {
+      float out[4] = {};
+      (*code)->find_as<KernelFunction>(name)(nullptr, 0, 4, out);
+      EXPECT_EQ(out[3], 6 + more);
+    }
+    if (shares == 1) continue;
+    objects.erase(objects.begin());  // the largest function, a kernel, is in it
+    const auto rest = JitCode::load(objects);
+    EXPECT_TRUE(!rest || !(*rest)->find("first") || !(*rest)->find("second"));
+  }
+}
+
 TEST(CompileModule, ThreadsCompileAndLoadAtOnce) {
   const CpuTarget target = detect_cpu();
   std::vector<std::thread> threads;

@@ -131,6 +131,36 @@ TEST(Prefill, MasksAndScores) {
   }
 }
 
+/// Units of 32 rows that end anywhere in a block of several steps of 32 keys, in the block's buffers that hold what the
+/// block before left, and with references that are outgrown often (1) or rarely (8).
+TEST(Prefill, UnitsEndWithinBlocksOfSeveralSteps) {
+  for (const CpuTarget& target : tile_targets())
+    for (const auto& [dtype, dim] : {std::pair{DType::bf16, int64_t{8}}, {DType::f16, 96}, {DType::f32, 64}})
+      for (Mask mask : {Mask::none, Mask::causal, Mask::window})
+        for (const auto& [sk, rescale] : {std::pair<int64_t, int64_t>{160, 8}, {416, 1}, {384, 1}}) {
+          CaseOptions options;
+          options.dtype = options.output = dtype;
+          options.dqk = options.dv = dim;
+          options.mask = mask;
+          options.sq = 70;
+          options.sk = sk;
+          options.heads = 1;
+          options.lse = true;
+          std::mt19937_64 random(1);
+          AttentionCase test = make_case(options, random);
+          const TileProgram program = build_tile_program(test.spec);
+          ASSERT_EQ(refuse_amx_prefill(program, target), "");
+          CpuSchedule schedule = schedule_amx_prefill(program, target);
+          schedule.block_q = 64;
+          schedule.block_kv = 128;
+          schedule.rescale_log2 = static_cast<int>(rescale);
+          SCOPED_TRACE(options.text() + " " + print(schedule));
+          run_case(test, schedule, target, true);
+          check_case(test, weight_type(options, schedule));
+          if (HasFailure()) return;
+        }
+}
+
 TEST(Prefill, Dropout) {
   CaseOptions rows;
   rows.sq = 26;
