@@ -155,12 +155,17 @@ Result<TuneResult> tune_graph(const TuneRequest& request) {
     const double share = 0.5 / static_cast<double>(tasks.size()) + 0.5 * task.weight / weights;
     auto tuned = search_step({request, task.step, task.choice, task.dims, request.options.budget_seconds * share});
     if (!tuned) return tuned.error();
-    entries.push_back(entry_of(*tuned, result));
-    if (tuned->chosen != 0) tuned->candidates[tuned->chosen].schedule.reasons = {tuned_reason(entries.back())};
-    if (request.options.for_family) entries.back().device = device_family(request.target);
+    if (tuned->gflops(tuned->rules()) > 0) {
+      entries.push_back(entry_of(*tuned, result));
+      if (tuned->chosen != 0) tuned->candidates[tuned->chosen].schedule.reasons = {tuned_reason(entries.back())};
+      if (request.options.for_family) entries.back().device = device_family(request.target);
+    } else {
+      result.notes.push_back(
+          fmt::format("%{} was not measured before its time ran out, so nothing is kept of it", tuned->name));
+    }
     result.steps.push_back(std::move(*tuned));
   }
-  if (request.options.save && request.store) {
+  if (request.options.save && request.store && !entries.empty()) {
     if (auto saved = request.store->add(entries))
       result.database = request.store->file();
     else

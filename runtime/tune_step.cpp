@@ -44,7 +44,7 @@ class Search {
     out_.shape_class = shape_class(rules, step_, length_bucket(length_at(rules, step_, search_.dims)));
     const int64_t shortest = shortest_in_bucket(length_bucket(length_at(rules, step_, search_.dims)));
     const RacePart part =
-        choose_part(cost_, search_.step, search_.dims, request_.options.candidates, search_.seconds * kRaceShare,
+        choose_part(cost_, search_.step, search_.dims, most_candidates(rules), search_.seconds * kRaceShare,
                     out_.workers, [&](const DimBindings& dims) {
                       return length_at(rules, step_, dims) >= shortest && choice_at(dims) == search_.choice;
                     });
@@ -82,6 +82,12 @@ class Search {
     }
     if (!candidates_.empty()) progress.rules_seconds = candidates_[0].seconds();
     request_.options.progress(progress);
+  }
+
+  /// As many as are asked for, where there are as many; time is not shared with others that do not exist.
+  int most_candidates(const CpuSchedule& rules) const {
+    const size_t legal = legal_schedules(schedule_space(rules, step_), step_, request_.target).size();
+    return static_cast<int>(std::min(static_cast<size_t>(request_.options.candidates), std::max<size_t>(legal, 2)));
   }
 
   /// Whether the race runs all that was asked for.

@@ -103,10 +103,9 @@ void TilePacker::declare_transpose() {
   transpose_ = b_.begin_internal("transpose_tile", b_.ir.getVoidTy(), {p, i, p, i});
   const int64_t step = transpose_step(DType::f32);
   b_.loop_nonempty(b_.i64(0), b_.i64(kPackLanes), step, {}, [&](Value* column, const Values&) {
-    Value* first = b_.element_pointer(DType::f32, b_.argument(0), column);
-    const auto row = [&](int64_t number) {
-      return b_.element_pointer(DType::f32, first, b_.mul(b_.argument(1), b_.i64(number)));
-    };
+    Values rows{b_.element_pointer(DType::f32, b_.argument(0), column)};
+    while (rows.size() < kPackLanes) rows.push_back(b_.element_pointer(DType::f32, rows.back(), b_.argument(1)));
+    const auto row = [&](int64_t number) { return rows[static_cast<size_t>(number)]; };
     transpose_to_panel(b_, DType::f32, kPackLanes, row,
                        b_.element_pointer(DType::f32, b_.argument(2), b_.mul(column, b_.argument(3))), b_.argument(3));
     return Values{};

@@ -85,13 +85,14 @@ TEST(TuningDatabase, HostileTextsAreRefused) {
   int64_t left_out = 0;
   ASSERT_TRUE(TuningDatabase::parse(wrap(good), left_out));
   EXPECT_EQ(left_out, 0);
-  for (const std::string& text : {wrap("1"), wrap("[]"), wrap("{}"), with("\"block_q\":1", "\"block_q\":1.5"),
-                                  with("\"block_q\":1", "\"block_q\":\"1\""), with("\"block_q\":1", "\"blockq\":1"),
-                                  with("\"block_q\":1", "\"block_q\":[1]"), with("\"gflops\":1", "\"gflops\":-1"),
-                                  with("\"gflops\":1", "\"gflops\":1e300"), with("\"device\":\"d\"", "\"device\":\"\""),
-                                  with("\"date\":\"2026\"", "\"date\":\"a\\nb\""),
-                                  with("\"date\":\"2026\"", "\"date\":\"" + std::string(2000, 'x') + "\""),
-                                  with("\"schedule\":{\"block_q\":1}", "\"schedule\":[]")}) {
+  for (const std::string& text :
+       {wrap("1"), wrap("[]"), wrap("{}"), with("\"block_q\":1", "\"block_q\":1.5"),
+        with("\"block_q\":1", "\"block_q\":\"1\""), with("\"block_q\":1", "\"blockq\":1"),
+        with("\"block_q\":1", "\"block_q\":[1]"), with("\"gflops\":1", "\"gflops\":-1"),
+        with("\"gflops\":1", "\"gflops\":0"), with("\"gflops\":1", "\"gflops\":1e300"),
+        with("\"device\":\"d\"", "\"device\":\"\""), with("\"date\":\"2026\"", "\"date\":\"a\\nb\""),
+        with("\"date\":\"2026\"", "\"date\":\"" + std::string(2000, 'x') + "\""),
+        with("\"schedule\":{\"block_q\":1}", "\"schedule\":[]")}) {
     const auto found = TuningDatabase::parse(text, left_out);
     ASSERT_TRUE(found) << text;
     EXPECT_EQ(found->size(), 0u) << text;

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <filesystem>
 #include <thread>
 
 #include "compiler/gradient.h"
@@ -169,14 +170,21 @@ TEST(Tune, OneClearSentenceForWhatCannotBeTuned) {
       << message(engine.tune(*unfused, {{"S", 64}}, options));
 }
 
-TEST(Tune, ATinyBudgetEndsInTimeWithTheRules) {
-  const Engine engine = tuning_engine("off");
+TEST(Tune, ATinyBudgetEndsInTimeWithTheRulesAndKeepsNothing) {
+  TemporaryFolder folder;
+  const std::string file = folder.path() + "/t.json";
+  const Engine engine = tuning_engine(file);
   TuneOptions options = quick(8);
   options.budget_seconds = 1e-3;
   const auto result = engine.tune(small_attention(), kSmall, options);
   ASSERT_TRUE(result) << message(result);
   EXPECT_TRUE(result->steps[0].out_of_time);
   EXPECT_EQ(result->steps[0].chosen, 0u);
+  EXPECT_EQ(result->steps[0].gflops(result->steps[0].rules()), 0);
+  EXPECT_EQ(result->database, "");
+  EXPECT_FALSE(std::filesystem::exists(file));
+  ASSERT_FALSE(result->notes.empty());
+  EXPECT_NE(result->notes.back().find("was not measured"), std::string::npos);
 }
 
 TEST(Tune, WhileOthersCompileAndRun) {
