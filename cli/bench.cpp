@@ -13,7 +13,7 @@
 namespace tilewright::cli {
 namespace {
 
-struct Options {
+struct BenchFlags {
   bench::RowOptions rows;
   bool json = false, csv = false, compile = false;
   std::string from, compare;
@@ -36,7 +36,7 @@ Result<bench::BenchRun> read_run(const std::string& path, const std::string& fil
 }
 
 /// Measures, or reads what was measured; rows of the table are printed as they come.
-Result<bench::BenchRun> take_run(const Options& options) {
+Result<bench::BenchRun> take_run(const BenchFlags& options) {
   const auto show = [&](const std::vector<bench::Row>& rows, size_t i) {
     if (!options.table()) return;
     fmt::print("{}", row_text(rows[i], i == 0 ? nullptr : &rows[i - 1]));
@@ -62,7 +62,7 @@ Result<bench::BenchRun> take_run(const Options& options) {
 }
 
 /// What NVRTC makes of every GPU kernel, one at a time so that the times mean something.
-int compile_gate(const Options& options) {
+int compile_gate(const BenchFlags& options) {
   const Result<Nvrtc>& compiler = nvrtc();
   if (!compiler) return fail(compiler.error(), options.json);
   auto cases = bench::gpu_compile_cases(bench::whole_compile_gate());
@@ -80,7 +80,7 @@ int compile_gate(const Options& options) {
   return wrong > 0 ? kWrongResult : kOk;
 }
 
-int bench_command(const Options& options) {
+int bench_command(const BenchFlags& options) {
   if (options.compile) return compile_gate(options);
   if (options.json && options.csv) return fail("--json and --csv both want stdout; give one of them", options.json);
   if (!(options.rows.seconds >= 0 && options.rows.seconds <= 3600))
@@ -120,7 +120,7 @@ int bench_command(const Options& options) {
 
 void add_bench(CommandLine& line) {
   Command command = line.add("bench", "measure what the project promises, against limits of the same run");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<BenchFlags>();
   command.option("--filter", options->rows.filter, "rows whose group/name contains this");
   command.option("--seconds", options->rows.seconds, "about how long a row measures (1.5)");
   command.flag("--plan", options->rows.plan_only, "say what each row would run, and measure nothing");

@@ -12,7 +12,7 @@
 namespace tilewright::cli {
 namespace {
 
-struct Options {
+struct DemoFlags {
   std::string models = TILEWRIGHT_EXAMPLES "/models", dump_dir, only;
   int threads = 0;
   bool json = false;
@@ -40,7 +40,7 @@ const std::vector<Model>& models() {
   return kModels;
 }
 
-Result<Report> run_model(const Model& model, const Options& options, const Engine& engine) {
+Result<Report> run_model(const Model& model, const DemoFlags& options, const Engine& engine) {
   Report report;
   report.file = options.models + "/" + model.file;
   const auto graph = read_graph(report.file);
@@ -101,7 +101,7 @@ std::string summary(const std::vector<Report>& reports) {
   return out;
 }
 
-int demo_command(Options options) {
+int demo_command(DemoFlags options) {
   const auto engine = Engine::create({options.threads, {}});
   if (!engine) return fail(engine.error(), options.json);
   if (options.dump_dir.empty())
@@ -138,7 +138,7 @@ int demo_command(Options options) {
 
 void add_demo(CommandLine& line) {
   Command command = line.add("demo", "compile, verify and measure the attention of real models");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<DemoFlags>();
   command.option("--models", options->models, "folder of the models' graph files");
   command.option("--only", options->only, "models whose file name contains this");
   command.option("--threads", options->threads, "worker threads, 0 = all cores");

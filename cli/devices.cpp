@@ -10,11 +10,11 @@
 namespace tilewright::cli {
 namespace {
 
-struct Options {
+struct DevicesFlags {
   bool json = false, measure = false, conformance = false;
 };
 
-int devices_command(const Options& options) {
+int devices_command(const DevicesFlags& options) {
   if (options.conformance) return check_conformance(options.json);
   const CpuTarget cpu = detect_cpu();
   Json json = {{"device", "cpu"},
@@ -54,7 +54,7 @@ int devices_command(const Options& options) {
 
 void add_devices(CommandLine& line) {
   Command command = line.add("devices", "say what this machine can run");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<DevicesFlags>();
   command.flag("--json", options->json, "print JSON");
   command.flag("--measure", options->measure, "measure the FMA peak, too");
   command.flag("--conformance", options->conformance,

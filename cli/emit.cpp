@@ -10,7 +10,7 @@
 namespace tilewright::cli {
 namespace {
 
-struct Options {
+struct EmitFlags {
   std::string file, stage = "ll", target = "native", precision;
   bool json = false, generic = false;
 };
@@ -31,7 +31,7 @@ Result<CpuTarget> target_of(const std::string& name) {
   return invalid("--target {} is not known; cpu-avx2, cpu-avx512, cpu-amx, cpu-amx-emulated and native are", name);
 }
 
-int emit_command(const Options& options) {
+int emit_command(const EmitFlags& options) {
   if (is_cuda_target(options.target)) {
     const auto graph = read_graph(options.file, options.precision);
     if (!graph) return fail(graph.error(), options.json, options.file);
@@ -89,7 +89,7 @@ int emit_command(const Options& options) {
 
 void add_emit(CommandLine& line) {
   Command command = line.add("emit", "print one stage of compiling a graph");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<EmitFlags>();
   command.required("FILE", options->file, "graph file, - for stdin");
   command.option("--precision", options->precision, kPrecisionHelp);
   command.option(

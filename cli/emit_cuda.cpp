@@ -12,17 +12,17 @@ struct Stage {
   const char* prefix;  ///< of its files
   bool needs_compiler;
 };
-constexpr Stage kStages[] = {{"input", "00_", false}, {"canonical", "01_", false}, {"fused", "02_", false},
-                             {"tile", "03_", false},  {"schedule", "04_", false},  {"cu", "05_", false},
-                             {"ptx", "06_", true},    {"sass", "07_", true},       {"census", "07_", true}};
+constexpr Stage kCudaStages[] = {{"input", "00_", false}, {"canonical", "01_", false}, {"fused", "02_", false},
+                                 {"tile", "03_", false},  {"schedule", "04_", false},  {"cu", "05_", false},
+                                 {"ptx", "06_", true},    {"sass", "07_", true},       {"census", "07_", true}};
 
 }  // namespace
 
 int emit_cuda(const Graph& graph, const std::string& file, const std::string& stage, const std::string& target_name,
               bool generic, bool json) {
-  const auto known = std::find_if(std::begin(kStages), std::end(kStages),
+  const auto known = std::find_if(std::begin(kCudaStages), std::end(kCudaStages),
                                   [&](const Stage& candidate) { return stage == candidate.name; });
-  if (known == std::end(kStages))
+  if (known == std::end(kCudaStages))
     return fail(fmt::format("--stage {} is not known for GPUs; input, canonical, fused, tile, schedule, cu, ptx, sass "
                             "and census are",
                             stage),

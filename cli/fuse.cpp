@@ -8,12 +8,12 @@
 namespace tilewright::cli {
 namespace {
 
-struct Options {
+struct FuseFlags {
   std::string file, precision;
   bool json = false, require_fused = false, program = false;
 };
 
-int fuse_command(const Options& options) {
+int fuse_command(const FuseFlags& options) {
   const auto graph = read_graph(options.file, options.precision);
   if (!graph) return fail(graph.error(), options.json, options.file);
   const auto canonical = canonicalize(*graph);
@@ -58,7 +58,7 @@ int fuse_command(const Options& options) {
 
 void add_fuse(CommandLine& line) {
   Command command = line.add("fuse", "print the fused form of a graph, and what did not fuse and why");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<FuseFlags>();
   command.required("FILE", options->file, "graph file, - for stdin");
   command.option("--precision", options->precision, kPrecisionHelp);
   command.flag("--json", options->json, "print JSON");

@@ -11,7 +11,7 @@
 namespace tilewright::cli {
 namespace {
 
-struct Options {
+struct GradientFlags {
   std::string file, forward_file, backward_file;
   std::vector<std::string> wrt;
   bool json = false, recompute = false;
@@ -26,7 +26,7 @@ Result<Done> write_text(const std::string& path, const std::string& text) {
   return Done{};
 }
 
-int gradient_command(const Options& options) {
+int gradient_command(const GradientFlags& options) {
   const auto graph = read_graph(options.file);
   if (!graph) return fail(graph.error(), options.json, options.file);
   const auto made = gradient(*graph, {options.wrt, options.recompute});
@@ -53,7 +53,7 @@ int gradient_command(const Options& options) {
 
 void add_gradient(CommandLine& line) {
   Command command = line.add("gradient", "print the backward pass of a graph, and the forward that goes with it");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<GradientFlags>();
   command.required("FILE", options->file, "graph file, - for stdin");
   command.list("--wrt", options->wrt, "parameters whose gradients are wanted: q,k,v (default: all floats)");
   command.flag("--recompute", options->recompute, "save nothing: backward computes everything from the parameters");

@@ -9,7 +9,7 @@
 namespace tilewright::cli {
 namespace {
 
-struct Options {
+struct RunFlags {
   std::string file, dump_dir, isa, precision, target = "cpu";
   std::vector<std::string> dims, inputs, outputs;
   uint64_t seed = 1;
@@ -51,7 +51,7 @@ Result<std::vector<OutputFile>> find_outputs(const Graph& graph, const std::vect
   return found;
 }
 
-int run_command(const Options& options) {
+int run_command(const RunFlags& options) {
   const auto graph = read_graph(options.file, options.precision);
   if (!graph) return fail(graph.error(), options.json, options.file);
   if (is_cuda_target(options.target)) {
@@ -125,7 +125,7 @@ int run_command(const Options& options) {
 
 void add_run(CommandLine& line) {
   Command command = line.add("run", "compile a graph for this CPU or a GPU, run it and measure it");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<RunFlags>();
   command.required("FILE", options->file, "graph file, - for stdin");
   command.option("--target", options->target, "cpu, cuda (a GPU) or cuda-emu[:sm_80] (GPU kernels on the emulator)");
   command.option("--precision", options->precision, kPrecisionHelp);

@@ -12,7 +12,7 @@
 namespace tilewright::cli {
 namespace {
 
-struct Options {
+struct TuneFlags {
   std::vector<std::string> files, dims;
   std::string database, report, filter;
   double budget = 60;
@@ -140,7 +140,7 @@ Json json(const TuneResult& result, const std::string& file) {
   return out;
 }
 
-int tune_command(const Options& options) {
+int tune_command(const TuneFlags& options) {
   TuneOptions tuning;
   tuning.budget_seconds = options.budget;
   tuning.candidates = options.candidates;
@@ -208,7 +208,7 @@ int tune_command(const Options& options) {
 
 void add_tune(CommandLine& line) {
   Command command = line.add("tune", "search the fastest legal schedules of a graph on this machine, and keep them");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<TuneFlags>();
   command.files("FILE", options->files, "graph files, - for stdin; none with --suite");
   command.option("--dim", options->dims, "NAME=SIZE of a named dim");
   command.option("--budget", options->budget, "seconds per graph (60)");

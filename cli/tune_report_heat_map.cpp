@@ -12,7 +12,7 @@ namespace {
 
 using Fate = TunedCandidate::Fate;
 
-constexpr double kCellWidth = 78, kCellHeight = 44, kLeft = 74, kTop = 52;
+constexpr double kCellWidth = 78, kCellHeight = 44, kMapLeft = 74, kMapTop = 52;
 constexpr size_t kMostValues = 12;
 constexpr int kShades = 7;
 
@@ -59,27 +59,27 @@ class HeatMap {
 
   std::string draw() {
     const auto columns = static_cast<double>(columns_.size()), rows = static_cast<double>(row_count());
-    const double height = kTop + rows * kCellHeight + 46;
-    SvgDrawing svg(std::max(kLeft + columns * kCellWidth + 12, 480.0), height, summary());
-    svg.text(kLeft + columns * kCellWidth / 2, 16, axes_.back().name, "axis-name", Anchor::middle);
-    if (axes_.size() == 2) svg.text(kLeft - 10, kTop - 12, axes_[0].name, "axis-name", Anchor::end);
+    const double height = kMapTop + rows * kCellHeight + 46;
+    SvgDrawing svg(std::max(kMapLeft + columns * kCellWidth + 12, 480.0), height, summary());
+    svg.text(kMapLeft + columns * kCellWidth / 2, 16, axes_.back().name, "axis-name", Anchor::middle);
+    if (axes_.size() == 2) svg.text(kMapLeft - 10, kMapTop - 12, axes_[0].name, "axis-name", Anchor::end);
     for (size_t c = 0; c < columns_.size(); ++c)
-      svg.text(x_of(c) + kCellWidth / 2, kTop - 12, fmt::format("{}", columns_[c]), "tick", Anchor::middle);
+      svg.text(x_of(c) + kCellWidth / 2, kMapTop - 12, fmt::format("{}", columns_[c]), "tick", Anchor::middle);
     for (size_t r = 0; r < row_count(); ++r) {
       if (axes_.size() == 2)
-        svg.text(kLeft - 10, y_of(r) + kCellHeight / 2 + 4, fmt::format("{}", rows_[r]), "tick", Anchor::end);
+        svg.text(kMapLeft - 10, y_of(r) + kCellHeight / 2 + 4, fmt::format("{}", rows_[r]), "tick", Anchor::end);
       for (size_t c = 0; c < columns_.size(); ++c) draw_cell(svg, r, c);
     }
     for (size_t r = 0; r < row_count(); ++r)  // over the neighbours' borders
       for (size_t c = 0; c < columns_.size(); ++c) draw_marks(svg, r, c);
-    draw_legend(svg, kTop + rows * kCellHeight + 16);
+    draw_legend(svg, kMapTop + rows * kCellHeight + 16);
     return svg.take();
   }
 
  private:
   size_t row_count() const { return rows_.empty() ? 1 : rows_.size(); }
-  static double x_of(size_t column) { return kLeft + static_cast<double>(column) * kCellWidth; }
-  static double y_of(size_t row) { return kTop + static_cast<double>(row) * kCellHeight; }
+  static double x_of(size_t column) { return kMapLeft + static_cast<double>(column) * kCellWidth; }
+  static double y_of(size_t row) { return kMapTop + static_cast<double>(row) * kCellHeight; }
 
   Cell cell(size_t row, size_t column) const {
     Cell cell;
@@ -165,7 +165,7 @@ class HeatMap {
   }
 
   void draw_legend(SvgDrawing& svg, double y) const {
-    double x = kLeft;
+    double x = kMapLeft;
     if (fastest_ > 0) {
       const auto figure = [&](double seconds) {
         return step_.flops > 0 ? fmt::format("{:.0f}", step_.flops / seconds * 1e-9) : short_number(1e3 * seconds);

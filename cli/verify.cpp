@@ -6,12 +6,12 @@
 namespace tilewright::cli {
 namespace {
 
-struct Options {
+struct VerifyFlags {
   std::string file;
   bool json = false;
 };
 
-int verify_command(const Options& options) {
+int verify_command(const VerifyFlags& options) {
   const auto graph = read_graph(options.file);
   if (!graph) return fail(graph.error(), options.json, options.file);
   std::string signature;
@@ -32,7 +32,7 @@ int verify_command(const Options& options) {
 
 void add_verify(CommandLine& line) {
   Command command = line.add("verify", "check a graph file and print everything that is wrong with it");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<VerifyFlags>();
   command.required("FILE", options->file, "graph file, - for stdin");
   command.flag("--json", options->json, "print JSON");
   command.action([options] { return verify_command(*options); });

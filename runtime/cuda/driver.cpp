@@ -45,11 +45,12 @@ Diagnostic CudaDriver::error(const std::string& what, CuResult result) const {
 }
 
 Result<CudaDriver> CudaDriver::load(std::span<const std::string> candidates) {
-  std::string why;
+  std::string why;  // names of files; the loader's words only where a file is there
   for (const std::string& candidate : candidates) {
     const auto library = SharedLibrary::open(candidate);
     if (!library) {
-      why += (why.empty() ? "" : "; ") + library.error().list.front().message;
+      const std::string& said = library.error().list.front().message;
+      why += (why.empty() ? "" : ", ") + (said.ends_with("No such file or directory") ? candidate : said);
       continue;
     }
     CudaDriver found;
@@ -66,7 +67,7 @@ Result<CudaDriver> CudaDriver::load(std::span<const std::string> candidates) {
     if (auto ok = found.read_devices(); !ok) return ok.error();
     return found;
   }
-  return unsupported("there is no NVIDIA driver on this machine ({}): install it to run on a GPU; {}", why, kWithout);
+  return unsupported("there is no NVIDIA driver on this machine ({}); {}", why, kWithout);
 }
 
 Result<Done> CudaDriver::read_devices() {

@@ -90,10 +90,16 @@ Result<Nvrtc> Nvrtc::load(std::span<const std::string> candidates) {
     found.builtins_ = open_builtins(found.file_, found.major_, found.minor_);
     return found;
   }
+  std::vector<std::string> folders;
+  for (const std::string& candidate : candidates) {
+    const std::string folder = fs::path(candidate).parent_path().string();
+    const std::string place = folder.empty() ? "the loader's path" : folder;
+    if (std::find(folders.begin(), folders.end(), place) == folders.end()) folders.push_back(place);
+  }
   return unsupported(
-      "GPU kernels are compiled by NVRTC 12 or 13, which was not found: looked for {}{}; install the CUDA toolkit or "
-      "pip's nvidia-cuda-nvrtc, or set CUDA_HOME to the toolkit's folder",
-      join(candidates), unusable);
+      "NVRTC 12 or 13, which compiles GPU kernels, is not in {}{}: install the CUDA toolkit or pip's "
+      "nvidia-cuda-nvrtc, or set CUDA_HOME to the toolkit's folder",
+      join(folders), unusable);
 }
 
 Result<Done> Nvrtc::check(const CudaTarget& target) const {

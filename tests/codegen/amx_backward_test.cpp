@@ -7,6 +7,7 @@
 
 #include "compiler/plan_rules.h"
 #include "runtime/cpu_detect.h"
+#include "tests/codegen/template_cases.h"
 #include "tests/support/backward_case.h"
 #include "tests/support/spec_kernel.h"
 
@@ -28,19 +29,14 @@ double as_bf16(double x) {
   return std::bit_cast<float>((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000);
 }
 
-BackwardOptions options_of(int64_t sq, int64_t sk, int64_t dim, Mask mask = Mask::none) {
-  BackwardOptions options;
+BackwardOptions bf16_options(int64_t sq, int64_t sk, int64_t dim, Mask mask = Mask::none) {
+  BackwardOptions options = backward_options(sq, sk, dim, mask);
   options.forward.dtype = options.forward.output = DType::bf16;
-  options.forward.sq = sq;
-  options.forward.sk = sk;
-  options.forward.dqk = options.forward.dv = dim;
-  options.forward.heads = 1;
-  options.forward.mask = mask;
   return options;
 }
 
 /// Tiles so small that short sequences meet every kind of block.
-CpuSchedule small_schedule(const BackwardCase& test, const CpuTarget& target) {
+CpuSchedule small_amx_backward(const BackwardCase& test, const CpuTarget& target) {
   EXPECT_EQ(refuse_amx_backward(test.spec, target), "");
   CpuSchedule schedule = schedule_amx_backward(test.spec, target);
   schedule.block_q = schedule.block_kv = 64;
@@ -61,49 +57,49 @@ BackwardCase case_of(BackwardOptions options, const Numbers& numbers) {
   return test;
 }
 
-void check(const BackwardOptions& options, std::initializer_list<Numbers> all = {kBf16, kF32}) {
+void check_amx_backward(const BackwardOptions& options, std::initializer_list<Numbers> all = {kBf16, kF32}) {
   for (const CpuTarget& target : tile_targets())
     for (const Numbers& numbers : all) {
       const BackwardCase test = case_of(options, numbers);
       SCOPED_TRACE(fmt::format("{} {} {}", test.options.text(), to_string(numbers.policy), to_string(target.isa)));
-      run_backward_case(test, small_schedule(test, target), target);
+      run_backward_case(test, small_amx_backward(test, target), target);
       check_backward_case(test, expected_gradients(test), numbers.error);
     }
 }
 
 TEST(AmxBackward, HeadDims) {
   for (int64_t dim : {1, 31, 64, 80, 200}) {
-    check(options_of(70, 150, dim, Mask::causal));
-    if (dim == 31 || dim == 80) check(options_of(70, 150, dim, Mask::causal), {kX3, kF16, kRounded});
+    check_amx_backward(bf16_options(70, 150, dim, Mask::causal));
+    if (dim == 31 || dim == 80) check_amx_backward(bf16_options(70, 150, dim, Mask::causal), {kX3, kF16, kRounded});
     if (HasFailure()) return;
   }
-  BackwardOptions options = options_of(30, 70, 24);
+  BackwardOptions options = bf16_options(30, 70, 24);
   options.forward.dv = 48;
-  check(options);
+  check_amx_backward(options);
   options.forward.dqk = 72;
   options.forward.dv = 5;
-  check(options);
+  check_amx_backward(options);
 }
 
-TEST(AmxBackward, WideHeads) { check(options_of(40, 70, 512)); }
+TEST(AmxBackward, WideHeads) { check_amx_backward(bf16_options(40, 70, 512)); }
 
 TEST(AmxBackward, MasksAndLengths) {
   for (Mask mask :
        {Mask::none, Mask::causal, Mask::window, Mask::padding, Mask::causal_padding, Mask::tensor, Mask::everything})
     for (auto [sq, sk] : {std::pair<int64_t, int64_t>{1, 1}, {33, 290}, {150, 65}}) {
-      BackwardOptions options = options_of(sq, sk, 16, mask);
+      BackwardOptions options = bf16_options(sq, sk, 16, mask);
       options.forward.batch = 2;
       options.forward.heads = 2;
-      check(options);
+      check_amx_backward(options);
       if (HasFailure()) return;
     }
 }
 
 TEST(AmxBackward, EmptySequences) {
   for (auto [sq, sk] : {std::pair<int64_t, int64_t>{0, 7}, {7, 0}, {0, 0}}) {
-    BackwardOptions options = options_of(sq, sk, 16);
+    BackwardOptions options = bf16_options(sq, sk, 16);
     options.row_sum = options.key_sum = options.table = true;
-    check(options);
+    check_amx_backward(options);
     if (HasFailure()) return;
   }
 }
@@ -111,42 +107,42 @@ TEST(AmxBackward, EmptySequences) {
 TEST(AmxBackward, Arrangements) {
   for (Arrangement arrangement : {Arrangement::bhsd, Arrangement::bshd, Arrangement::merged, Arrangement::packed})
     for (Layout layout : {Layout::contiguous, Layout::gapped, Layout::reversed}) {
-      BackwardOptions options = options_of(20, 140, 17, Mask::causal_padding);
+      BackwardOptions options = bf16_options(20, 140, 17, Mask::causal_padding);
       options.forward.heads = 6;
       options.forward.group = 3;
       options.forward.arrangement = arrangement;
       options.forward.layout = layout;
       options.forward.score = Score::bias;
       options.captured = true;
-      check(options);
+      check_amx_backward(options);
       if (HasFailure()) return;
     }
 }
 
 TEST(AmxBackward, Captured) {
   for (Score score : {Score::alibi, Score::softcap, Score::bias}) {
-    BackwardOptions options = options_of(40, 150, 16, Mask::causal);
+    BackwardOptions options = bf16_options(40, 150, 16, Mask::causal);
     options.forward.batch = 2;
     options.forward.heads = 2;
     options.forward.score = score;
     options.captured = options.row_sum = options.key_sum = options.table = true;
-    check(options);
+    check_amx_backward(options);
     options.forward.dropout = true;
-    check(options);
+    check_amx_backward(options);
     if (HasFailure()) return;
   }
 }
 
 TEST(AmxBackward, TwoProducts) {
-  BackwardOptions options = options_of(40, 150, 32, Mask::causal);
+  BackwardOptions options = bf16_options(40, 150, 32, Mask::causal);
   options.forward.two_dots = true;
-  check(options, {kBf16, kF32, kX3, kF16});
+  check_amx_backward(options, {kBf16, kF32, kX3, kF16});
 }
 
 TEST(AmxBackward, GradientsWiderThanOperands) {
-  BackwardOptions options = options_of(40, 150, 24, Mask::causal);
+  BackwardOptions options = bf16_options(40, 150, 24, Mask::causal);
   options.wide_gradients = true;
-  check(options, {{DType::bf16, PrecisionPolicy::f32, 0}, kF32});
+  check_amx_backward(options, {{DType::bf16, PrecisionPolicy::f32, 0}, kF32});
 }
 
 /// Runs both templates on the same data and compares outputs row by row: where one is not finite the other is the same,
@@ -200,7 +196,7 @@ TEST(AmxBackward, OperandsThatMayNotBeSplitGiveWhatFmaGives) {
   const std::vector<CpuTarget> targets = tile_targets();
   for (const CpuTarget& target : targets)
     for (const Plant& plant : plants) {
-      BackwardOptions options = options_of(150, 200, 40);
+      BackwardOptions options = bf16_options(150, 200, 40);
       const auto planted = [&] {
         BackwardCase test = case_of(options, kF32);
         for (size_t i = 0; i < test.tensors.size(); ++i) {
@@ -215,7 +211,7 @@ TEST(AmxBackward, OperandsThatMayNotBeSplitGiveWhatFmaGives) {
       };
       SCOPED_TRACE(fmt::format("{} in {} and {}", plant.value, plant.where.front(), plant.where.back()));
       const BackwardCase tiles = planted(), fma = planted();
-      run_backward_case(tiles, small_schedule(tiles, target), target);
+      run_backward_case(tiles, small_amx_backward(tiles, target), target);
       CpuTarget plain = target;
       plain.isa = CpuIsa::avx512;
       run_backward_case(fma, plan_backward(fma.spec, plain).choices[0].schedule, plain);
@@ -225,7 +221,7 @@ TEST(AmxBackward, OperandsThatMayNotBeSplitGiveWhatFmaGives) {
 }
 
 TEST(AmxBackward, WorkersChangeNoBit) {
-  BackwardOptions options = options_of(100, 700, 16, Mask::causal);
+  BackwardOptions options = bf16_options(100, 700, 16, Mask::causal);
   options.forward.batch = 2;
   options.forward.heads = 4;
   options.forward.group = 2;
@@ -235,7 +231,7 @@ TEST(AmxBackward, WorkersChangeNoBit) {
     std::vector<double> first;
     for (int workers : {1, 2, 3, 8}) {
       const BackwardCase test = case_of(options, kF32);
-      run_backward_case(test, small_schedule(test, target), target, workers);
+      run_backward_case(test, small_amx_backward(test, target), target, workers);
       std::vector<double> values;
       for (size_t i = 0; i < test.tensors.size(); ++i)
         for (int64_t at = 0; test.spec.tensors[i].output && at < test.tensors[i].size(); ++at)
@@ -264,7 +260,7 @@ TEST(AmxBackward, IsChosenWhereItCanAndSaysWhyNot) {
     EXPECT_EQ(plan.choices[0].schedule.kernel, CpuTemplate::amx_backward);
     return {};
   };
-  BackwardOptions options = options_of(64, 64, 64);
+  BackwardOptions options = bf16_options(64, 64, 64);
   EXPECT_EQ(refusal(options), "");
   options.wide_gradients = true;  // weights of three parts beside operands of one
   EXPECT_EQ(refusal(options), "");
@@ -275,31 +271,26 @@ TEST(AmxBackward, IsChosenWhereItCanAndSaysWhyNot) {
   }
   options.forward.dtype = options.forward.output = DType::f64;
   EXPECT_EQ(refusal(options), "tiles add in f32, and this accumulates in f64");
-  options = options_of(64, 64, 8);
+  options = bf16_options(64, 64, 8);
   options.forward.dtype = options.forward.output = DType::f32;
   EXPECT_EQ(refusal(options), "six products of 40 columns padded to 160 are slower than FMA");
   // A machine without tiles does not mention them.
   CpuTarget plain = target;
   plain.isa = CpuIsa::avx512;
-  EXPECT_TRUE(plan_backward(make_backward_case(options_of(64, 64, 64), random).spec, plain).refused.empty());
+  EXPECT_TRUE(plan_backward(make_backward_case(bf16_options(64, 64, 64), random).spec, plain).refused.empty());
 }
 
 TEST(AmxBackward, NativeModulesHoldTheInstructions) {
   if (detect_cpu().isa < CpuIsa::avx512) GTEST_SKIP() << "the CPU lacks AVX-512, which the test's target has";
   for (const auto& [numbers, products] : {std::pair{kBf16, 1}, {kF32, 6}, {kX3, 3}}) {
-    const BackwardCase test = case_of(options_of(256, 256, 64, Mask::causal), numbers);
+    const BackwardCase test = case_of(bf16_options(256, 256, 64, Mask::causal), numbers);
     const CpuTarget target = native_target();
     const CpuSchedule schedule = plan_backward(test.spec, target).choices[0].schedule;
     CpuKernelSource source = generate_backward(test.spec, schedule, target, "case");
     EXPECT_TRUE(source.launch.native_tiles);
     const auto object = compile_module(std::move(source.module), target, {.verify = true, .want_text = true});
     ASSERT_TRUE(object) << to_string(object.error());
-    const auto count = [&](const char* what) {
-      int found = 0;
-      for (size_t at = object->assembly.find(what); at != std::string::npos; at = object->assembly.find(what, at + 1))
-        ++found;
-      return found;
-    };
+    const auto count = [&](const char* what) { return occurrences(object->assembly, what); };
     // Two products, one that starts sums and one that adds: each has a first step and the steps of its loop.
     EXPECT_EQ(count("tdpbf16ps"), 2 * 2 * 4 * products);
     EXPECT_EQ(count("tilezero"), 4);

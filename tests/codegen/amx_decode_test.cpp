@@ -2,6 +2,7 @@
 // masks, layouts, infinities; what it refuses; and the instructions of the native body.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
 
 #include "compiler/plan_rules.h"
@@ -12,8 +13,6 @@
 namespace tilewright::testing {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
 AttentionCase make_narrow_case(CaseOptions options, uint64_t seed) {
   options.dtype = options.output = DType::bf16;
   std::mt19937_64 random(seed);
@@ -22,7 +21,7 @@ AttentionCase make_narrow_case(CaseOptions options, uint64_t seed) {
   return test;
 }
 
-CpuSchedule small_schedule(const TileProgram& program, const CpuTarget& target) {
+CpuSchedule small_amx_decode(const TileProgram& program, const CpuTarget& target) {
   CpuSchedule schedule = schedule_amx_decode(program, target);
   schedule.split_kv = 96;
   schedule.block_kv = 48;
@@ -41,7 +40,7 @@ class AmxDecode : public ::testing::Test {
     const TileProgram program = build_tile_program(test.spec);
     ASSERT_EQ(refuse_decode(program, target_), "");
     ASSERT_EQ(refuse_amx_decode(program, target_), "");
-    run_case(test, small_schedule(program, target_), target_, true, pieces);
+    run_case(test, small_amx_decode(program, target_), target_, true, pieces);
   }
   void check(const CaseOptions& options, uint64_t seed = 1) const {
     SCOPED_TRACE(options.text());
@@ -59,15 +58,6 @@ class AmxDecode : public ::testing::Test {
 
   CpuTarget target_;
 };
-
-CaseOptions base() {
-  CaseOptions options;
-  options.sq = 1;
-  options.sk = 150;
-  options.heads = options.group = 4;
-  options.dqk = options.dv = 64;
-  return options;
-}
 
 std::vector<CaseOptions> with_whole_tiles(std::vector<CaseOptions> cases) {
   for (CaseOptions& options : cases) options.dqk = options.dv = 32;
@@ -88,7 +78,7 @@ TEST_F(AmxDecode, HeadDims) {
                                 {80, 80},
                                 {72, 112},
                                 {100, 62}}) {
-    CaseOptions options = base();
+    CaseOptions options = one_query();
     options.dqk = dqk;
     options.dv = dv;
     options.lse = true;
@@ -100,7 +90,7 @@ TEST_F(AmxDecode, HeadDims) {
 TEST_F(AmxDecode, GroupsAndQueries) {
   for (int64_t group : {1, 2, 3, 4, 5, 8, 16, 20})
     for (int64_t sq : {1, 2, 5}) {
-      CaseOptions options = base();
+      CaseOptions options = one_query();
       options.group = group;
       options.heads = 2 * group;
       options.sq = sq;
@@ -116,7 +106,7 @@ TEST_F(AmxDecode, GroupsAndQueries) {
 TEST_F(AmxDecode, Lengths) {
   for (int64_t sk : {0, 1, 15, 16, 17, 31, 32, 33, 47, 48, 49, 95, 96, 97, 130, 200})
     for (Mask mask : {Mask::none, Mask::causal, Mask::causal_padding}) {
-      CaseOptions options = base();
+      CaseOptions options = one_query();
       options.sq = 2;
       options.sk = sk;
       options.mask = mask;
@@ -129,7 +119,7 @@ TEST_F(AmxDecode, Lengths) {
 }
 
 TEST_F(AmxDecode, MasksAndScores) {
-  CaseOptions wide = base();
+  CaseOptions wide = one_query();
   wide.group = 2;
   wide.batch = 3;
   wide.sq = 3;
@@ -142,7 +132,7 @@ TEST_F(AmxDecode, MasksAndScores) {
 TEST_F(AmxDecode, RestsOfHeadDims) {
   for (int64_t sk : {1, 17, 96, 150})
     for (int64_t group : {1, 3, 16}) {
-      CaseOptions options = base();
+      CaseOptions options = one_query();
       options.sk = sk;
       options.group = group;
       options.heads = 2 * group;
@@ -155,23 +145,23 @@ TEST_F(AmxDecode, RestsOfHeadDims) {
       check(options, static_cast<uint64_t>(sk));
       if (HasFailure()) return;
     }
-  std::vector<CaseOptions> cases = layout_cases(base());
+  std::vector<CaseOptions> cases = layout_cases(one_query());
   for (CaseOptions& options : cases) options.dqk = options.dv = 40;
   check_all(cases, 7);
 }
 
-TEST_F(AmxDecode, Dropout) { check_all(with_whole_tiles(dropout_cases(base()))); }
-TEST_F(AmxDecode, WithoutNormaliser) { check_all(with_whole_tiles(unnormalised_cases(base()))); }
+TEST_F(AmxDecode, Dropout) { check_all(with_whole_tiles(dropout_cases(one_query()))); }
+TEST_F(AmxDecode, WithoutNormaliser) { check_all(with_whole_tiles(unnormalised_cases(one_query()))); }
 
 TEST_F(AmxDecode, Layouts) {
-  CaseOptions two_rows = base();
+  CaseOptions two_rows = one_query();
   two_rows.sq = 2;
   check_all(with_whole_tiles(layout_cases(two_rows)), 7);
 }
 
 TEST_F(AmxDecode, ComputedQueries) {
   for (Rows rows : {Rows::rope_half, Rows::norm_rope}) {
-    CaseOptions options = base();
+    CaseOptions options = one_query();
     options.query_rows = rows;
     AttentionCase test = make_narrow_case(options, 1);
     test.spec.dots[0].query_row->dtype = DType::bf16;
@@ -183,9 +173,9 @@ TEST_F(AmxDecode, ComputedQueries) {
 
 /// An infinite value stays in its own column, and keys and weights that are not finite do what they do in f32.
 TEST_F(AmxDecode, InfinitiesAndNaNsStayWhereTheyBelong) {
-  for (const double odd : {kInfinity, -kInfinity, std::numeric_limits<double>::quiet_NaN()})
+  for (const double odd : {HUGE_VAL, -HUGE_VAL, std::numeric_limits<double>::quiet_NaN()})
     for (const bool in_value : {true, false}) {
-      CaseOptions options = base();
+      CaseOptions options = one_query();
       options.lse = true;
       AttentionCase test = make_narrow_case(options, 5);
       const int tensor = in_value ? test.spec.value.tensor : test.spec.dots[0].key.tensor;
@@ -204,7 +194,7 @@ TEST_F(AmxDecode, InfinitiesAndNaNsStayWhereTheyBelong) {
 }
 
 TEST_F(AmxDecode, ResultsDoNotDependOnHowItemsAreShared) {
-  CaseOptions options = base();
+  CaseOptions options = one_query();
   options.sk = 700;
   std::vector<double> first;
   for (int64_t pieces : {1, 2, 7}) {
@@ -217,7 +207,7 @@ TEST_F(AmxDecode, ResultsDoNotDependOnHowItemsAreShared) {
 }
 
 TEST_F(AmxDecode, IsTakenWhereTilesReadWhatLiesThere) {
-  const auto reason = [&](const std::function<void(AttentionSpec&)>& change, CaseOptions options = base()) {
+  const auto reason = [&](const std::function<void(AttentionSpec&)>& change, CaseOptions options = one_query()) {
     AttentionCase test = make_narrow_case(options, 1);
     change(test.spec);
     return refuse_amx_decode(build_tile_program(test.spec), target_);
@@ -232,10 +222,10 @@ TEST_F(AmxDecode, IsTakenWhereTilesReadWhatLiesThere) {
             "");
   EXPECT_EQ(reason([](AttentionSpec& spec) { spec.tensors[1].type.dtype = DType::f16; }),
             "%k is f16, and tiles read bf16 where it lies");
-  CaseOptions odd = base();
+  CaseOptions odd = one_query();
   odd.dqk = 41;
   EXPECT_EQ(reason([](AttentionSpec&) {}, odd), "head dim 41 is odd, and tiles read pairs of columns where they lie");
-  CaseOptions rotated = base();
+  CaseOptions rotated = one_query();
   rotated.key_rows = Rows::rope_half;
   EXPECT_EQ(reason([](AttentionSpec&) {}, rotated), "rows of K are computed, and tiles read K where it lies");
   rotated.key_rows = Rows::stored;
@@ -243,7 +233,7 @@ TEST_F(AmxDecode, IsTakenWhereTilesReadWhatLiesThere) {
   EXPECT_EQ(reason([](AttentionSpec&) {}, rotated),
             "rows of Q are computed in f32 and declared no narrower, so that they may not be rounded to bf16");
 
-  const AttentionCase test = make_narrow_case(base(), 1);
+  const AttentionCase test = make_narrow_case(one_query(), 1);
   const CpuPlan plan = plan_cpu(build_tile_program(test.spec), target_);
   EXPECT_EQ(plan.choices[0].schedule.kernel, CpuTemplate::amx_decode);
   EXPECT_EQ(plan.choices[0].schedule.arithmetic,
@@ -253,17 +243,11 @@ TEST_F(AmxDecode, IsTakenWhereTilesReadWhatLiesThere) {
   EXPECT_EQ(plan_cpu(build_tile_program(test.spec), without).choices[0].schedule.kernel, CpuTemplate::decode);
 }
 
-size_t count(const std::string& text, const std::string& what) {
-  size_t found = 0;
-  for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++found;
-  return found;
-}
-
 /// What was emitted is what the assembly has: no tile is spilled or moved.
 TEST(AmxDecodeNative, TilesAreTheInstructions) {
   CpuTarget target = detect_cpu();
   target.isa = CpuIsa::amx;
-  CaseOptions options = base();
+  CaseOptions options = one_query();
   options.dqk = options.dv = 128;
   const AttentionCase test = make_narrow_case(options, 1);
   const TileProgram program = build_tile_program(test.spec);
@@ -273,12 +257,12 @@ TEST(AmxDecodeNative, TilesAreTheInstructions) {
   ASSERT_TRUE(object) << to_string(object.error());
   const std::string& text = object->assembly;
   // Scores: of two groups and of one, four steps of depth. Outputs: two units of columns in a loop.
-  EXPECT_EQ(count(text, "tdpbf16ps"), 4u * (2 + 1) + 2u * 2);
-  EXPECT_EQ(count(text, "tileloadd"), 4u * (3 + 2) + 4 + 2 + 2);
-  EXPECT_EQ(count(text, "tilestored"), 2u + 1 + 4);
-  EXPECT_EQ(count(text, "tilezero"), 2u + 1);
-  EXPECT_EQ(count(text, "ldtilecfg"), 2u);
-  EXPECT_EQ(count(text, "tilerelease"), 2u);
+  EXPECT_EQ(occurrences(text, "tdpbf16ps"), 4 * (2 + 1) + 2 * 2);
+  EXPECT_EQ(occurrences(text, "tileloadd"), 4 * (3 + 2) + 4 + 2 + 2);
+  EXPECT_EQ(occurrences(text, "tilestored"), 2 + 1 + 4);
+  EXPECT_EQ(occurrences(text, "tilezero"), 2 + 1);
+  EXPECT_EQ(occurrences(text, "ldtilecfg"), 2);
+  EXPECT_EQ(occurrences(text, "tilerelease"), 2);
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ constexpr int64_t kLargest = 192;  // of the summed dimension
 constexpr int64_t kStage = 32 * kLargest;
 
 /// What the kernel works on. A is [16][n] ([n = 32][16] when transposed), B is [16][n]: C[m][k] = Σ A[m]·B[k].
-struct alignas(64) Scratch {
+struct alignas(64) PackScratch {
   float a[kStage], b[kStage];
   uint8_t temporary[1024], a_tiles[kStage * 6], b_tiles[kStage * 6], file[9 << 10];
   float c[256];
@@ -43,22 +43,22 @@ CpuModule product_module(const CpuTarget& target, int64_t n, int64_t products, b
   b.begin_kernel("product");
   const auto at = [&](size_t offset) { return b.byte_pointer(b.argument(3), b.i64(static_cast<int64_t>(offset))); };
   const auto pack = [&](const TilePacker::Shape& shape, size_t from, size_t to, size_t flag) {
-    b.store(DType::i64, packer.call(shape, at(from), at(offsetof(Scratch, temporary)), at(to)), at(flag));
+    b.store(DType::i64, packer.call(shape, at(from), at(offsetof(PackScratch, temporary)), at(to)), at(flag));
   };
-  pack(a_shape, offsetof(Scratch, a), offsetof(Scratch, a_tiles), offsetof(Scratch, flags));
-  pack(b_shape, offsetof(Scratch, b), offsetof(Scratch, b_tiles), offsetof(Scratch, flags) + 8);
-  tiles.enter(at(offsetof(Scratch, file)));
+  pack(a_shape, offsetof(PackScratch, a), offsetof(PackScratch, a_tiles), offsetof(PackScratch, flags));
+  pack(b_shape, offsetof(PackScratch, b), offsetof(PackScratch, b_tiles), offsetof(PackScratch, flags) + 8);
+  tiles.enter(at(offsetof(PackScratch, file)));
   tiles.configure();
   for (int64_t step = 0; step < steps; ++step)
     for (const auto& term : cpu::split_terms(products)) {
       const auto tile = [&](size_t base, int part) {
         return at(base + static_cast<size_t>((part * steps + step) * AmxTiles::kTileBytes));
       };
-      tiles.load(4, tile(offsetof(Scratch, a_tiles), term.a), b.i64(64));
-      tiles.load(6, tile(offsetof(Scratch, b_tiles), term.b), b.i64(64));
+      tiles.load(4, tile(offsetof(PackScratch, a_tiles), term.a), b.i64(64));
+      tiles.load(6, tile(offsetof(PackScratch, b_tiles), term.b), b.i64(64));
       tiles.dp_bf16(0, 4, 6);
     }
-  tiles.store(0, at(offsetof(Scratch, c)), b.i64(64));
+  tiles.store(0, at(offsetof(PackScratch, c)), b.i64(64));
   tiles.release();
   b.ret();
   return module;
@@ -75,11 +75,12 @@ void fill(float* to, int64_t count, Family family, std::mt19937_64& random) {
   for (int64_t i = 0; i < count; ++i) to[i] = static_cast<float>(tensor.get(i));
 }
 
-void check(const JitCode& code, int64_t n, int64_t products, bool transposed, Family family, std::mt19937_64& random) {
-  static Scratch scratch;
+void check_packed(const JitCode& code, int64_t n, int64_t products, bool transposed, Family family,
+                  std::mt19937_64& random) {
+  static PackScratch scratch;
   fill(scratch.a, transposed ? 1024 : 16 * n, family, random);
   fill(scratch.b, 16 * n, family, random);
-  const Scratch given = scratch;
+  const PackScratch given = scratch;
   const unsigned saved = _mm_getcsr();
   _mm_setcsr(saved | 0x8040);
   code.find_as<KernelFunction>("product")(nullptr, 0, 0, &scratch);
@@ -114,7 +115,7 @@ TEST(AmxSplit, ErrorsAreWithinTheBoundOnEveryFamily) {
         for (const Family family : kFamilies) {
           SCOPED_TRACE(fmt::format("{} products of {}{}, {}, {}", products, n, transposed ? " transposed" : "",
                                    to_string(family), to_string(target.isa)));
-          for (int round = 0; round < 4; ++round) check(*code, n, products, transposed, family, random);
+          for (int round = 0; round < 4; ++round) check_packed(*code, n, products, transposed, family, random);
           if (::testing::Test::HasFailure()) return;
         }
       }

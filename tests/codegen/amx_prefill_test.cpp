@@ -115,12 +115,6 @@ std::string function_text(const std::string& assembly, const std::string& name) 
   return begin == std::string::npos ? "" : assembly.substr(begin, assembly.find("\n.Lfunc_end", begin) - begin);
 }
 
-int64_t count(const std::string& text, const std::string& word) {
-  int64_t found = 0;
-  for (size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) ++found;
-  return found;
-}
-
 TEST(AmxPrefill, NativeCodeIsTileInstructionsWithoutSpills) {
   for (const auto& [dtype, dim] : {std::pair{DType::bf16, int64_t{128}}, {DType::bf16, 64}, {DType::f32, 64}}) {
     SCOPED_TRACE(std::string(to_string(dtype)) + " d" + std::to_string(dim));
@@ -132,13 +126,13 @@ TEST(AmxPrefill, NativeCodeIsTileInstructionsWithoutSpills) {
     ASSERT_TRUE(object) << to_string(object.error());
     const std::string main = function_text(object->assembly, "native_main"),
                       step = function_text(object->assembly, "step");
-    EXPECT_EQ(count(main, "ldtilecfg"), 1);
-    EXPECT_EQ(count(main, "tilerelease"), 1);
+    EXPECT_EQ(occurrences(main, "ldtilecfg"), 1);
+    EXPECT_EQ(occurrences(main, "tilerelease"), 1);
     // Four sums of scores and of outputs, for each term.
-    EXPECT_EQ(count(step, "tdpbf16ps"), 4 * (schedule.products + schedule.value_products));
-    EXPECT_EQ(count(step, "tilezero"), 4);
-    EXPECT_EQ(count(step, "64-byte Spill"), 0);
-    EXPECT_EQ(count(object->assembly, "tile_product"), 0);  // the emulation
+    EXPECT_EQ(occurrences(step, "tdpbf16ps"), 4 * (schedule.products + schedule.value_products));
+    EXPECT_EQ(occurrences(step, "tilezero"), 4);
+    EXPECT_EQ(occurrences(step, "64-byte Spill"), 0);
+    EXPECT_EQ(occurrences(object->assembly, "tile_product"), 0);  // the emulation
   }
 }
 

@@ -19,7 +19,7 @@ using llvm::Value;
 constexpr int64_t kFile = 9 << 10, kStride = 80, kOperand = 16 * kStride;
 using Shapes = std::array<TileShape, AmxTiles::kTiles>;
 
-struct Scratch {
+struct TileScratch {
   alignas(64) std::array<uint8_t, kFile + 4 * kOperand> bytes;
   uint8_t* operand(int which) { return bytes.data() + kFile + which * kOperand; }
 };
@@ -94,14 +94,14 @@ TEST(AmxTiles, EmulatedTilesGiveWhatTheManualSaysOfEveryShape) {
         tile_module(*target, [&](LlvmBuilder& b, AmxTiles& tiles) { two_products(b, tiles, shapes); }), *target);
     ASSERT_NE(code, nullptr);
     for (int round = 0; round < 20; ++round) {
-      Scratch scratch;
+      TileScratch scratch;
       for (uint8_t& byte : scratch.bytes) byte = static_cast<uint8_t>(random());
       // Random bytes are values of all magnitudes; tame most of them, or every sum is an infinity.
       for (int64_t i = 1; round >= 4 && i < 4 * kOperand; i += 2) {
         uint8_t& high = scratch.operand(0)[i];
         if (round < 12 || i % 7 != 0) high = static_cast<uint8_t>((high & 0x80) | 0x3f);
       }
-      Scratch want = scratch;
+      TileScratch want = scratch;
       for (int m = 0; m < rows; ++m)
         for (int n = 0; n < columns; ++n) {
           float c = 0;
@@ -143,7 +143,7 @@ TEST(AmxTiles, LoadsAndZerosClearWhatTheShapeLeavesOut) {
                                             }),
                                 *target);
   ASSERT_NE(code, nullptr);
-  Scratch scratch;
+  TileScratch scratch;
   scratch.bytes.fill(0xcd);
   code->find_as<KernelFunction>("tiles")(nullptr, 0, 0, scratch.bytes.data());
   for (int64_t i = 0; i < AmxTiles::kTileBytes; ++i) {

@@ -3,6 +3,7 @@
 
 #include <functional>
 
+#include "tests/codegen/template_cases.h"
 #include "tests/support/backward_case.h"
 #include "tests/support/spec_kernel.h"
 
@@ -31,14 +32,6 @@ int tensor_named(const BackwardSpec& spec, const std::string& name) {
   return -1;
 }
 
-CpuSchedule small_schedule(const BackwardSpec& spec, const CpuTarget& target, bool generic) {
-  CpuSchedule schedule = plan_backward(spec, target, {generic}).choices[0].schedule;
-  schedule.block_q = generic ? 5 : 2 * schedule.mr;
-  schedule.block_kv = generic ? 11 : schedule.nr();
-  schedule.chunk_kv = 2 * schedule.block_kv;
-  return schedule;
-}
-
 enum class Templates : uint8_t { both, fast };
 
 /// The case as it is passes in these templates; with the fault it does in none.
@@ -52,7 +45,7 @@ void expect_caught(const BackwardOptions& options, const Plant& plant, Templates
       BackwardCase test = make_backward_case(options, random);
       const std::vector<OracleTensor> want = expected_gradients(test);
       if (planted) plant(test.spec);
-      run_backward_case(test, small_schedule(test.spec, target, generic), target);
+      run_backward_case(test, small_backward(test.spec, target, generic), target);
       const std::string wrong = wrong_gradient(test, want);
       EXPECT_EQ(!wrong.empty(), planted) << (planted ? "the planted fault went unseen" : wrong);
     }

@@ -43,7 +43,7 @@ BackwardCase make_case(const BackwardOptions& options, const std::vector<Shared>
   return test;
 }
 
-void check(const BackwardOptions& options, const std::vector<Shared>& sums) {
+void check_sums(const BackwardOptions& options, const std::vector<Shared>& sums) {
   std::vector<OracleTensor> want;
   CpuTarget target = detect_cpu();
   for (const CpuIsa isa : {target.isa, CpuIsa::avx2}) {
@@ -64,7 +64,7 @@ void check(const BackwardOptions& options, const std::vector<Shared>& sums) {
   }
 }
 
-BackwardOptions options_of(int64_t sq, int64_t sk, Mask mask) {
+BackwardOptions sums_options(int64_t sq, int64_t sk, Mask mask) {
   BackwardOptions options;
   options.forward.sq = sq;
   options.forward.sk = sk;
@@ -83,7 +83,7 @@ const std::vector<Shared> kEvery = {
 TEST(BackwardSums, StoreAtTheFirstVisit) {
   for (Mask mask : {Mask::none, Mask::causal, Mask::window, Mask::padding, Mask::tensor, Mask::everything})
     for (auto [sq, sk] : {std::pair<int64_t, int64_t>{1, 1}, {30, 256}, {70, 290}}) {
-      check(options_of(sq, sk, mask), kEvery);
+      check_sums(sums_options(sq, sk, mask), kEvery);
       if (HasFailure()) return;
     }
 }
@@ -91,28 +91,28 @@ TEST(BackwardSums, StoreAtTheFirstVisit) {
 TEST(BackwardSums, Layouts) {
   for (Layout layout : {Layout::contiguous, Layout::gapped, Layout::reversed})
     for (DType dtype : {DType::f32, DType::f64, DType::bf16}) {
-      BackwardOptions options = options_of(40, 384, Mask::causal);
+      BackwardOptions options = sums_options(40, 384, Mask::causal);
       options.forward.layout = layout;
       options.forward.dtype = options.forward.output = dtype;
-      check(options, kEvery);
+      check_sums(options, kEvery);
       if (HasFailure()) return;
     }
 }
 
 TEST(BackwardSums, GroupsOfHeads) {
-  BackwardOptions options = options_of(30, 200, Mask::window);
+  BackwardOptions options = sums_options(30, 200, Mask::window);
   options.forward.group = 2;
-  check(options, {{true, true, true}, {false, true, true}, {false, true, false}, {false, false, false}});
+  check_sums(options, {{true, true, true}, {false, true, true}, {false, true, false}, {false, false, false}});
 }
 
 TEST(BackwardSums, TensorsBeyondTheScores) {
-  check(options_of(30, 200, Mask::causal), {{true, true, false, 5}, {false, true, false, 64}});
+  check_sums(sums_options(30, 200, Mask::causal), {{true, true, false, 5}, {false, true, false, 64}});
 }
 
 TEST(BackwardSums, WithoutBatch) {
-  BackwardOptions options = options_of(20, 90, Mask::none);
+  BackwardOptions options = sums_options(20, 90, Mask::none);
   options.forward.batch = 0;
-  check(options, kEvery);
+  check_sums(options, kEvery);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "runtime/cpu_detect.h"
+#include "tests/codegen/template_cases.h"
 #include "tests/support/backward_case.h"
 #include "tests/support/spec_kernel.h"
 
@@ -10,24 +11,15 @@ namespace tilewright::testing {
 namespace {
 
 /// The plan's own schedule with tiles so small that short sequences meet every kind of block.
-CpuSchedule small_schedule(const BackwardCase& test, const CpuTarget& target, bool generic) {
-  const CpuPlan plan = plan_backward(test.spec, target, {generic});
-  CpuSchedule schedule = plan.choices[0].schedule;
-  EXPECT_EQ(schedule.kernel, generic ? CpuTemplate::generic : CpuTemplate::backward);
-  schedule.block_q = generic ? 5 : 2 * schedule.mr;
-  schedule.block_kv = generic ? 11 : schedule.nr();
-  schedule.chunk_kv = 2 * schedule.block_kv;
-  return schedule;
-}
 
-void check(const BackwardOptions& options, int workers = 1) {
+void check_backward(const BackwardOptions& options, int workers = 1) {
   std::vector<OracleTensor> want;
   for (const CpuTarget& target : runnable_targets()) {
     for (bool generic : {false, true}) {
       SCOPED_TRACE(options.text() + " " + std::string(to_string(target.isa)) + (generic ? " generic" : " fast"));
       std::mt19937_64 random(1);
       const BackwardCase test = make_backward_case(options, random);
-      run_backward_case(test, small_schedule(test, target, generic), target, workers);
+      run_backward_case(test, small_backward(test.spec, target, generic), target, workers);
       if (want.empty()) want = expected_gradients(test);
       check_backward_case(test, want);
       if (::testing::Test::HasFatalFailure() || ::testing::Test::HasFailure()) return;
@@ -35,43 +27,33 @@ void check(const BackwardOptions& options, int workers = 1) {
   }
 }
 
-BackwardOptions options_of(int64_t sq, int64_t sk, int64_t dim, Mask mask = Mask::none) {
-  BackwardOptions options;
-  options.forward.sq = sq;
-  options.forward.sk = sk;
-  options.forward.dqk = options.forward.dv = dim;
-  options.forward.heads = 1;
-  options.forward.mask = mask;
-  return options;
-}
-
 TEST(Backward, HeadDims) {
   for (int64_t dim : {1, 31, 64, 80, 128, 200}) {
-    check(options_of(14, 150, dim, Mask::causal));
+    check_backward(backward_options(14, 150, dim, Mask::causal));
     if (HasFailure()) return;
   }
-  BackwardOptions options = options_of(30, 70, 24);
+  BackwardOptions options = backward_options(30, 70, 24);
   options.forward.dv = 48;
-  check(options);
+  check_backward(options);
   options.forward.dqk = 72;
   options.forward.dv = 5;
-  check(options);
+  check_backward(options);
 }
 
 TEST(Backward, WideHeads) {
   for (int64_t dim : {256, 512}) {
-    check(options_of(9, 70, dim));
+    check_backward(backward_options(9, 70, dim));
     if (HasFailure()) return;
   }
 }
 
 TEST(Backward, Dtypes) {
   for (DType dtype : {DType::f64, DType::bf16, DType::f16}) {
-    BackwardOptions options = options_of(40, 200, 33, Mask::causal);
+    BackwardOptions options = backward_options(40, 200, 33, Mask::causal);
     options.forward.dtype = options.forward.output = dtype;
-    check(options);
+    check_backward(options);
     options.wide_gradients = true;
-    check(options);
+    check_backward(options);
     if (HasFailure()) return;
   }
 }
@@ -80,46 +62,46 @@ TEST(Backward, MasksAndLengths) {
   for (Mask mask :
        {Mask::none, Mask::causal, Mask::window, Mask::padding, Mask::causal_padding, Mask::tensor, Mask::everything})
     for (auto [sq, sk] : {std::pair<int64_t, int64_t>{1, 1}, {12, 64}, {33, 290}, {150, 65}}) {
-      BackwardOptions options = options_of(sq, sk, 16, mask);
+      BackwardOptions options = backward_options(sq, sk, 16, mask);
       options.forward.batch = 2;
       options.forward.heads = 2;
-      check(options);
+      check_backward(options);
       if (HasFailure()) return;
     }
 }
 
 TEST(Backward, EmptySequences) {
   for (auto [sq, sk] : {std::pair<int64_t, int64_t>{0, 7}, {7, 0}, {0, 0}}) {
-    BackwardOptions options = options_of(sq, sk, 16);
+    BackwardOptions options = backward_options(sq, sk, 16);
     options.row_sum = options.key_sum = options.table = true;
-    check(options);
+    check_backward(options);
     if (HasFailure()) return;
   }
-  BackwardOptions options = options_of(7, 7, 16);
+  BackwardOptions options = backward_options(7, 7, 16);
   options.forward.batch = 0;
-  check(options);
+  check_backward(options);
 }
 
 TEST(Backward, Arrangements) {
   for (Arrangement arrangement : {Arrangement::bhsd, Arrangement::bshd, Arrangement::merged, Arrangement::packed})
     for (Layout layout : {Layout::contiguous, Layout::gapped, Layout::reversed}) {
-      BackwardOptions options = options_of(20, 140, 17, Mask::causal_padding);
+      BackwardOptions options = backward_options(20, 140, 17, Mask::causal_padding);
       options.forward.heads = 3;
       options.forward.arrangement = arrangement;
       options.forward.layout = layout;
       options.forward.score = Score::bias;
       options.captured = true;
-      check(options);
+      check_backward(options);
       if (HasFailure()) return;
     }
 }
 
 TEST(Backward, GroupsOfHeads) {
-  BackwardOptions options = options_of(30, 150, 8, Mask::causal);
+  BackwardOptions options = backward_options(30, 150, 8, Mask::causal);
   options.forward.heads = 6;
   for (int64_t group : {2, 3, 6}) {
     options.forward.group = group;
-    check(options);
+    check_backward(options);
     if (HasFailure()) return;
   }
 }
@@ -128,27 +110,27 @@ TEST(Backward, Captured) {
   for (Score score : {Score::alibi, Score::softcap, Score::bias})
     for (DType dtype : {DType::f32, DType::bf16, DType::f64})
       for (Layout layout : {Layout::contiguous, Layout::gapped}) {
-        BackwardOptions options = options_of(40, 150, 16, Mask::causal);
+        BackwardOptions options = backward_options(40, 150, 16, Mask::causal);
         options.forward.batch = 2;
         options.forward.heads = 2;
         options.forward.score = score;
         options.forward.dtype = options.forward.output = dtype;
         options.forward.layout = layout;
         options.captured = options.row_sum = options.key_sum = options.table = true;
-        check(options);
+        check_backward(options);
         if (HasFailure()) return;
       }
 }
 
 TEST(Backward, TwoProducts) {
-  BackwardOptions options = options_of(40, 150, 32, Mask::causal);
+  BackwardOptions options = backward_options(40, 150, 32, Mask::causal);
   options.forward.two_dots = true;
-  check(options);
+  check_backward(options);
 }
 
 /// Items wait for others here: every number of workers ends, and with the same bits.
 TEST(Backward, WorkersChangeNoBit) {
-  BackwardOptions options = options_of(100, 700, 16, Mask::causal);
+  BackwardOptions options = backward_options(100, 700, 16, Mask::causal);
   options.forward.batch = 2;
   options.forward.heads = 4;
   options.forward.group = 2;
@@ -162,7 +144,7 @@ TEST(Backward, WorkersChangeNoBit) {
         std::mt19937_64 random(1);
         const BackwardCase test = make_backward_case(options, random);
         const CpuTarget target = detect_cpu();
-        run_backward_case(test, small_schedule(test, target, generic), target, workers);
+        run_backward_case(test, small_backward(test.spec, target, generic), target, workers);
         std::vector<double> values;
         for (size_t i = 0; i < test.tensors.size(); ++i)
           for (int64_t at = 0; test.spec.tensors[i].output && at < test.tensors[i].size(); ++at)

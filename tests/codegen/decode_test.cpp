@@ -9,7 +9,7 @@
 namespace tilewright::testing {
 namespace {
 
-void check(const CaseOptions& options, uint64_t seed = 1, int64_t split = 64) {
+void check_decode(const CaseOptions& options, uint64_t seed = 1, int64_t split = 64) {
   for (const CpuTarget& target : runnable_targets()) {
     SCOPED_TRACE(options.text() + " " + std::string(to_string(target.isa)));
     std::mt19937_64 random(seed);
@@ -25,31 +25,21 @@ void check(const CaseOptions& options, uint64_t seed = 1, int64_t split = 64) {
   }
 }
 
-CaseOptions base() {
-  CaseOptions options;
-  options.sq = 1;
-  options.sk = 150;
-  options.heads = 4;
-  options.group = 4;
-  options.dqk = options.dv = 64;
-  return options;
-}
-
 TEST(Decode, HeadDims) {
   for (int64_t dim : {1, 8, 31, 64, 72, 128, 256})
     for (DType dtype : {DType::f32, DType::bf16}) {
-      CaseOptions options = base();
+      CaseOptions options = one_query();
       options.dtype = options.output = dtype;
       options.dqk = options.dv = dim;
       options.lse = true;
-      check(options);
+      check_decode(options);
       if (HasFailure()) return;
     }
-  CaseOptions options = base();
+  CaseOptions options = one_query();
   options.dqk = 192, options.dv = 128;
   for (DType dtype : {DType::f64, DType::f32, DType::f16, DType::bf16}) {
     options.dtype = options.output = dtype;
-    check(options);
+    check_decode(options);
     if (HasFailure()) return;
   }
 }
@@ -59,7 +49,7 @@ TEST(Decode, DTypesAndGroups) {
     for (int64_t group : {1, 2, 3, 4, 8})
       for (int64_t sq : {1, 2, 3, 4}) {
         if (dtype != DType::f32 && (group + sq) % 2) continue;
-        CaseOptions options = base();
+        CaseOptions options = one_query();
         options.dtype = options.output = dtype;
         options.heads = 2 * group;
         options.group = group;
@@ -68,7 +58,7 @@ TEST(Decode, DTypesAndGroups) {
         options.mask = Mask::causal;
         options.lse = true;
         options.dqk = 40;
-        check(options, static_cast<uint64_t>(group));
+        check_decode(options, static_cast<uint64_t>(group));
         if (HasFailure()) return;
       }
 }
@@ -77,68 +67,68 @@ TEST(Decode, Lengths) {
   for (int64_t sq : {0, 1, 3})
     for (int64_t sk : {0, 1, 15, 16, 63, 64, 65, 130, 200})
       for (Mask mask : {Mask::none, Mask::causal, Mask::causal_padding}) {
-        CaseOptions options = base();
+        CaseOptions options = one_query();
         options.sq = sq;
         options.sk = sk;
         options.mask = mask;
         options.batch = 2;
         options.lse = true;
         options.dqk = options.dv = 20;
-        check(options, static_cast<uint64_t>(sk + 1));
+        check_decode(options, static_cast<uint64_t>(sk + 1));
         if (HasFailure()) return;
       }
 }
 
 TEST(Decode, MasksAndScores) {
-  CaseOptions wide = base();
+  CaseOptions wide = one_query();
   wide.group = 2;
   wide.batch = 3;
   wide.sq = 3;
   wide.dqk = 24;
   wide.dv = 40;
   for (const CaseOptions& options : mask_and_score_cases(wide)) {
-    check(options);
+    check_decode(options);
     if (HasFailure()) return;
   }
 }
 
 TEST(Decode, Dropout) {
-  CaseOptions three_rows = base();
+  CaseOptions three_rows = one_query();
   three_rows.sq = 3;
   for (const CaseOptions& options : dropout_cases(three_rows)) {
-    check(options);
+    check_decode(options);
     if (HasFailure()) return;
   }
 }
 
 TEST(Decode, Layouts) {
-  CaseOptions two_rows = base();
+  CaseOptions two_rows = one_query();
   two_rows.sq = 2;
   two_rows.dqk = 32;
   for (const CaseOptions& options : layout_cases(two_rows)) {
-    check(options, 7);
+    check_decode(options, 7);
     if (HasFailure()) return;
   }
 }
 
 TEST(Decode, WithoutNormaliser) {
-  CaseOptions two_rows = base();
+  CaseOptions two_rows = one_query();
   two_rows.sq = 2;
   for (const CaseOptions& options : unnormalised_cases(two_rows)) {
-    check(options);
+    check_decode(options);
     if (HasFailure()) return;
   }
 }
 
 TEST(Decode, MoreRowsThanOneTileTakes) {
-  CaseOptions options = base();
+  CaseOptions options = one_query();
   options.sq = 9;
   options.mask = Mask::causal;
-  check(options);
+  check_decode(options);
 }
 
 TEST(Decode, ResultsDoNotDependOnHowItemsAreShared) {
-  CaseOptions options = base();
+  CaseOptions options = one_query();
   options.sk = 700;
   for (const CpuTarget& target : runnable_targets()) {
     std::vector<double> first;

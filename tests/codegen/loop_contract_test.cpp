@@ -24,8 +24,8 @@ LoopRunner runner(const Product& p, const CpuTarget& target, Blocks blocks = Blo
                     target, false, blocks);
 }
 
-void check(LoopRunner& loop, const Product& p, int64_t m, int64_t n, int64_t k, Layout layout,
-           std::mt19937_64& random) {
+void check_product(LoopRunner& loop, const Product& p, int64_t m, int64_t n, int64_t k, Layout layout,
+                   std::mt19937_64& random) {
   Index shape_a = p.shape_a, shape_b = p.shape_b;
   shape_a.insert(shape_a.end(), {m, k});
   shape_b.insert(shape_b.end(), {p.nt ? n : k, p.nt ? k : n});
@@ -58,7 +58,7 @@ TEST(LoopContract, OddSizesAndStrides) {
       LoopRunner loop = runner(p, target);
       const int64_t sizes[][3] = {{1, 1, 1},     {5, 7, 3},     {6, 64, 256}, {193, 65, 257}, {400, 3, 5},
                                   {2, 130, 600}, {191, 17, 33}, {0, 4, 4},    {4, 0, 4}};
-      for (const auto& [m, n, k] : sizes) check(loop, p, m, n, k, kLayouts[random() % 4], random);
+      for (const auto& [m, n, k] : sizes) check_product(loop, p, m, n, k, kLayouts[random() % 4], random);
     }
 }
 
@@ -73,7 +73,7 @@ TEST(LoopContract, SmallBlocks) {
         const int64_t sizes[][3] = {{60, 150, 70}, {29, 129, 33}, {28, 128, 32}, {100, 5, 17}, {9, 300, 1}};
         for (const auto& [m, n, k] : sizes) {
           loop.packed = !loop.packed;
-          check(loop, p, m, n, k, kLayouts[random() % 4], random);
+          check_product(loop, p, m, n, k, kLayouts[random() % 4], random);
           EXPECT_EQ(loop.ran(0), CpuTemplate::matmul);
         }
       }
@@ -89,7 +89,7 @@ TEST(LoopContract, FewRowsStreamB) {
         const int64_t sizes[][3] = {{1, 1100, 2100}, {8, 37, 1030}, {3, 515, 7}, {2, 5, 1}, {5, 16, 0}};
         for (const auto& [m, n, k] : sizes)
           for (Layout layout : kLayouts) {
-            check(loop, p, m, n, k, layout, random);
+            check_product(loop, p, m, n, k, layout, random);
             EXPECT_EQ(loop.ran(0), CpuTemplate::matvec);
           }
       }
@@ -225,7 +225,7 @@ TEST(LoopContract, NothingToSumGivesZeros) {
   for (const CpuTarget& target : runnable_targets()) {
     const Product p{};
     LoopRunner loop = runner(p, target);
-    check(loop, p, 200, 70, 0, Layout::gapped, random);
+    check_product(loop, p, 200, 70, 0, Layout::gapped, random);
   }
 }
 
@@ -239,8 +239,8 @@ TEST(LoopContract, EveryType) {
       for (bool nt : {false, true}) {
         const Product p{.in = in, .out = out, .nt = nt};
         LoopRunner loop = runner(p, target);
-        check(loop, p, 7, 37, 19, Layout::contiguous, random);
-        check(loop, p, 13, 9, 300, Layout::reversed, random);
+        check_product(loop, p, 7, 37, 19, Layout::contiguous, random);
+        check_product(loop, p, 13, 9, 300, Layout::reversed, random);
       }
 }
 
@@ -257,8 +257,8 @@ TEST(LoopContract, LeadingAxesBroadcast) {
       for (bool nt : {false, true}) {
         p.nt = nt;
         LoopRunner loop = runner(p, target);
-        check(loop, p, 5, 6, 7, Layout::gapped, random);
-        check(loop, p, 1, 20, 9, Layout::permuted, random);
+        check_product(loop, p, 5, 6, 7, Layout::gapped, random);
+        check_product(loop, p, 1, 20, 9, Layout::permuted, random);
       }
 }
 

@@ -7,7 +7,7 @@
 namespace tilewright::testing {
 namespace {
 
-constexpr double kInf = std::numeric_limits<double>::infinity();
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 const double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr std::array kFloats = {DType::f64, DType::f32, DType::f16, DType::bf16};
 constexpr int64_t kLengths[] = {0, 1, 3, 4, 7, 8, 9, 16, 17, 33};
@@ -60,7 +60,7 @@ TEST(LoopPointwise, StoresEveryType) {
           expect_tensor(y[0], 2 * rounding(to), a + " to " + b, [&](const Index& i) -> double {
             const double v = at(x, i);
             if (to == DType::boolean) return v > 0;
-            if (to == DType::f16 && std::abs(v) > 65520) return std::copysign(kInf, v);
+            if (to == DType::f16 && std::abs(v) > 65520) return std::copysign(kInfinity, v);
             if (is_float(to)) return v;
             if (std::isnan(v)) return 0;
             const double top = std::ldexp(1, static_cast<int>(size_of(to)) * 8 - 1);
@@ -148,14 +148,14 @@ TEST(LoopReduce, EveryOpTypeAndAxis) {
       auto a = random_tensor(dtype, in, layout, random);
       if (is_float(dtype) && length > 0) {  // rows with a NaN somewhere, and one with infinities
         a.set(static_cast<int64_t>(random() % static_cast<uint64_t>(a.size())), kNan);
-        a.set(static_cast<int64_t>(random() % static_cast<uint64_t>(a.size())), -kInf);
+        a.set(static_cast<int64_t>(random() % static_cast<uint64_t>(a.size())), -kInfinity);
       }
       const auto y = loop.run({a}, layout, random);
       expect_tensor(y[0], 20 * rounding(dtype == DType::f64 ? dtype : DType::f32) + rounding(dtype),
                     op + " " + t + fmt::format(" axis {} of length {}", axis, length), [&](Index i) -> double {
                       if (keep) i.erase(i.begin() + axis);
                       i.insert(i.begin() + axis, 0);
-                      double sum = 0, low = kInf, high = -kInf;
+                      double sum = 0, low = kInfinity, high = -kInfinity;
                       bool nan = false;
                       if (!is_float(dtype))
                         low = std::ldexp(1, static_cast<int>(size_of(dtype)) * 8 - 1) - 1, high = -low - 1;
@@ -199,7 +199,7 @@ TEST(LoopReduce, SixtyFourBitSums) {
 }
 
 struct Row {
-  double top = -kInf, sum = 0;
+  double top = -kInfinity, sum = 0;
 };
 
 // Semantics 5, 6 and 12: an empty row gives 0 and -inf, a sink joins the sum only.
@@ -208,7 +208,7 @@ Row row_of(int64_t length, double sink, const At& element) {
   Row row;
   row.top = sink;
   for (int64_t j = 0; j < length; ++j) row.top = std::max(row.top, element(j));
-  if (row.top == -kInf) row.top = 0;
+  if (row.top == -kInfinity) row.top = 0;
   row.sum = std::exp(sink - row.top);
   for (int64_t j = 0; j < length; ++j) row.sum += std::exp(element(j) - row.top);
   return row;
@@ -238,16 +238,16 @@ TEST(LoopSoftmax, SinksEmptyRowsAndNan) {
             const auto place = [&](int64_t b, int64_t row, int64_t j) {
               return flat(a.shape(), axis == 2 ? Index{b, row, j} : Index{b, j, row});
             };
-            for (int64_t j = 0; j < length; ++j) a.set(place(0, 1, j), -kInf);  // an empty row
+            for (int64_t j = 0; j < length; ++j) a.set(place(0, 1, j), -kInfinity);  // an empty row
             if (length > 0) {
               a.set(place(0, 2, length - 1), kNan);
-              a.set(place(1, 0, 0), -kInf);
-              a.set(place(1, 1, length / 2), kInf);
+              a.set(place(1, 0, 0), -kInfinity);
+              a.set(place(1, 1, length / 2), kInfinity);
               for (int64_t j = 0; j < length; ++j) a.set(place(1, 2, j), 30000 - static_cast<double>(j) * 16);
             }
             const auto s = random_tensor(dtype, axis == 2 ? Index{2, 1, 1} : Index{1, 1, 4}, layout, random);
             const auto sink_at = [&](const Index& i) {
-              return !with_sink ? -kInf : axis == 2 ? at(s, {i[0], 0, 0}) : at(s, {0, 0, i[1]});
+              return !with_sink ? -kInfinity : axis == 2 ? at(s, {i[0], 0, 0}) : at(s, {0, 0, i[1]});
             };
             const auto y = with_sink ? loop.run({a, s}, layout, random) : loop.run({a}, layout, random);
             const std::string what = fmt::format("{} axis {} length {} sink {}", t, axis, length, with_sink);
@@ -263,7 +263,7 @@ TEST(LoopSoftmax, SinksEmptyRowsAndNan) {
             });
             expect_tensor(y[1], tolerance, "logsumexp " + what, [&](const Index& i) {
               const Row r = row(i);
-              return r.sum == 0 ? -kInf : r.top + std::log(r.sum);
+              return r.sum == 0 ? -kInfinity : r.top + std::log(r.sum);
             });
           }
         }

@@ -9,12 +9,6 @@ namespace tilewright::testing {
 namespace {
 
 /// Small tiles, so that short sequences meet every kind of block.
-CpuSchedule small_schedule(const TileProgram& program, const CpuTarget& target) {
-  CpuSchedule schedule = schedule_prefill(program, target);
-  schedule.block_q = 2 * schedule.strip_rows;
-  schedule.block_kv = schedule.nr();
-  return schedule;
-}
 
 /// The same on tiles.
 CpuSchedule small_tiles(const TileProgram& program, const CpuTarget& target) {
@@ -30,7 +24,7 @@ DType weight_type(const CaseOptions& options, const CpuSchedule& schedule) {
 }
 
 /// Packed and on-the-fly runs take turns where `both` is not asked for.
-void check(const CaseOptions& options, bool both = false) {
+void check_prefill(const CaseOptions& options, bool both = false) {
   static int turn = 0;
   ++turn;
   std::mt19937_64 random(1);
@@ -38,7 +32,7 @@ void check(const CaseOptions& options, bool both = false) {
   std::vector<std::pair<CpuTarget, CpuSchedule>> ways;
   for (const CpuTarget& target : runnable_targets()) {
     ASSERT_EQ(refuse_prefill(program, target), "");
-    ways.emplace_back(target, small_schedule(program, target));
+    ways.emplace_back(target, small_prefill(program, target));
   }
   for (const CpuTarget& target : tile_targets())
     if (refuse_amx_prefill(program, target).empty()) ways.emplace_back(target, small_tiles(program, target));
@@ -64,7 +58,7 @@ TEST(Prefill, HeadDims) {
     options.sk = 70;
     options.mask = Mask::causal;
     options.lse = true;
-    check(options, true);
+    check_prefill(options, true);
     if (HasFailure()) return;
   }
 }
@@ -76,7 +70,7 @@ TEST(Prefill, UnequalHeadDims) {
     options.dv = dv;
     options.sq = 13;
     options.sk = 70;
-    check(options);
+    check_prefill(options);
     if (HasFailure()) return;
   }
 }
@@ -93,7 +87,7 @@ TEST(Prefill, DTypes) {
         options.sk = 70;
         options.heads = 1;
         options.lse = true;
-        check(options);
+        check_prefill(options);
         if (HasFailure()) return;
       }
     }
@@ -111,7 +105,7 @@ TEST(Prefill, Lengths) {
         options.heads = 1;
         options.dqk = options.dv = 4;
         options.lse = true;
-        check(options);
+        check_prefill(options);
         if (HasFailure()) return;
       }
     }
@@ -126,7 +120,7 @@ TEST(Prefill, MasksAndScores) {
   narrow.dqk = 4;
   narrow.dv = 5;
   for (const CaseOptions& options : mask_and_score_cases(narrow)) {
-    check(options);
+    check_prefill(options);
     if (HasFailure()) return;
   }
 }
@@ -165,7 +159,7 @@ TEST(Prefill, Dropout) {
   CaseOptions rows;
   rows.sq = 26;
   for (const CaseOptions& options : dropout_cases(rows)) {
-    check(options);
+    check_prefill(options);
     if (HasFailure()) return;
   }
 }
@@ -178,7 +172,7 @@ TEST(Prefill, Layouts) {
   narrow.dqk = 5;
   narrow.dv = 6;
   for (const CaseOptions& options : layout_cases(narrow)) {
-    check(options);
+    check_prefill(options);
     if (HasFailure()) return;
   }
 }
@@ -188,7 +182,7 @@ TEST(Prefill, WithoutSoftmax) {
   rows.sq = 33;
   rows.sk = 90;
   for (const CaseOptions& options : unnormalised_cases(rows)) {
-    check(options);
+    check_prefill(options);
     if (HasFailure()) return;
   }
 }
@@ -213,7 +207,7 @@ TEST(Prefill, SameBitsPackedAndOnTheFly) {
   options.sq = 100;
   options.sk = 300;
   options.mask = Mask::causal;
-  for (const CpuTarget& target : runnable_targets()) expect_same_bits(options, target, small_schedule);
+  for (const CpuTarget& target : runnable_targets()) expect_same_bits(options, target, small_prefill);
   for (const CpuTarget& target : tile_targets())
     for (const DType dtype : {DType::f32, DType::bf16}) {
       options.dtype = dtype;

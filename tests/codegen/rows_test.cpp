@@ -7,6 +7,7 @@
 #include "ir/text.h"
 #include "ir/verify.h"
 #include "tests/codegen/jit_support.h"
+#include "tests/codegen/template_cases.h"
 #include "tests/support/attention_case.h"
 
 namespace tilewright::testing {
@@ -14,15 +15,8 @@ namespace {
 
 constexpr Rows kKinds[] = {Rows::rope_half, Rows::rope_interleaved, Rows::rms_norm, Rows::layer_norm, Rows::norm_rope};
 
-CpuSchedule small_prefill(const TileProgram& program, const CpuTarget& target) {
-  CpuSchedule schedule = schedule_prefill(program, target);
-  schedule.block_q = 2 * schedule.strip_rows;
-  schedule.block_kv = schedule.nr();
-  return schedule;
-}
-
 /// Every template that takes the case, packed and on the fly.
-void check(const CaseOptions& options) {
+void check_rows(const CaseOptions& options) {
   for (const CpuTarget& target : runnable_targets()) {
     SCOPED_TRACE(options.text() + " " + std::string(to_string(target.isa)));
     const auto run = [&](const CpuSchedule& schedule, bool packed) {
@@ -58,7 +52,7 @@ TEST(ComputedRows, KindsAndDTypes) {
       options.heads = 4;
       options.group = 2;
       options.mask = Mask::causal;
-      check(options);
+      check_rows(options);
       if (HasFailure()) return;
     }
 }
@@ -71,7 +65,7 @@ TEST(ComputedRows, HeadDims) {
       options.sq = 3;
       options.sk = 40;
       options.dqk = dim;
-      check(options);
+      check_rows(options);
       if (HasFailure()) return;
     }
 }
@@ -87,7 +81,7 @@ TEST(ComputedRows, OneSideAlone) {
     options.group = 3;
     options.mask = Mask::padding;  // NaN in the rows behind it
     options.lse = true;
-    check(options);
+    check_rows(options);
     if (HasFailure()) return;
   }
 }
@@ -102,7 +96,7 @@ TEST(ComputedRows, EmptyAndStrided) {
       options.sk = sk;
       options.layout = layout;
       options.arrangement = Arrangement::bshd;
-      check(options);
+      check_rows(options);
       if (HasFailure()) return;
     }
 }
@@ -111,7 +105,7 @@ TEST(ComputedRows, OneTermOfTwo) {
   CaseOptions options;
   options.two_dots = true;
   options.query_rows = options.key_rows = Rows::rope_half;
-  check(options);
+  check_rows(options);
 }
 
 /// A rotation that reads the wrong partner is not what the plain reference gives.

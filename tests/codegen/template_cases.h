@@ -1,11 +1,56 @@
-// Cases that every fast template of attention has to get right, as changes to a case that the template takes.
+// Cases and small schedules that the tests of several templates share: what every fast template of attention has to get
+// right is a change to a case that the template takes.
 #pragma once
 
 #include <vector>
 
-#include "tests/support/attention_case.h"
+#include "compiler/plan_rules.h"
+#include "tests/support/backward_case.h"
 
 namespace tilewright::testing {
+
+/// What decode templates take: one query, a group of four heads.
+inline CaseOptions one_query() {
+  CaseOptions options;
+  options.sq = 1;
+  options.sk = 150;
+  options.heads = options.group = 4;
+  options.dqk = options.dv = 64;
+  return options;
+}
+
+inline BackwardOptions backward_options(int64_t sq, int64_t sk, int64_t dim, Mask mask = Mask::none) {
+  BackwardOptions options;
+  options.forward.sq = sq;
+  options.forward.sk = sk;
+  options.forward.dqk = options.forward.dv = dim;
+  options.forward.heads = 1;
+  options.forward.mask = mask;
+  return options;
+}
+
+/// Blocks so small that short sequences have several.
+inline CpuSchedule small_prefill(const TileProgram& program, const CpuTarget& target) {
+  CpuSchedule schedule = schedule_prefill(program, target);
+  schedule.block_q = 2 * schedule.strip_rows;
+  schedule.block_kv = schedule.nr();
+  return schedule;
+}
+inline CpuSchedule small_backward(const BackwardSpec& spec, const CpuTarget& target, bool generic) {
+  CpuSchedule schedule = plan_backward(spec, target, {generic}).choices[0].schedule;
+  EXPECT_EQ(schedule.kernel, generic ? CpuTemplate::generic : CpuTemplate::backward);
+  schedule.block_q = generic ? 5 : 2 * schedule.mr;
+  schedule.block_kv = generic ? 11 : schedule.nr();
+  schedule.chunk_kv = 2 * schedule.block_kv;
+  return schedule;
+}
+
+/// How often a listing says it.
+inline int64_t occurrences(const std::string& text, const std::string& what) {
+  int64_t found = 0;
+  for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++found;
+  return found;
+}
 
 inline std::vector<CaseOptions> dropout_cases(CaseOptions options) {
   std::vector<CaseOptions> cases;

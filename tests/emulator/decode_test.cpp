@@ -7,7 +7,7 @@
 namespace tilewright::testing {
 namespace {
 
-CudaSchedule schedule(int64_t block_kv = 16, int64_t warps = 2, int64_t stages = 2, int64_t split_kv = 64) {
+CudaSchedule decode_schedule(int64_t block_kv = 16, int64_t warps = 2, int64_t stages = 2, int64_t split_kv = 64) {
   CudaSchedule s;
   s.kernel = CudaTemplate::decode;
   s.block_q = kCudaDecodeRows;
@@ -23,9 +23,9 @@ class CudaDecode : public ::testing::TestWithParam<SpecRun> {};
 
 TEST_P(CudaDecode, AgreesWithTheSpec) { check_spec_run(GetParam()); }
 
-std::vector<SpecRun> runs() {
+std::vector<SpecRun> decode_runs() {
   std::vector<SpecRun> all;
-  const auto add = [&](std::string name, CaseOptions options, CudaSchedule tiles = schedule()) {
+  const auto add = [&](std::string name, CaseOptions options, CudaSchedule tiles = decode_schedule()) {
     all.push_back({std::move(name), std::move(options), std::move(tiles)});
   };
   const auto f16 = [](CaseOptions options) { return narrow(options, DType::f16); };
@@ -43,10 +43,11 @@ std::vector<SpecRun> runs() {
         narrow({.heads = 2, .group = 2, .sq = 1, .sk = 90, .dqk = dim, .dv = dim, .lse = true}));
   add("d192_128", narrow({.heads = 2, .group = 2, .sq = 1, .sk = 90, .dqk = 192, .dv = 128}));
   add("three_stages", narrow({.heads = 2, .group = 2, .sq = 1, .sk = 700, .dqk = 32, .dv = 32}),
-      schedule(32, 2, 3, 256));
-  add("four_warps", narrow({.heads = 2, .group = 2, .sq = 1, .sk = 700, .dqk = 64, .dv = 64}), schedule(16, 4, 4, 256));
+      decode_schedule(32, 2, 3, 256));
+  add("four_warps", narrow({.heads = 2, .group = 2, .sq = 1, .sk = 700, .dqk = 64, .dv = 64}),
+      decode_schedule(16, 4, 4, 256));
   add("many_splits", narrow({.heads = 1, .sq = 1, .sk = 1300, .dqk = 16, .dv = 16, .lse = true}),
-      schedule(16, 2, 2, 32));
+      decode_schedule(16, 2, 2, 32));
   add("one_key", narrow({.heads = 2, .group = 2, .sq = 1, .sk = 1, .dqk = 64, .dv = 64, .lse = true}));
   add("no_keys", narrow({.heads = 2, .group = 2, .sq = 2, .sk = 0, .dqk = 64, .dv = 64, .lse = true}));
   add("no_queries", narrow({.heads = 2, .group = 2, .sq = 0, .sk = 9, .dqk = 64, .dv = 64, .lse = true}));
@@ -90,7 +91,7 @@ std::vector<SpecRun> runs() {
   return all;
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, CudaDecode, ::testing::ValuesIn(runs()),
+INSTANTIATE_TEST_SUITE_P(Cases, CudaDecode, ::testing::ValuesIn(decode_runs()),
                          [](const auto& test) { return test.param.name; });
 
 }  // namespace

@@ -13,8 +13,8 @@
 namespace tilewright::testing {
 namespace {
 
-constexpr Numbers kNumbers[] = {Numbers::bf16, Numbers::f16, Numbers::bf16_cast, Numbers::f16_cast};
-constexpr int64_t kHeadDims[] = {64, 24, 80, 31, 40, 96};
+constexpr Numbers kNarrow[] = {Numbers::bf16, Numbers::f16, Numbers::bf16_cast, Numbers::f16_cast};
+constexpr int64_t kMmaHeadDims[] = {64, 24, 80, 31, 40, 96};
 
 struct Tiles {
   int64_t block_q, block_kv, warps, stages;
@@ -64,7 +64,7 @@ void spoil(const Graph& graph, std::vector<TestTensor>& inputs) {
 void run_numbers(const Variant& variant, Numbers numbers, const Setting& setting, size_t turn) {
   const auto number = static_cast<size_t>(variant.number);
   std::mt19937_64 random(number + 100 * turn);
-  const int64_t dim = kHeadDims[(number + turn) % std::size(kHeadDims)];
+  const int64_t dim = kMmaHeadDims[(number + turn) % std::size(kMmaHeadDims)];
   Graph graph = respell(variant.graph, numbers, dim, number == 22 ? dim + 8 : dim);
   graph.precision = variant.graph.precision;
   int refused = 0;
@@ -97,8 +97,8 @@ void run_numbers(const Variant& variant, Numbers numbers, const Setting& setting
   }
 }
 
-void run(const Variant& variant, const Setting& setting, size_t turn) {
-  const Numbers numbers = kNumbers[(static_cast<size_t>(variant.number) + turn) % std::size(kNumbers)];
+void check_variant(const Variant& variant, const Setting& setting, size_t turn) {
+  const Numbers numbers = kNarrow[(static_cast<size_t>(variant.number) + turn) % std::size(kNarrow)];
   run_numbers(variant, numbers, setting, turn);
 }
 
@@ -111,8 +111,9 @@ TEST_P(FastVariants, PrefillMatchesTheOracle) {
       {"no queries", 1, 0, 20}, {"several blocks", 1, 70, 96}, {"no batch", 0, 20, 30},
   };
   for (size_t turn = 0; turn < 2; ++turn)
-    run(GetParam(), {CudaTemplate::sm80_prefill, kTiles[(static_cast<size_t>(GetParam().number) + turn) % 3], 0, sizes},
-        turn);
+    check_variant(GetParam(),
+                  {CudaTemplate::sm80_prefill, kTiles[(static_cast<size_t>(GetParam().number) + turn) % 3], 0, sizes},
+                  turn);
 }
 
 TEST_P(FastVariants, ProductsOfPartsMatchTheOracle) {
@@ -134,7 +135,7 @@ TEST_P(FastVariants, DecodeMatchesTheOracle) {
       {"no keys", 2, 2, 0},     {"no queries", 1, 0, 20},     {"one of each", 3, 1, 1},
   };
   const size_t which = static_cast<size_t>(GetParam().number) % 3;
-  run(GetParam(), {CudaTemplate::decode, kTiles[which], 64, sizes}, which);
+  check_variant(GetParam(), {CudaTemplate::decode, kTiles[which], 64, sizes}, which);
 }
 
 INSTANTIATE_TEST_SUITE_P(Suite, FastVariants, ::testing::ValuesIn(variants(source_dir() + "/examples/variants")),

@@ -3,7 +3,7 @@
 #include "compiler/plan_cuda_decode.h"
 #include "tests/emulator/fault_campaign.h"
 
-namespace tilewright::testing {
+namespace tilewright::testing::sm80_faults {
 namespace {
 
 constexpr std::string_view kRecurrence = "recurrence.cuh", kTiles = "tensor_tiles.cuh", kMma = "mma_attention.cuh",
@@ -142,4 +142,4 @@ INSTANTIATE_TEST_SUITE_P(Cases, Sm80Faults, ::testing::Values(kCausal, kShort, k
                          [](const auto& test) { return std::string(test.param); });
 
 }  // namespace
-}  // namespace tilewright::testing
+}  // namespace tilewright::testing::sm80_faults

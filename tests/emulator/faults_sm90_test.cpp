@@ -4,7 +4,7 @@
 #include "tests/emulator/fault_campaign.h"
 #include "tests/emulator/sm90_case.h"
 
-namespace tilewright::testing {
+namespace tilewright::testing::sm90_faults {
 namespace {
 
 constexpr std::string_view kTiles = "sm90_tiles.cuh", kPipeline = "sm90_pipeline.cuh", kSoftmax = "sm90_softmax.cuh",
@@ -130,7 +130,7 @@ constexpr Fault kFaults[] = {
 
 FaultCase make(std::string_view name) {
   CaseOptions options = narrow({.heads = 2, .sq = 140, .sk = 150, .dqk = 96, .dv = 72, .lse = true});
-  CudaTarget target = *parse_cuda_target("sm_90a");
+  CudaTarget target = kSm90;
   if (name == kCausal) options.mask = Mask::causal;
   if (name == kPadding) {
     options.mask = Mask::padding;
@@ -155,4 +155,4 @@ INSTANTIATE_TEST_SUITE_P(Cases, Sm90Faults, ::testing::Values(kCausal, kPadding,
                          [](const auto& test) { return std::string(test.param); });
 
 }  // namespace
-}  // namespace tilewright::testing
+}  // namespace tilewright::testing::sm90_faults

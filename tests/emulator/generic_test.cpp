@@ -12,9 +12,9 @@
 namespace tilewright::testing {
 namespace {
 
-constexpr Numbers kNumbers[] = {Numbers::f32, Numbers::bf16, Numbers::f64, Numbers::f16, Numbers::bf16_cast};
-constexpr int64_t kHeadDims[] = {8, 31, 16, 40, 64};
-const Sizes kSizes[] = {
+constexpr Numbers kAllNumbers[] = {Numbers::f32, Numbers::bf16, Numbers::f64, Numbers::f16, Numbers::bf16_cast};
+constexpr int64_t kGenericHeadDims[] = {8, 31, 16, 40, 64};
+const Sizes kGenericSizes[] = {
     {"ragged", 2, 19, 37}, {"more queries", 1, 37, 11}, {"one query", 2, 1, 50},
     {"no keys", 2, 9, 0},  {"no queries", 1, 0, 20},    {"several blocks", 1, 66, 70},
 };
@@ -25,12 +25,13 @@ TEST_P(GenericVariants, MatchTheOracle) {
   const Variant& variant = GetParam();
   const auto number = static_cast<size_t>(variant.number);
   std::mt19937_64 random(number);
-  const int64_t dim = kHeadDims[number % std::size(kHeadDims)];
-  const Graph graph = respell(variant.graph, kNumbers[number % std::size(kNumbers)], dim, number == 22 ? dim + 3 : dim);
+  const int64_t dim = kGenericHeadDims[number % std::size(kGenericHeadDims)];
+  const Graph graph =
+      respell(variant.graph, kAllNumbers[number % std::size(kAllNumbers)], dim, number == 22 ? dim + 3 : dim);
   auto program = EmulatedProgram::create(graph);
   ASSERT_TRUE(program) << to_string(program.error());
   for (size_t turn : {0, 1, 2}) {
-    const Sizes& sizes = kSizes[(number + 2 * turn) % std::size(kSizes)];
+    const Sizes& sizes = kGenericSizes[(number + 2 * turn) % std::size(kGenericSizes)];
     SCOPED_TRACE(sizes.name);
     const DimBindings dims = bind_sizes(graph, sizes);
     const std::vector<TestTensor> inputs = variant_inputs(graph, dims, random);

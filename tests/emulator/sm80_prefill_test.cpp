@@ -6,7 +6,7 @@
 namespace tilewright::testing {
 namespace {
 
-CudaSchedule schedule(int64_t block_q, int64_t block_kv, int64_t warps, int64_t stages = 2) {
+CudaSchedule sm80_schedule(int64_t block_q, int64_t block_kv, int64_t warps, int64_t stages = 2) {
   CudaSchedule s;
   s.kernel = CudaTemplate::sm80_prefill;
   s.block_q = block_q;
@@ -20,9 +20,9 @@ class Sm80Prefill : public ::testing::TestWithParam<SpecRun> {};
 
 TEST_P(Sm80Prefill, AgreesWithTheSpec) { check_spec_run(GetParam()); }
 
-std::vector<SpecRun> runs() {
+std::vector<SpecRun> sm80_runs() {
   std::vector<SpecRun> all;
-  const auto add = [&](std::string name, CaseOptions options, CudaSchedule tiles = schedule(32, 32, 2)) {
+  const auto add = [&](std::string name, CaseOptions options, CudaSchedule tiles = sm80_schedule(32, 32, 2)) {
     all.push_back({std::move(name), std::move(options), std::move(tiles)});
   };
   // Fragments, rows and dims that end inside a tile.
@@ -40,12 +40,12 @@ std::vector<SpecRun> runs() {
   add("d40_96", narrow({.heads = 1, .sq = 20, .sk = 40, .dqk = 40, .dv = 96}));
   // Tiles: bands, warps, stages.
   add("two_bands", narrow({.heads = 1, .sq = 100, .sk = 130, .dqk = 64, .dv = 64, .mask = Mask::causal, .lse = true}),
-      schedule(64, 48, 2));
+      sm80_schedule(64, 48, 2));
   add("three_stages", narrow({.heads = 1, .sq = 40, .sk = 150, .dqk = 64, .dv = 64, .mask = Mask::causal}),
-      schedule(32, 16, 2, 3));
+      sm80_schedule(32, 16, 2, 3));
   add("eight_warps", narrow({.heads = 1, .sq = 150, .sk = 140, .dqk = 64, .dv = 64, .mask = Mask::causal, .lse = true}),
-      schedule(128, 64, 8));
-  add("long", narrow({.heads = 1, .sq = 33, .sk = 300, .dqk = 32, .dv = 32}), schedule(32, 16, 2));
+      sm80_schedule(128, 64, 8));
+  add("long", narrow({.heads = 1, .sq = 33, .sk = 300, .dqk = 32, .dv = 32}), sm80_schedule(32, 16, 2));
   // Sequences that are empty or short.
   add("one_query", narrow({.batch = 2, .sq = 1, .sk = 70, .dqk = 64, .dv = 64, .lse = true}));
   add("one_key", narrow({.batch = 2, .sq = 5, .sk = 1, .dqk = 64, .dv = 64, .lse = true}));
@@ -58,7 +58,7 @@ std::vector<SpecRun> runs() {
     options.sk = 90;
     options.dqk = options.dv = 32;
     options.lse = options.normaliser == Normaliser::softmax;
-    add(std::move(name), narrow(options), schedule(32, 16, 2));
+    add(std::move(name), narrow(options), sm80_schedule(32, 16, 2));
   };
   masked("causal", {.mask = Mask::causal});
   masked("window", {.mask = Mask::window});
@@ -86,7 +86,7 @@ std::vector<SpecRun> runs() {
                 .arrangement = arrangement,
                 .layout = layout,
                 .lse = true}),
-        schedule(32, 16, 2));
+        sm80_schedule(32, 16, 2));
   };
   laid("bshd", Arrangement::bshd, Layout::contiguous);
   laid("merged", Arrangement::merged, Layout::contiguous);
@@ -97,7 +97,7 @@ std::vector<SpecRun> runs() {
   return all;
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, Sm80Prefill, ::testing::ValuesIn(runs()),
+INSTANTIATE_TEST_SUITE_P(Cases, Sm80Prefill, ::testing::ValuesIn(sm80_runs()),
                          [](const auto& test) { return test.param.name; });
 
 }  // namespace

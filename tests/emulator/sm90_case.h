@@ -9,6 +9,8 @@
 
 namespace tilewright::testing {
 
+inline const CudaTarget kSm90 = *parse_cuda_target("sm_90a");
+
 inline CudaSchedule sm90_schedule(int64_t block_kv, int64_t consumers = 2, int64_t stages = 2) {
   CudaSchedule s;
   s.kernel = CudaTemplate::sm90_prefill;

@@ -5,9 +5,7 @@
 namespace tilewright::testing {
 namespace {
 
-const CudaTarget kTarget = *parse_cuda_target("sm_90a");
-
-CudaPlan plan_of(const CaseOptions& options, const CudaTarget& target = kTarget) {
+CudaPlan plan_of(const CaseOptions& options, const CudaTarget& target = kSm90) {
   return plan_cuda(build_tile_program(sm90_case(options).spec), target);
 }
 
@@ -30,17 +28,17 @@ TEST(Sm90Plan, TilesByHeadDim) {
     const CudaSchedule& schedule = sm90_choice(plan)->schedule;
     EXPECT_EQ(schedule.block_q, row.block_q);
     EXPECT_EQ(schedule.block_kv, row.block_kv);
-    EXPECT_EQ(validate_sm90_prefill(test.spec, schedule, kTarget), "");
+    EXPECT_EQ(validate_sm90_prefill(test.spec, schedule, kSm90), "");
     const Sm90CudaLayout layout = sm90_cuda_layout(test.spec, schedule);
     EXPECT_LE(128 * (layout.producer_registers + layout.consumers * layout.consumer_registers),
-              kTarget.registers_per_multiprocessor);
-    EXPECT_LE(layout.bytes, kTarget.shared_bytes_per_block);
+              kSm90.registers_per_multiprocessor);
+    EXPECT_LE(layout.bytes, kSm90.shared_bytes_per_block);
     EXPECT_FALSE(schedule.reasons.empty());
   }
 }
 
 TEST(Sm90Plan, Refusals) {
-  const auto reason = [](const CaseOptions& options, const CudaTarget& target = kTarget) {
+  const auto reason = [](const CaseOptions& options, const CudaTarget& target = kSm90) {
     for (const CudaPlan::Refusal& refusal : plan_of(options, target).refused)
       if (refusal.kernel == CudaTemplate::sm90_prefill) return refusal.reason;
     return std::string();
@@ -59,7 +57,7 @@ TEST(Sm90Plan, Refusals) {
 
 TEST(Sm90Plan, SchedulesThatDoNotFit) {
   const AttentionCase test = sm90_case(narrow({.dqk = 256, .dv = 256}));
-  const auto refused = [&](CudaSchedule schedule) { return validate_sm90_prefill(test.spec, schedule, kTarget); };
+  const auto refused = [&](CudaSchedule schedule) { return validate_sm90_prefill(test.spec, schedule, kSm90); };
   EXPECT_EQ(refused(sm90_schedule(80)), "");
   EXPECT_NE(refused(sm90_schedule(96)).find("bytes of shared memory"), std::string::npos);
   EXPECT_NE(refused(sm90_schedule(176)).find("registers"), std::string::npos);

@@ -4,8 +4,6 @@
 namespace tilewright::testing {
 namespace {
 
-const CudaTarget kTarget = *parse_cuda_target("sm_90a");
-
 struct TileCase {
   std::string name;
   CaseOptions options;
@@ -18,7 +16,7 @@ class Sm90PrefillCase : public ::testing::TestWithParam<TileCase> {};
 
 TEST_P(Sm90PrefillCase, AgreesWithTheSpec) {
   const auto& [name, case_options, tiles, multiprocessors] = GetParam();
-  CudaTarget target = kTarget;
+  CudaTarget target = kSm90;
   target.multiprocessors = static_cast<int>(multiprocessors);
   AttentionCase test = sm90_case(case_options);
   const TileProgram program = build_tile_program(test.spec);
@@ -38,7 +36,7 @@ TEST_P(Sm90PrefillCase, AgreesWithTheSpec) {
   }
 }
 
-std::vector<TileCase> runs() {
+std::vector<TileCase> sm90_runs() {
   std::vector<TileCase> all;
   const auto add = [&](std::string name, CaseOptions options, CudaSchedule tiles = sm90_schedule(32),
                        int64_t multiprocessors = 132) {
@@ -117,12 +115,12 @@ std::vector<TileCase> runs() {
 TEST(Sm90Prefill, RowsThatAreNoMultipleOf16BytesHaveNoTensorMap) {
   AttentionCase test = sm90_case(narrow({.sq = 20, .sk = 20, .dqk = 64, .dv = 64, .arrangement = Arrangement::packed}));
   const TileProgram program = build_tile_program(test.spec);
-  const CudaPlan plan = plan_cuda(program, kTarget);
+  const CudaPlan plan = plan_cuda(program, kSm90);
   const CudaPlan::Choice* hopper = sm90_choice(plan);
   ASSERT_TRUE(hopper);
   EXPECT_TRUE(hopper->needs_tensor_maps);
   EXPECT_FALSE(plan.choices.back().needs_tensor_maps);
-  const auto source = generate_cuda(program, sm90_schedule(32), kTarget, "k");
+  const auto source = generate_cuda(program, sm90_schedule(32), kSm90, "k");
   ASSERT_TRUE(source) << to_string(source.error());
   std::string refused;
   for (const TensorMapPlan& map : source->launch.phases[0].tensor_maps)
@@ -131,7 +129,7 @@ TEST(Sm90Prefill, RowsThatAreNoMultipleOf16BytesHaveNoTensorMap) {
   EXPECT_NE(refused.find(" of 16"), std::string::npos) << refused;
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, Sm90PrefillCase, ::testing::ValuesIn(runs()),
+INSTANTIATE_TEST_SUITE_P(Cases, Sm90PrefillCase, ::testing::ValuesIn(sm90_runs()),
                          [](const auto& test) { return test.param.name; });
 
 }  // namespace

@@ -11,8 +11,8 @@
 namespace tilewright::testing {
 namespace {
 
-constexpr int64_t kHeadDims[] = {64, 32, 72, 16, 128};
-const Sizes kSizes[] = {
+constexpr int64_t kSm90HeadDims[] = {64, 32, 72, 16, 128};
+const Sizes kSm90Sizes[] = {
     {"several blocks", 1, 150, 170}, {"ragged", 2, 19, 37},    {"more queries", 1, 137, 70},
     {"several items", 2, 70, 140},   {"one query", 2, 1, 150}, {"no keys", 2, 9, 0},
 };
@@ -45,10 +45,10 @@ TEST_P(Sm90Variants, MatchTheOracle) {
   const Variant& variant = GetParam();
   const auto number = static_cast<size_t>(variant.number);
   std::mt19937_64 random(number);
-  const int64_t dim = kHeadDims[number % std::size(kHeadDims)];
+  const int64_t dim = kSm90HeadDims[number % std::size(kSm90HeadDims)];
   const Numbers numbers = number % 2 == 0 ? Numbers::bf16 : Numbers::f16;
   const Graph graph = respell(variant.graph, numbers, number == 22 ? 192 : dim, number == 22 ? 128 : dim);
-  CudaTarget target = *parse_cuda_target("sm_90a");
+  CudaTarget target = kSm90;
   target.multiprocessors = 3;
   const std::vector<EmulatorOptions> executions = sm90_executions(2);
   for (const bool small : {true, false}) {
@@ -74,7 +74,8 @@ TEST_P(Sm90Variants, MatchTheOracle) {
     EXPECT_GE(attentions, 1);
     EXPECT_EQ(taken, attentions) << reason;
     for (size_t turn = 0; turn < (small ? 3 : 1); ++turn) {
-      const Sizes& sizes = small ? kSizes[turn == 0 ? 0 : (number + 2 * turn) % std::size(kSizes)] : kSizes[1];
+      const Sizes& sizes =
+          small ? kSm90Sizes[turn == 0 ? 0 : (number + 2 * turn) % std::size(kSm90Sizes)] : kSm90Sizes[1];
       const EmulatorOptions& options = executions[(number + 3 * turn) % executions.size()];
       SCOPED_TRACE(sizes.name + ", " + describe(options));
       const DimBindings dims = bind_sizes(graph, sizes);

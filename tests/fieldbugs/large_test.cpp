@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 
+#include "tests/fieldbugs/dims.h"
 #include "tests/support/kernel_check.h"
 
 namespace tilewright {
@@ -12,8 +13,8 @@ namespace {
 
 using testing::AttentionGraph;
 using testing::KernelCheck;
-
-const Dim kSq = Dim::named("Sq"), kSk = Dim::named("Sk");
+using testing::kSk;
+using testing::kSq;
 
 /// Address space without memory behind it until it is touched; reads give zeros.
 class SparseMemory {

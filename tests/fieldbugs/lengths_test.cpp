@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "tests/fieldbugs/dims.h"
 #include "tests/support/kernel_check.h"
 
 namespace tilewright {
@@ -14,12 +15,25 @@ using testing::AttentionGraph;
 using testing::KernelCheck;
 using testing::Layout;
 
-const Dim kB = Dim::named("B"), kSq = Dim::named("Sq"), kSk = Dim::named("Sk");
-constexpr int64_t kKeys = 133;
+using testing::kB;
+using testing::kSk;
+using testing::kSq;
+constexpr int64_t kLength = 133;
 
-constexpr int64_t kHostile[] = {
-    INT64_MIN,        INT64_MIN + 1,    -(int64_t{1} << 40), -1,       0, 1, kKeys - 1, kKeys, kKeys + 1, INT32_MAX,
-    int64_t{1} << 31, int64_t{1} << 33, INT64_MAX - kKeys,   INT64_MAX};
+constexpr int64_t kHostile[] = {INT64_MIN,
+                                INT64_MIN + 1,
+                                -(int64_t{1} << 40),
+                                -1,
+                                0,
+                                1,
+                                kLength - 1,
+                                kLength,
+                                kLength + 1,
+                                INT32_MAX,
+                                int64_t{1} << 31,
+                                int64_t{1} << 33,
+                                INT64_MAX - kLength,
+                                INT64_MAX};
 
 constexpr auto kBatches = static_cast<int64_t>(std::size(kHostile));
 
@@ -50,7 +64,7 @@ void check_hostile(const Modify& modify, const Modify& planted = nullptr, Dim ex
   for (DType dtype : {DType::i64, DType::i32})
     for (const int64_t sq : {1, 5, 70}) {
       SCOPED_TRACE(fmt::format("{} Sq {}", to_string(dtype), sq));
-      KernelCheck check(with_data(dtype, modify, extent).build(), {{"B", kBatches}, {"Sq", sq}, {"Sk", kKeys}},
+      KernelCheck check(with_data(dtype, modify, extent).build(), {{"B", kBatches}, {"Sq", sq}, {"Sk", kLength}},
                         Layout::contiguous);
       check.output_layout = Layout::contiguous;
       set_hostile(check.input("data"));
@@ -112,7 +126,7 @@ TEST(R21, TrustedLengthsWouldFault) {
   // What the clamps are for: a kernel told of one key more than there is memory for.
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   AttentionGraph graph;
-  KernelCheck check(graph.build(), {{"B", 1}, {"Sq", 5}, {"Sk", kKeys}}, Layout::contiguous);
+  KernelCheck check(graph.build(), {{"B", 1}, {"Sq", 5}, {"Sk", kLength}}, Layout::contiguous);
   for (const char* name : {"k", "v"}) {
     TensorView longer = check.input(name).view();
     longer.data = static_cast<float*>(longer.data) + 16;

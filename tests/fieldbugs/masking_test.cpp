@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "ir/verify.h"
+#include "tests/fieldbugs/dims.h"
 #include "tests/support/kernel_check.h"
 
 namespace tilewright {
@@ -12,7 +13,9 @@ namespace {
 using testing::AttentionGraph;
 using testing::KernelCheck;
 
-const Dim kB = Dim::named("B"), kSq = Dim::named("Sq"), kSk = Dim::named("Sk");
+using testing::kB;
+using testing::kSk;
+using testing::kSq;
 
 ValueId hidden(GraphBuilder& g) { return g.constant(-HUGE_VAL, DType::f32); }
 

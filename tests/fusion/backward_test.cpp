@@ -8,14 +8,14 @@ namespace tilewright::testing {
 namespace {
 
 /// Statements between the scores %s: f32[B,4,Sq,Sk] and the gradients: `score` makes %e of %s, `back` makes %ds of %de.
-struct Parts {
+struct BackwardText {
   std::string params, results, returned;
   std::string score = "%e = mul %s, 0.25 : f32[B,4,Sq,Sk]\n";
   std::string back = "%ds = mul %de, 0.25 : f32[B,4,Sq,Sk]\n";
   std::string more;
 };
 
-std::string softmax_backward(const Parts& parts) {
+std::string softmax_backward(const BackwardText& parts) {
   std::string text =
       "graph @g(%q: f32[B,4,Sq,16], %k: f32[B,4,Sk,16], %v: f32[B,4,Sk,8], %o: f32[B,4,Sq,8], %lse: f32[B,4,Sq],\n"
       "         %d_o: f32[B,4,Sq,8]" +
@@ -53,7 +53,7 @@ const BackwardSpec& only_backward(const Program& program) {
   return found.size() == 1 ? *found[0] : kNone;
 }
 
-std::string text(const BackwardSpec& spec, ExprId id) {
+std::string dag_text(const BackwardSpec& spec, ExprId id) {
   Expr expr;
   expr.set_root(expr.import(spec.weights, id));
   return print(expr, spec.tensors);
@@ -76,7 +76,7 @@ TEST(Backward, SoftmaxIsOnePass) {
 }
 
 TEST(Backward, TheMaskLeavesTheWeights) {
-  Parts parts;
+  BackwardText parts;
   parts.score =
       "%scaled = mul %s, 0.25 : f32[B,4,Sq,Sk]\n%keep = le %j, %i : bool[1,1,Sq,Sk]\n"
       "%e = select %keep, %scaled, -inf : f32[B,4,Sq,Sk]\n";
@@ -85,11 +85,11 @@ TEST(Backward, TheMaskLeavesTheWeights) {
   const BackwardSpec& spec = only_backward(program);
   EXPECT_EQ(print(spec.keep, spec.tensors), "le(kv, q)");
   EXPECT_EQ(count(spec, Op::exp), 1u) << print(spec);
-  EXPECT_EQ(text(spec, spec.rows.at(0).weight).find("kv, q"), std::string::npos) << print(spec);
+  EXPECT_EQ(dag_text(spec, spec.rows.at(0).weight).find("kv, q"), std::string::npos) << print(spec);
 }
 
 TEST(Backward, AnAdditiveMaskIsTheSame) {
-  Parts parts;
+  BackwardText parts;
   parts.score =
       "%scaled = mul %s, 0.25 : f32[B,4,Sq,Sk]\n%keep = le %j, %i : bool[1,1,Sq,Sk]\n"
       "%m = select %keep, 0, -inf : f32[1,1,Sq,Sk]\n%e = add %scaled, %m : f32[B,4,Sq,Sk]\n";
@@ -100,7 +100,7 @@ TEST(Backward, AnAdditiveMaskIsTheSame) {
 }
 
 TEST(Backward, SoftcapShares) {
-  Parts parts;
+  BackwardText parts;
   parts.score = "%a = div %s, 5 : f32[B,4,Sq,Sk]\n%t = tanh %a : f32[B,4,Sq,Sk]\n%e = mul %t, 5 : f32[B,4,Sq,Sk]\n";
   parts.back =
       "%tt = mul %t, %t : f32[B,4,Sq,Sk]\n%one = sub 1, %tt : f32[B,4,Sq,Sk]\n%ds = mul %de, %one : "
@@ -115,7 +115,7 @@ TEST(Backward, ABiasOfEveryShapeIsACapturedSum) {
                                                                                          {"B,1,1,Sk", {1, 2}},
                                                                                          {"1,4,1,1", {0, 2, 3}},
                                                                                          {"1,1,Sq,1", {0, 1, 3}}}) {
-    Parts parts;
+    BackwardText parts;
     parts.params = ", %bias: f32[" + shape + "]";
     parts.score = "%scaled = mul %s, 0.25 : f32[B,4,Sq,Sk]\n%e = add %scaled, %bias : f32[B,4,Sq,Sk]\n";
     std::vector<std::string> dims{"B", "4", "Sq", "Sk"};
@@ -137,7 +137,7 @@ TEST(Backward, ABiasOfEveryShapeIsACapturedSum) {
 }
 
 TEST(Backward, SlopesOfAlibi) {
-  Parts parts;
+  BackwardText parts;
   parts.params = ", %slope: f32[4]";
   parts.results = ", f32[4]";
   parts.score =
@@ -153,7 +153,7 @@ TEST(Backward, SlopesOfAlibi) {
   const BackwardSpec& spec = only_backward(program);
   ASSERT_EQ(spec.captured.size(), 1u) << print(program);
   ASSERT_EQ(spec.captured[0].index.size(), 1u);
-  EXPECT_EQ(text(spec, spec.captured[0].index[0]), "h");
+  EXPECT_EQ(dag_text(spec, spec.captured[0].index[0]), "h");
   EXPECT_EQ(program.steps.size(), 2u) << print(program);
 }
 
@@ -173,7 +173,7 @@ TEST(Backward, DeltaInFullIsAPassBefore) {
 }
 
 TEST(Backward, ScoresThatAreReadElsewhereStayOut) {
-  Parts parts;
+  BackwardText parts;
   parts.results = ", f32[B,4,Sq,1]";
   parts.more = "%top = reduce_max %e, axis=3, keepdims=true : f32[B,4,Sq,1]\n";
   parts.returned = ", %top";
@@ -249,7 +249,7 @@ TEST(Backward, WithoutNormaliserAndWithoutSomeGradients) {
 }
 
 TEST(Backward, TwoDotTerms) {
-  Parts parts;
+  BackwardText parts;
   parts.params = ", %q2: f32[B,4,Sq,8], %k2: f32[B,1,Sk,8]";
   parts.results = ", f32[B,4,Sq,8], f32[B,1,Sk,8]";
   parts.score =

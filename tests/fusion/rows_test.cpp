@@ -16,13 +16,13 @@ namespace {
 
 constexpr int64_t kHeads = 4, kKvHeads = 2, kHeadDim = 8;
 
-struct Parts {
+struct RowsGraph {
   GraphBuilder g{"rows"};
   Dim B = Dim::named("B"), S = Dim::named("S");
   DType dtype = DType::f32;
   ValueId q, k, v, cos, sin;
 
-  explicit Parts(DType of = DType::f32) : dtype(of) {
+  explicit RowsGraph(DType of = DType::f32) : dtype(of) {
     q = param("q", {B, kHeads, S, kHeadDim});
     k = param("k", {B, kKvHeads, S, kHeadDim});
     v = param("v", {B, kKvHeads, S, kHeadDim});
@@ -45,7 +45,7 @@ struct Parts {
 TEST(Rows, RopeOfBothLayoutsIsOneStep) {
   for (const RopeLayout layout : {RopeLayout::rotate_half, RopeLayout::interleaved})
     for (const DType dtype : {DType::f32, DType::f64}) {
-      Parts parts(dtype);
+      RowsGraph parts(dtype);
       parts.rotate(layout);
       const Program program = fuse_and_check(parts.attend());
       const AttentionSpec& spec = only_attention(program);
@@ -61,14 +61,14 @@ TEST(Rows, RopeOfBothLayoutsIsOneStep) {
 }
 
 TEST(Rows, RopeAtPositionsOfABatch) {
-  Parts parts;
+  RowsGraph parts;
   parts.rotate(RopeLayout::rotate_half, parts.g.param("first", {DType::i64, {parts.B}}));
   only_attention(fuse_and_check(parts.attend()));
 }
 
 TEST(Rows, NormsAreSums) {
   for (const bool layer : {false, true}) {
-    Parts parts;
+    RowsGraph parts;
     const ValueId w = parts.param("w", {kHeadDim}), b = parts.param("bias", {kHeadDim});
     for (ValueId* x : {&parts.q, &parts.k}) *x = layer ? layer_norm(parts.g, *x, w, b) : rms_norm(parts.g, *x, w);
     parts.rotate(RopeLayout::rotate_half);
@@ -81,7 +81,7 @@ TEST(Rows, NormsAreSums) {
 }
 
 TEST(Rows, WhatIsReturnedStaysInMemoryAndSaysSo) {
-  Parts parts;
+  RowsGraph parts;
   parts.rotate(RopeLayout::interleaved);
   parts.g.result(parts.k);
   const Program program = fuse_and_check(parts.attend());
@@ -94,7 +94,7 @@ TEST(Rows, WhatIsReturnedStaysInMemoryAndSaysSo) {
 }
 
 TEST(Rows, WhatACacheKeepsIsReadFromIt) {
-  Parts parts;
+  RowsGraph parts;
   GraphBuilder& g = parts.g;
   parts.rotate(RopeLayout::rotate_half);
   const Dim room = Dim::named("M");

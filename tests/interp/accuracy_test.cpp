@@ -14,13 +14,13 @@ namespace {
 using testing::Layout;
 using testing::TestTensor;
 
-struct Case {
+struct AccuracyCase {
   Graph graph;
   DimBindings dims;
   std::vector<TestTensor> inputs, outputs;
   std::vector<TensorView> in, out;
 
-  Case(Graph g, DimBindings d, uint64_t seed = 1) : graph(std::move(g)), dims(std::move(d)) {
+  AccuracyCase(Graph g, DimBindings d, uint64_t seed = 1) : graph(std::move(g)), dims(std::move(d)) {
     std::mt19937_64 random(seed);
     const testing::Fill gauss;
     for (ValueId id : graph.params) {
@@ -61,7 +61,7 @@ Graph packed_attention(DType dtype = DType::f32) {
 
 TEST(Accuracy, TheRoundedOracleIsWithinBounds) {
   for (DType dtype : {DType::f32, DType::bf16, DType::f16, DType::f64}) {
-    Case setup(packed_attention(dtype), {{"B", 2}, {"S", 33}});
+    AccuracyCase setup(packed_attention(dtype), {{"B", 2}, {"S", 33}});
     for (const AccuracyReport& report : setup.verify()) {
       EXPECT_TRUE(report.pass) << report.failure;
       EXPECT_FALSE(report.sampled);
@@ -72,7 +72,7 @@ TEST(Accuracy, TheRoundedOracleIsWithinBounds) {
 }
 
 TEST(Accuracy, OneWrongElementFailsAndIsNamed) {
-  Case setup(packed_attention(), {{"B", 2}, {"S", 33}});
+  AccuracyCase setup(packed_attention(), {{"B", 2}, {"S", 33}});
   setup.outputs[0].set((33 + 7) * 24 + 13, setup.outputs[0].get((33 + 7) * 24 + 13) + 1e-4);
   const AccuracyReport report = setup.verify()[0];
   EXPECT_FALSE(report.pass);
@@ -81,7 +81,7 @@ TEST(Accuracy, OneWrongElementFailsAndIsNamed) {
 }
 
 TEST(Accuracy, NanAndInfinityMustStandWhereTheOracleHasThem) {
-  Case setup(packed_attention(), {{"B", 1}, {"S", 5}});
+  AccuracyCase setup(packed_attention(), {{"B", 1}, {"S", 5}});
   setup.outputs[0].set(0, std::nan(""));
   EXPECT_FALSE(setup.verify()[0].pass);
   AccuracyOptions options;
@@ -94,7 +94,7 @@ TEST(Accuracy, NanAndInfinityMustStandWhereTheOracleHasThem) {
 }
 
 TEST(Accuracy, ABiasBelowTheMaximumBoundFailsTheMean) {
-  Case setup(packed_attention(), {{"B", 1}, {"S", 600}});
+  AccuracyCase setup(packed_attention(), {{"B", 1}, {"S", 600}});
   double scale = 0;
   for (int64_t i = 0; i < setup.inputs[2].size(); ++i) scale = std::max(scale, std::fabs(setup.inputs[2].get(i)));
   for (int64_t i = 0; i < setup.outputs[0].size(); ++i)
@@ -105,7 +105,7 @@ TEST(Accuracy, ABiasBelowTheMaximumBoundFailsTheMean) {
 }
 
 TEST(Accuracy, SamplesRowsOfLongSequences) {
-  Case setup(packed_attention(), {{"B", 1}, {"S", 600}});
+  AccuracyCase setup(packed_attention(), {{"B", 1}, {"S", 600}});
   AccuracyOptions options;
   options.full_up_to = 1000;
   options.sampled_rows = 20;
@@ -122,7 +122,7 @@ TEST(Accuracy, SubnormalInputsMayBeFlushed) {
   GraphBuilder g("tiny");
   const ValueId a = g.param("a", {DType::f32, {4, 4}}), b = g.param("b", {DType::f32, {4, 4}});
   g.result(g.matmul(a, b));
-  Case setup(g.take(), {});
+  AccuracyCase setup(g.take(), {});
   for (int64_t i = 0; i < 16; ++i) {
     setup.inputs[0].set(i, 0x1p126);
     setup.inputs[1].set(i, 0x1p-130);
@@ -145,7 +145,7 @@ TEST(Accuracy, SumsThatCancelAreJudgedByTheirTerms) {
   const ValueId rows = g.reduce(Op::reduce_sum, g.binary(Op::mul, x, y), 2);
   g.result(g.binary(Op::sub, g.matmul_nt(x, y), rows));
   g.result(g.matmul_nt(x, y));
-  Case setup(g.take(), {{"N", 64}});
+  AccuracyCase setup(g.take(), {{"N", 64}});
   double terms = 0;
   for (int64_t i = 0; i < 64; ++i) terms += 2 * std::fabs(setup.inputs[0].get(i) * setup.inputs[1].get(i));
   setup.outputs[0].set(0, 0.9 * 0x1p-23 * terms);
@@ -159,7 +159,7 @@ TEST(Accuracy, SumsThatCancelAreJudgedByTheirTerms) {
 }
 
 TEST(Accuracy, EmptyResultsPass) {
-  Case setup(packed_attention(), {{"B", 0}, {"S", 5}});
+  AccuracyCase setup(packed_attention(), {{"B", 0}, {"S", 5}});
   for (const AccuracyReport& report : setup.verify()) EXPECT_TRUE(report.pass);
 }
 

@@ -21,7 +21,7 @@ struct Options {
   int64_t batch = 2, q_len = 7, kv_len = 11;
 };
 
-enum Slot { kQ, kK, kV, kLen, kSink, kO, kL };
+enum ForwardSlot { kTheQuery, kTheKey, kTheValue, kTheLength, kTheSink, kTheOutput, kTheLse };
 
 /// One i64 axis expression: the axis itself, or h / 2 for the kv heads.
 Expr axis(Axis a, int64_t divisor = 1) {
@@ -49,16 +49,17 @@ AttentionSpec make_spec(const Options& options) {
   spec.q_len = q;
   spec.kv_len = k;
   spec.head_group = 2;
-  spec.dots = {{{kQ, {axis(Axis::b), axis(Axis::h), axis(Axis::q), axis(Axis::d)}},
-                {kK, {axis(Axis::b), axis(Axis::h, 2), axis(Axis::kv), axis(Axis::d)}},
+  spec.dots = {{{kTheQuery, {axis(Axis::b), axis(Axis::h), axis(Axis::q), axis(Axis::d)}},
+                {kTheKey, {axis(Axis::b), axis(Axis::h, 2), axis(Axis::kv), axis(Axis::d)}},
                 kHeadDim}};
-  spec.value = {kV, {axis(Axis::b), axis(Axis::h, 2), axis(Axis::kv), axis(Axis::d)}};
+  spec.value = {kTheValue, {axis(Axis::b), axis(Axis::h, 2), axis(Axis::kv), axis(Axis::d)}};
   spec.value_dim = kValueDim;
   spec.score.set_root(
       spec.score.op(Op::mul, DType::f32, {spec.score.score(DType::f32), spec.score.constant(0.5, DType::f32)}));
   const auto padding = [](Expr& e) {
-    return e.op(Op::lt, DType::boolean,
-                {e.index(Axis::kv), e.op(Op::cast, DType::i64, {e.load(kLen, DType::i32, {e.index(Axis::b)}, true)})});
+    return e.op(
+        Op::lt, DType::boolean,
+        {e.index(Axis::kv), e.op(Op::cast, DType::i64, {e.load(kTheLength, DType::i32, {e.index(Axis::b)}, true)})});
   };
   ExprId keep = spec.keep.constant_int(1, DType::boolean);
   spec.keep_kv.set_root(spec.keep_kv.constant_int(1, DType::boolean));
@@ -81,10 +82,11 @@ AttentionSpec make_spec(const Options& options) {
   spec.normaliser = options.normaliser;
   if (options.sink) {
     spec.sink.emplace();
-    spec.sink->set_root(spec.sink->load(kSink, DType::f32, {spec.sink->index(Axis::h)}, true));
+    spec.sink->set_root(spec.sink->load(kTheSink, DType::f32, {spec.sink->index(Axis::h)}, true));
   }
-  spec.output = {kO, {axis(Axis::b), axis(Axis::h), axis(Axis::q), axis(Axis::d)}};
-  if (options.normaliser == Normaliser::softmax) spec.logsumexp = {kL, {axis(Axis::b), axis(Axis::h), axis(Axis::q)}};
+  spec.output = {kTheOutput, {axis(Axis::b), axis(Axis::h), axis(Axis::q), axis(Axis::d)}};
+  if (options.normaliser == Normaliser::softmax)
+    spec.logsumexp = {kTheLse, {axis(Axis::b), axis(Axis::h), axis(Axis::q)}};
   return spec;
 }
 

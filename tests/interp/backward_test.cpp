@@ -66,16 +66,16 @@ backward @backward(%q: f64[B,4,Sq,5], %k: f64[B,2,Sk,5], %v: f64[B,2,Sk,3], %bia
 }
 )";
 
-enum Slot { kQ, kK, kV, kBias, kTable, kLen, kDo, kLse, kDelta, kDq };
+enum BackwardSlot { kQ, kK, kV, kBias, kTable, kLen, kDo, kLse, kDelta, kDq };
 
-struct Case {
+struct ForwardAndBackward {
   BackwardSpec spec;
   Graph forward;
   DimBindings dims;
   std::vector<TestTensor> tensors;  ///< of the spec
   std::vector<TensorView> views;
 
-  Case(int64_t batch, int64_t q_len, int64_t kv_len)
+  ForwardAndBackward(int64_t batch, int64_t q_len, int64_t kv_len)
       : spec(*parse_backward(kBackward)),
         forward(*parse_graph(kForward)),
         dims{{"B", batch}, {"Sq", q_len}, {"Sk", kv_len}} {
@@ -123,7 +123,7 @@ struct Case {
 };
 
 TEST(Backward, AgreesWithCentralDifferences) {
-  Case c(2, 4, 6);
+  ForwardAndBackward c(2, 4, 6);
   const auto gradients = c.backward();
   ASSERT_EQ(gradients.size(), 5u);
   for (const int input : {kQ, kK, kV, kBias, kTable}) {
@@ -146,7 +146,7 @@ TEST(Backward, AgreesWithCentralDifferences) {
 }
 
 TEST(Backward, EmptyRowsGiveExactZeros) {
-  Case c(1, 9, 4);  // rows 0 to 4 see nothing
+  ForwardAndBackward c(1, 9, 4);  // rows 0 to 4 see nothing
   const auto gradients = c.backward();
   for (int64_t h = 0; h < 4; ++h)
     for (int64_t q = 0; q < 5; ++q) {
@@ -158,7 +158,7 @@ TEST(Backward, EmptyRowsGiveExactZeros) {
 
 TEST(Backward, EmptySequences) {
   for (const auto& [batch, q_len, kv_len] : {std::array<int64_t, 3>{2, 3, 0}, {2, 0, 3}, {0, 3, 3}}) {
-    Case c(batch, q_len, kv_len);
+    ForwardAndBackward c(batch, q_len, kv_len);
     for (const OracleTensor& tensor : c.backward())
       for (const long double value : tensor.values) EXPECT_EQ(value, 0);
   }
@@ -166,7 +166,7 @@ TEST(Backward, EmptySequences) {
 
 /// Keys that keep_kv hides are never read; elsewhere a NaN reaches exactly what attends to it.
 TEST(Backward, StaleKeysAreHiddenAndAttendedNaNsPropagate) {
-  Case c(2, 4, 6);
+  ForwardAndBackward c(2, 4, 6);
   const auto clean = c.backward();
   for (const int input : {kK, kV}) {
     TestTensor& x = c.tensors[static_cast<size_t>(input)];
@@ -190,7 +190,7 @@ TEST(Backward, StaleKeysAreHiddenAndAttendedNaNsPropagate) {
 }
 
 TEST(Backward, TensorsOfAnotherShapeAreRefused) {
-  Case c(2, 4, 6);
+  ForwardAndBackward c(2, 4, 6);
   std::vector<TensorView> views = c.views;
   std::swap(views[kQ], views[kK]);
   const auto wrong = interpret(c.spec, c.dims, views);

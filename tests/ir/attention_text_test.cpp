@@ -49,52 +49,52 @@ constexpr std::string_view kWindowed = R"(attention @windowed(
 }
 )";
 
-constexpr testing::SpecText<AttentionSpec> kText{kWindowed, &parse_attention};
+constexpr testing::SpecText<AttentionSpec> kAttentionText{kWindowed, &parse_attention};
 
-TEST(AttentionText, PrintsWhatItParsesToTheByte) { kText.expect_round_trip(); }
+TEST(AttentionText, PrintsWhatItParsesToTheByte) { kAttentionText.expect_round_trip(); }
 
 TEST(AttentionText, VerifierNamesWhatIsWrong) {
-  EXPECT_EQ(kText.errors_of_replaced("[32] group 4", "[32] group 5"),
+  EXPECT_EQ(kAttentionText.errors_of_replaced("[32] group 4", "[32] group 5"),
             "%windowed: 32 query heads are not a multiple of group 5");
-  EXPECT_EQ(kText.errors_of_replaced("key   %k[b, div(h, 4), kv, d]", "key   %k[b, div(h, 2), kv, d]"),
+  EXPECT_EQ(kAttentionText.errors_of_replaced("key   %k[b, div(h, 4), kv, d]", "key   %k[b, div(h, 2), kv, d]"),
             "%windowed: key %k depends on h other than through div(h, 4)");
-  EXPECT_EQ(kText.errors_of_replaced("query %q[b, h, q, d]", "query %q[b, h, kv, d]"),
+  EXPECT_EQ(kAttentionText.errors_of_replaced("query %q[b, h, q, d]", "query %q[b, h, kv, d]"),
             "%windowed: query %q axis 2 must not depend on kv");
-  EXPECT_EQ(kText.errors_of_replaced("query %q[b, h, q, d]", "query %q[b, h, mul(q, q), d]"),
+  EXPECT_EQ(kAttentionText.errors_of_replaced("query %q[b, h, q, d]", "query %q[b, h, mul(q, q), d]"),
             "%windowed: query %q axis 2: q does not enter affinely, so that it has no stride");
-  EXPECT_EQ(kText.errors_of_replaced("query %q[b, h, q, d]", "query %q[b, h, q]"),
+  EXPECT_EQ(kAttentionText.errors_of_replaced("query %q[b, h, q, d]", "query %q[b, h, q]"),
             "%windowed: query gives 3 indices, but %q is bf16[B,32,Sq,64]");
-  EXPECT_EQ(kText.errors_of_replaced("full false", "full 1"), "line 37: the literal 1 is no bool");
-  EXPECT_EQ(kText.errors_of_replaced("gt(clamped %doc[b, kv], 0)\n  }\n  kv_range",
-                                     "gt(clamped %doc[b, q], 0)\n  }\n  kv_range"),
+  EXPECT_EQ(kAttentionText.errors_of_replaced("full false", "full 1"), "line 37: the literal 1 is no bool");
+  EXPECT_EQ(kAttentionText.errors_of_replaced("gt(clamped %doc[b, kv], 0)\n  }\n  kv_range",
+                                              "gt(clamped %doc[b, q], 0)\n  }\n  kv_range"),
             "%windowed: keep_kv must not depend on q");
-  EXPECT_EQ(kText.errors_of_replaced("accumulate f32", "accumulate f16"),
+  EXPECT_EQ(kAttentionText.errors_of_replaced("accumulate f32", "accumulate f16"),
             "%windowed: accumulate is f16, but must be f32 or f64");
-  EXPECT_EQ(kText.errors_of_replaced("dot 64", "dot 65"),
+  EXPECT_EQ(kAttentionText.errors_of_replaced("dot 64", "dot 65"),
             "%windowed: query %q axis 3: 65 columns are read, but %q is bf16[B,32,Sq,64]\n"
             "%windowed: key %k axis 3: 65 columns are read, but %k is bf16[B,8,Sk,64]");
-  EXPECT_EQ(kText.errors_of_replaced("q_len      Sq", "q_len      Sz"),
+  EXPECT_EQ(kAttentionText.errors_of_replaced("q_len      Sq", "q_len      Sz"),
             "%windowed: q_len: dim Sz is in no tensor's shape");
 }
 
 TEST(AttentionText, ParserNamesLineAndToken) {
-  EXPECT_EQ(kText.errors_of(""), "line 1: expected 'attention' at the start, found the end of the text");
-  EXPECT_EQ(kText.errors_of_replaced("mul(s, 0.125)", "mull(s, 0.125)"), "line 21: 'mull' is no pointwise op");
-  EXPECT_EQ(kText.errors_of_replaced("mul(s, 0.125)", "mul(s)"), "line 21: mul takes 2 operands, found 1");
-  EXPECT_EQ(kText.errors_of_replaced("%slope[h]", "%slop[h]"), "line 21: %slop is no tensor of the signature");
-  EXPECT_EQ(kText.errors_of_replaced("lt(sub(x0", "lt(sub(x1"),
+  EXPECT_EQ(kAttentionText.errors_of(""), "line 1: expected 'attention' at the start, found the end of the text");
+  EXPECT_EQ(kAttentionText.errors_of_replaced("mul(s, 0.125)", "mull(s, 0.125)"), "line 21: 'mull' is no pointwise op");
+  EXPECT_EQ(kAttentionText.errors_of_replaced("mul(s, 0.125)", "mul(s)"), "line 21: mul takes 2 operands, found 1");
+  EXPECT_EQ(kAttentionText.errors_of_replaced("%slope[h]", "%slop[h]"), "line 21: %slop is no tensor of the signature");
+  EXPECT_EQ(kAttentionText.errors_of_replaced("lt(sub(x0", "lt(sub(x1"),
             "line 25: 'x1' is neither an axis nor a name given by let");
-  EXPECT_EQ(kText.errors_of_replaced("normaliser softmax", "normalizer softmax"),
+  EXPECT_EQ(kAttentionText.errors_of_replaced("normaliser softmax", "normalizer softmax"),
             "line 38: there is no section 'normalizer'");
-  EXPECT_EQ(kText.errors_of_replaced("  normaliser softmax\n", ""),
+  EXPECT_EQ(kAttentionText.errors_of_replaced("  normaliser softmax\n", ""),
             "line 43: attention @windowed has no section 'normaliser'");
 }
 
 TEST(AttentionText, HostileTextNeverCrashes) {
-  kText.expect_survives_damage();
+  kAttentionText.expect_survives_damage();
   std::string deep;
   for (int i = 0; i < 50000; ++i) deep += "neg(";
-  EXPECT_EQ(kText.errors_of_replaced("mul(s, 0.125)", deep),
+  EXPECT_EQ(kAttentionText.errors_of_replaced("mul(s, 0.125)", deep),
             "line 21: this nests more than 64 levels; name parts of it with let");
 }
 

@@ -69,10 +69,10 @@ constexpr std::string_view kBiased = R"(backward @biased(
 }
 )";
 
-constexpr testing::SpecText<BackwardSpec> kText{kBiased, &parse_backward};
+constexpr testing::SpecText<BackwardSpec> kBackwardText{kBiased, &parse_backward};
 
 TEST(BackwardText, PrintsWhatItParsesToTheByte) {
-  kText.expect_round_trip();
+  kBackwardText.expect_round_trip();
   const auto spec = parse_backward(kBiased);
   ASSERT_TRUE(spec);
   EXPECT_EQ(spec->rows[0].weight, spec->columns[0].weight);
@@ -81,7 +81,7 @@ TEST(BackwardText, PrintsWhatItParsesToTheByte) {
 }
 
 TEST(BackwardText, NamesAreTheReadersOwnAndTermsMayStandInPlace) {
-  std::string text = kText.replaced("weight  x5", "weight  mul(x3, s)");
+  std::string text = kBackwardText.replaced("weight  x5", "weight  mul(x3, s)");
   const size_t let = text.find("    let x5");
   text.erase(let, text.find('\n', let) + 1 - let);
   for (size_t at = 0; (at = text.find("x2", at)) != std::string::npos;) text.replace(at, 2, "p");
@@ -91,11 +91,11 @@ TEST(BackwardText, NamesAreTheReadersOwnAndTermsMayStandInPlace) {
 }
 
 TEST(BackwardText, LeavesAreRootsWithoutALet) {
-  const auto spec = parse_backward(kText.replaced("weight  x5", "weight  t"));
+  const auto spec = parse_backward(kBackwardText.replaced("weight  x5", "weight  t"));
   ASSERT_TRUE(spec) << to_string(spec.error());
   EXPECT_NE(print(*spec).find("weight  t\n"), std::string::npos);
   EXPECT_EQ(print(*spec).find("x5"), std::string::npos) << "what no root reaches is dropped";
-  const auto constant = parse_backward(kText.replaced("weight  x5", "weight  1"));
+  const auto constant = parse_backward(kBackwardText.replaced("weight  x5", "weight  1"));
   ASSERT_TRUE(constant) << to_string(constant.error());
   EXPECT_EQ(to_string(verify(*constant)), "");
   EXPECT_NE(print(*constant).find("weight  1\n"), std::string::npos);
@@ -103,50 +103,52 @@ TEST(BackwardText, LeavesAreRootsWithoutALet) {
 }
 
 TEST(BackwardText, VerifierNamesWhatIsWrong) {
-  EXPECT_EQ(kText.errors_of_replaced("[32] group 4", "[32] group 5"),
+  EXPECT_EQ(kBackwardText.errors_of_replaced("[32] group 4", "[32] group 5"),
             "%biased: 32 query heads are not a multiple of group 5");
-  EXPECT_EQ(kText.errors_of_replaced("row 64", "row 0"), "%biased: row width 0 is not a positive number");
-  EXPECT_EQ(kText.errors_of_replaced("output_gradient 80", "output_gradient 81"),
+  EXPECT_EQ(kBackwardText.errors_of_replaced("row 64", "row 0"), "%biased: row width 0 is not a positive number");
+  EXPECT_EQ(kBackwardText.errors_of_replaced("output_gradient 80", "output_gradient 81"),
             "%biased: output gradient %do axis 3: 81 columns are read, but %do is bf16[B,32,Sq,80]\n"
             "%biased: value %v axis 3: 81 columns are read, but %v is bf16[B,8,Sk,80]");
-  EXPECT_EQ(kText.errors_of_replaced("operand %k[b, div(h, 4), kv, d]", "operand %q[b, h, q, d]"),
+  EXPECT_EQ(kBackwardText.errors_of_replaced("operand %k[b, div(h, 4), kv, d]", "operand %q[b, h, q, d]"),
             "%biased: row operand %q axis 2 must not depend on q");
-  EXPECT_EQ(kText.errors_of_replaced("output  %dk[b, div(h, 4), kv, d]", "output  %dk[b, div(h, 8), kv, d]"), "");
-  EXPECT_EQ(kText.errors_of_replaced("output  %dk[b, div(h, 4), kv, d]", "output  %dk[b, h, kv, d]"),
+  EXPECT_EQ(kBackwardText.errors_of_replaced("output  %dk[b, div(h, 4), kv, d]", "output  %dk[b, div(h, 8), kv, d]"),
+            "");
+  EXPECT_EQ(kBackwardText.errors_of_replaced("output  %dk[b, div(h, 4), kv, d]", "output  %dk[b, h, kv, d]"),
             "%biased: column output %dk depends on h other than through div(h, 4)");
-  EXPECT_EQ(kText.errors_of_replaced("output  %dk[b, div(h, 4), kv, d]", "output  %dk[b, div(h, 4), q, d]"),
+  EXPECT_EQ(kBackwardText.errors_of_replaced("output  %dk[b, div(h, 4), kv, d]", "output  %dk[b, div(h, 4), q, d]"),
             "%biased: column output %dk axis 2 must not depend on q\n%biased: the output %dk is never written");
-  EXPECT_EQ(kText.errors_of_replaced("output  %dk[b, div(h, 4), kv, d]", "output  %k[b, div(h, 4), kv, d]"),
+  EXPECT_EQ(kBackwardText.errors_of_replaced("output  %dk[b, div(h, 4), kv, d]", "output  %k[b, div(h, 4), kv, d]"),
             "%biased: column output %k is not marked out\n%biased: the output %dk is never written");
-  EXPECT_EQ(
-      kText.errors_of_replaced("weight  x5\n    output  %dscale[]", "weight  x5\n    output  clamped %dtable[h, q]"),
-      "%biased: the output %dtable is written 2 times\n%biased: the output %dscale is never written");
-  EXPECT_EQ(kText.errors_of_replaced("clamped %dtable[h, x0]", "clamped %dtable[h]"),
+  EXPECT_EQ(kBackwardText.errors_of_replaced("weight  x5\n    output  %dscale[]",
+                                             "weight  x5\n    output  clamped %dtable[h, q]"),
+            "%biased: the output %dtable is written 2 times\n%biased: the output %dscale is never written");
+  EXPECT_EQ(kBackwardText.errors_of_replaced("clamped %dtable[h, x0]", "clamped %dtable[h]"),
             "%biased: a captured sum gives 1 indices, but %dtable is f32[32,128]\n"
             "%biased: the output %dtable is never written");
-  EXPECT_EQ(kText.errors_of_replaced("clamped %dtable[h, x0]", "clamped %dtable[h, x1]"),
+  EXPECT_EQ(kBackwardText.errors_of_replaced("clamped %dtable[h, x0]", "clamped %dtable[h, x1]"),
             "%biased: captured sum %dtable axis 1 is f32, but must be an integer");
-  EXPECT_EQ(kText.errors_of_replaced("clamped %dtable[h, x0]", "clamped %dtable[h, cast(s, i64)]"),
+  EXPECT_EQ(kBackwardText.errors_of_replaced("clamped %dtable[h, x0]", "clamped %dtable[h, cast(s, i64)]"),
             "%biased: captured sum %dtable axis 1 must not depend on the score");
-  EXPECT_EQ(kText.errors_of_replaced("weight  x5", "weight  x0"), "%biased: captured weight is i64, but must be f32");
-  EXPECT_EQ(kText.errors_of_replaced("weight  x5", "weight  mul(x3, cast(q_lo, f32))"),
+  EXPECT_EQ(kBackwardText.errors_of_replaced("weight  x5", "weight  x0"),
+            "%biased: captured weight is i64, but must be f32");
+  EXPECT_EQ(kBackwardText.errors_of_replaced("weight  x5", "weight  mul(x3, cast(q_lo, f32))"),
             "%biased: captured weight must not depend on q_lo");
-  EXPECT_EQ(kText.errors_of_replaced("sub(t, %delta", "sub(s, %delta"),
+  EXPECT_EQ(kBackwardText.errors_of_replaced("sub(t, %delta", "sub(s, %delta"),
             "%biased: there is an output_gradient, but no weight reads t");
-  std::string without =
-      kText.replaced("output_gradient 80 {\n    query %do[b, h, q, d]\n    key   %v[b, div(h, 4), kv, d]\n  }\n", "");
-  EXPECT_EQ(kText.errors_of(without),
+  std::string without = kBackwardText.replaced(
+      "output_gradient 80 {\n    query %do[b, h, q, d]\n    key   %v[b, div(h, 4), kv, d]\n  }\n", "");
+  EXPECT_EQ(kBackwardText.errors_of(without),
             "%biased: row weight reads t, but there is no output_gradient\n"
             "%biased: column weight reads t, but there is no output_gradient\n"
             "%biased: captured weight reads t, but there is no output_gradient\n"
             "%biased: captured weight reads t, but there is no output_gradient");
-  EXPECT_EQ(kText.errors_of_replaced("le(kv, add(q", "le(cast(t, i64), add(q"),
+  EXPECT_EQ(kBackwardText.errors_of_replaced("le(kv, add(q", "le(cast(t, i64), add(q"),
             "%biased: keep must not depend on the score");
-  EXPECT_EQ(kText.errors_of_replaced("mul(s, 0.125)", "mul(s(f64), 0.125)"),
+  EXPECT_EQ(kBackwardText.errors_of_replaced("mul(s, 0.125)", "mul(s(f64), 0.125)"),
             "%biased: weights: s is f64, but accumulate is f32");
-  EXPECT_EQ(kText.errors_of_replaced("clamped %table[h, x0]", "%dscale[]"),
+  EXPECT_EQ(kBackwardText.errors_of_replaced("clamped %table[h, x0]", "%dscale[]"),
             "%biased: weights: %dscale is an output and cannot be loaded");
-  EXPECT_EQ(kText.errors_of(std::string(kBiased.substr(0, kBiased.find("  row 64"))) + "}\n")
+  EXPECT_EQ(kBackwardText.errors_of(std::string(kBiased.substr(0, kBiased.find("  row 64"))) + "}\n")
                 .find("%biased: there is an output_gradient, but no weight reads t\n%biased: nothing is summed"),
             0u);
 }
@@ -167,17 +169,18 @@ TEST(BackwardText, AttentionsHaveNoT) {
 }
 
 TEST(BackwardText, ParserNamesLineAndToken) {
-  EXPECT_EQ(kText.errors_of(""), "line 1: expected 'backward' at the start, found the end of the text");
-  EXPECT_EQ(kText.errors_of_replaced("weight  x5", "weight  x9"),
+  EXPECT_EQ(kBackwardText.errors_of(""), "line 1: expected 'backward' at the start, found the end of the text");
+  EXPECT_EQ(kBackwardText.errors_of_replaced("weight  x5", "weight  x9"),
             "line 61: 'x9' is neither an axis nor a name given by let");
-  EXPECT_EQ(kText.errors_of_replaced("let x5", "let t"), "line 39: the name 't' after let is taken");
-  EXPECT_EQ(kText.errors_of_replaced("%dscale[]", "%dscal[]"), "line 62: %dscal is no tensor of the signature");
-  EXPECT_EQ(kText.errors_of_replaced("  q_len      Sq\n", ""), "line 63: backward @biased has no section 'q_len'");
-  EXPECT_EQ(kText.errors_of_replaced("  batch      [B]\n", "  normaliser softmax\n"),
+  EXPECT_EQ(kBackwardText.errors_of_replaced("let x5", "let t"), "line 39: the name 't' after let is taken");
+  EXPECT_EQ(kBackwardText.errors_of_replaced("%dscale[]", "%dscal[]"), "line 62: %dscal is no tensor of the signature");
+  EXPECT_EQ(kBackwardText.errors_of_replaced("  q_len      Sq\n", ""),
+            "line 63: backward @biased has no section 'q_len'");
+  EXPECT_EQ(kBackwardText.errors_of_replaced("  batch      [B]\n", "  normaliser softmax\n"),
             "line 14: there is no section 'normaliser'");
 }
 
-TEST(BackwardText, HostileTextNeverCrashes) { kText.expect_survives_damage(); }
+TEST(BackwardText, HostileTextNeverCrashes) { kBackwardText.expect_survives_damage(); }
 
 TEST(Expr, ProductsAreDistinctNodes) {
   Expr expr;

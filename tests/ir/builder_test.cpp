@@ -1,17 +1,20 @@
 #include <gtest/gtest.h>
 
 #include "ir/verify.h"
+#include "tests/ir/spec_text_case.h"
 
 namespace tilewright {
 namespace {
 
-const Dim B = Dim::named("B"), Sq = Dim::named("Sq"), Sk = Dim::named("Sk");
+using testing::kB;
+using testing::kSk;
+using testing::kSq;
 
 TEST(GraphBuilder, BuildsAGraphThatVerifies) {
   GraphBuilder b("causal");
-  const ValueId q = b.param("q", {DType::bf16, {B, 32, Sq, 128}});
-  const ValueId k = b.param("k", {DType::bf16, {B, 8, Sk, 128}});
-  const ValueId v = b.param("v", {DType::bf16, {B, 8, Sk, 128}});
+  const ValueId q = b.param("q", {DType::bf16, {kB, 32, kSq, 128}});
+  const ValueId k = b.param("k", {DType::bf16, {kB, 8, kSk, 128}});
+  const ValueId v = b.param("v", {DType::bf16, {kB, 8, kSk, 128}});
   ValueId s = b.named(b.matmul_nt(q, b.repeat_heads(k, 4)), "s");
   EXPECT_EQ(to_string(b.graph().type(s)), "f32[B,32,Sq,Sk]");
   s = b.binary(Op::mul, s, b.constant(0.125, DType::f32));

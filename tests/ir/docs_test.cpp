@@ -7,6 +7,7 @@
 #include "ir/op_attributes.h"
 #include "ir/text.h"
 #include "ir/verify.h"
+#include "tests/ir/spec_text_case.h"
 #include "tests/support/paths.h"
 
 namespace tilewright {
@@ -24,11 +25,6 @@ std::string between(const std::string& text, const std::string& open, const std:
   if (begin == std::string::npos) return "";
   const size_t start = begin + open.size();
   return text.substr(start, text.find(close, start) - start);
-}
-
-std::string errors_of(const std::string& text) {
-  const auto graph = parse_graph(text);
-  return graph ? to_string(verify(*graph)) : to_string(graph.error());
 }
 
 /// Statements in a graph with the page's params, returning the last value.
@@ -60,13 +56,13 @@ TEST(IrPage, EveryOpHasItsSectionAndAnExampleThatVerifies) {
       EXPECT_NE(example.find(fmt::format("= {} ", info(op).name)), std::string::npos) << example;
       example = in_graph(params, example);
     }
-    EXPECT_EQ(errors_of(example), "") << example;
+    EXPECT_EQ(testing::errors_of(example), "") << example;
   }
 }
 
 TEST(IrPage, WholeExamplesVerify) {
   const std::string text = page();
-  EXPECT_EQ(errors_of(between(text, "## Graphs\n\n```attn\n", "```")), "");
+  EXPECT_EQ(testing::errors_of(between(text, "## Graphs\n\n```attn\n", "```")), "");
   const std::string fused = between(text, "```attention\n", "```");
   const auto spec = parse_attention(fused);
   ASSERT_TRUE(spec) << to_string(spec.error());

@@ -2,6 +2,7 @@
 
 #include "ir/text.h"
 #include "ir/verify.h"
+#include "tests/ir/spec_text_case.h"
 
 namespace tilewright {
 namespace {
@@ -11,11 +12,6 @@ std::string reprint(std::string_view text) {
   if (!graph) return to_string(graph.error());
   const Diagnostics errors = verify(*graph);
   return errors.empty() ? print(*graph) : "verify: " + to_string(errors);
-}
-
-std::string errors_of(std::string_view text) {
-  const auto graph = parse_graph(text);
-  return graph ? to_string(verify(*graph)) : to_string(graph.error());
 }
 
 constexpr std::string_view kPrefill =
@@ -136,8 +132,8 @@ TEST(GraphText, BuilderGraphsPrintAndParseBack) {
 }
 
 TEST(GraphText, ErrorsNameTheLine) {
-  EXPECT_EQ(errors_of(""), "line 1: expected 'graph' at the start, found the end of the text");
-  EXPECT_EQ(errors_of("\n\ngraph @g(%x: f32[4]) -> f32[4] {\n  %y = expp %x : f32[4]\n  return %y\n}"),
+  EXPECT_EQ(testing::errors_of(""), "line 1: expected 'graph' at the start, found the end of the text");
+  EXPECT_EQ(testing::errors_of("\n\ngraph @g(%x: f32[4]) -> f32[4] {\n  %y = expp %x : f32[4]\n  return %y\n}"),
             "line 4: %y: there is no op 'expp'; did you mean 'exp'?");
 }
 

@@ -81,27 +81,27 @@ constexpr std::string_view kAttention =
   output     %o[b, h, q, d]
 }
 )";
-constexpr testing::SpecText<AttentionSpec> kText{kAttention, &parse_attention};
+constexpr testing::SpecText<AttentionSpec> kPrecisionText{kAttention, &parse_attention};
 
 TEST(PrecisionText, SpecsPrintWhatTheyParse) {
-  kText.expect_round_trip();
+  kPrecisionText.expect_round_trip();
   const AttentionSpec spec = *parse_attention(kAttention);
   EXPECT_EQ(spec.precision, PrecisionPolicy::f32_x3);
   EXPECT_EQ(spec.weights, DType::bf16);
   EXPECT_EQ(spec.dots[0].query_row->dtype, DType::bf16);
-  EXPECT_EQ(parse_attention(kText.replaced("  precision  f32_x3\n", ""))->precision, PrecisionPolicy::f32);
-  kText.expect_survives_damage();
+  EXPECT_EQ(parse_attention(kPrecisionText.replaced("  precision  f32_x3\n", ""))->precision, PrecisionPolicy::f32);
+  kPrecisionText.expect_survives_damage();
 }
 
 TEST(PrecisionText, SpecsThatCannotBeAreNamed) {
-  EXPECT_EQ(kText.errors_of_replaced("f32_x3", "tf32"),
+  EXPECT_EQ(kPrecisionText.errors_of_replaced("f32_x3", "tf32"),
             "line 7: there is no precision policy 'tf32'; f32, f32_fma, f32_x3 and bf16 are");
-  EXPECT_EQ(kText.errors_of_replaced("weights    bf16", "weights    i32"),
+  EXPECT_EQ(kPrecisionText.errors_of_replaced("weights    bf16", "weights    i32"),
             "%narrow: weights may be rounded to i32; f16 and bf16 are what values are rounded to, f32 is for none");
   EXPECT_EQ(
-      kText.errors_of_replaced("query bf16 row", "query f64 row"),
+      kPrecisionText.errors_of_replaced("query bf16 row", "query f64 row"),
       "%narrow: the query row may be rounded to f64; f16 and bf16 are what values are rounded to, f32 is for none");
-  EXPECT_NE(kText.errors_of_replaced("accumulate f32", "accumulate f64")
+  EXPECT_NE(kPrecisionText.errors_of_replaced("accumulate f32", "accumulate f64")
                 .find("precision is f32_x3, but products are accumulated in f64, which no policy narrows"),
             std::string::npos);
 }

@@ -1,4 +1,4 @@
-// What the tests of every spec text share: a text that prints back to the byte, and damaged copies of it.
+// What the tests of texts share: a spec's text that prints back to the byte, damaged copies of it, and dims.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -49,5 +49,11 @@ struct SpecText {
     }
   }
 };
+
+/// What parsing or verifying a graph complains about.
+inline std::string errors_of(std::string_view graph) { return SpecText<Graph>{{}, &parse_graph}.errors_of(graph); }
+
+inline const Dim kB = Dim::named("B"), kS = Dim::named("S"), kSq = Dim::named("Sq"), kSk = Dim::named("Sk"),
+                 kPast = Dim::named("Past");
 
 }  // namespace tilewright::testing

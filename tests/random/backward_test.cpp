@@ -16,15 +16,15 @@
 namespace tilewright::testing {
 namespace {
 
-constexpr uint64_t kCases = 510;
-constexpr double kFusedShare = 0.9;
+constexpr uint64_t kBackwardCases = 510;
+constexpr double kBackwardFusedShare = 0.9;
 // Of the cases; every case runs fast, and generic where there is such a way, on one ISA of three. Fast templates refuse
 // some.
 constexpr double kFastShare = 0.2;
 constexpr double kConditioningShare = 0.03;        ///< most cases that semantics 19 alone does not accept
 constexpr int64_t kMostMultiplications = 400'000;  ///< of a forward pass
 
-struct Tally {
+struct BackwardTally {
   std::mutex lock;
   std::map<std::string, std::pair<int, int>> spellings;  ///< seen, fused
   std::map<std::string, int> templates;                  ///< cases in which it ran a backward step
@@ -68,7 +68,7 @@ std::vector<std::string> judged_gradients(const std::string& what, const Graph& 
   return failures;
 }
 
-std::vector<std::string> run_case(uint64_t seed, const std::vector<Way>& all, Tally& tally) {
+std::vector<std::string> run_backward(uint64_t seed, const std::vector<Way>& all, BackwardTally& tally) {
   const RandomCase drawn = draw(seed);
   std::mt19937_64 random(seed);
   const auto made = gradient(drawn.graph, {differentiable_params(drawn.graph), random() % 2 == 0});
@@ -160,10 +160,10 @@ std::vector<std::string> run_case(uint64_t seed, const std::vector<Way>& all, Ta
 TEST(RandomGraphs, BackwardInterpreterGenericAndFastAgree) {
   const std::vector<Way> all = all_ways();
   ASSERT_FALSE(all.empty());
-  const SeedRange seeds = seed_range(kCases);
-  Tally tally;
+  const SeedRange seeds = seed_range(kBackwardCases);
+  BackwardTally tally;
   check_seeds(
-      seeds, [&](uint64_t seed) { return run_case(seed, all, tally); },
+      seeds, [&](uint64_t seed) { return run_backward(seed, all, tally); },
       [](uint64_t seed) {
         const RandomCase drawn = draw(seed);
         const auto made = gradient(drawn.graph, {differentiable_params(drawn.graph), std::mt19937_64(seed)() % 2 == 0});
@@ -178,7 +178,7 @@ TEST(RandomGraphs, BackwardInterpreterGenericAndFastAgree) {
   if (seeds.full) {
     EXPECT_GE(tally.cases, 500);
     for (int cases : tally.by_conditioning) EXPECT_LE(cases, kConditioningShare * tally.cases);
-    EXPECT_GE(fused, kFusedShare);
+    EXPECT_GE(fused, kBackwardFusedShare);
     EXPECT_GE(tally.captured, tally.cases / 5);
   }
   for (const auto& [name, count] : tally.templates)

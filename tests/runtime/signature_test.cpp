@@ -15,14 +15,14 @@ Graph two_operands(bool inout = false) {
   return b.take();
 }
 
-struct Arguments {
+struct TwoOperands {
   std::vector<float> q = std::vector<float>(1000), k = q, s = q;
   std::vector<TensorView> in = {TensorView::contiguous(q.data(), DType::f32, {2, 3, 8}),
                                 TensorView::contiguous(k.data(), DType::f32, {2, 5, 8})};
   std::vector<TensorView> out = {TensorView::contiguous(s.data(), DType::f32, {2, 3, 5})};
 };
 
-std::string check(const Arguments& arguments, const Graph& graph = two_operands()) {
+std::string check(const TwoOperands& arguments, const Graph& graph = two_operands()) {
   const Signature signature(graph);
   std::vector<int64_t> dims(signature.dims().size());
   auto ok = signature.bind(arguments.in, dims);
@@ -32,7 +32,7 @@ std::string check(const Arguments& arguments, const Graph& graph = two_operands(
 
 TEST(Signature, BindsDims) {
   const Signature signature(two_operands());
-  const Arguments a;
+  const TwoOperands a;
   std::vector<int64_t> dims(3);
   ASSERT_TRUE(signature.bind(a.in, dims));
   EXPECT_EQ(signature.to_bindings(dims), (DimBindings{{"B", 2}, {"Sk", 5}, {"Sq", 3}}));
@@ -40,73 +40,73 @@ TEST(Signature, BindsDims) {
 }
 
 TEST(Signature, CountsInputsAndOutputs) {
-  Arguments a;
+  TwoOperands a;
   a.in.pop_back();
   EXPECT_EQ(check(a), "%k: this input is missing: 1 are given, the signature has 2");
   a.in.resize(3, a.in[0]);
   EXPECT_EQ(check(a), "3 inputs are given, the signature has 2: %q, %k");
-  Arguments b;
+  TwoOperands b;
   b.out.clear();
   EXPECT_EQ(check(b), "0 outputs are given, the graph returns 1: %s");
 }
 
 TEST(Signature, NamesMismatches) {
-  Arguments a;
+  TwoOperands a;
   a.in[1].shape[0] = 3;
   EXPECT_EQ(check(a), "%k: axis 0 has size 3, expected B = 2 (B = 2 from axis 0 of %q)");
-  Arguments b;
+  TwoOperands b;
   b.in[1].dtype = DType::f16;
   EXPECT_EQ(check(b), "%k: dtype is f16, expected f32");
-  Arguments c;
+  TwoOperands c;
   c.in[1].rank = 2;
   EXPECT_EQ(check(c), "%k: rank is 2, expected 3 for f32[B,Sk,8]");
-  Arguments d;
+  TwoOperands d;
   d.in[0].shape[1] = -3;
   EXPECT_EQ(check(d), "%q: axis 1 has the negative size -3");
-  Arguments e;
+  TwoOperands e;
   e.out[0].shape[2] = 6;
   EXPECT_EQ(check(e), "%s: the output's axis 2 has size 6, expected Sk = 5");
-  Arguments f;
+  TwoOperands f;
   f.out[0].dtype = DType::f64;
   EXPECT_EQ(check(f), "%s: the output's dtype is f64, expected f32");
 }
 
 TEST(Signature, ChecksMemory) {
-  Arguments a;
+  TwoOperands a;
   a.in[0].data = nullptr;
   EXPECT_EQ(check(a), "%q: its data is null, but it has 48 elements");
-  Arguments b;
+  TwoOperands b;
   b.in[0].data = reinterpret_cast<char*>(b.q.data()) + 2;
   EXPECT_EQ(check(b), "%q: its data is not aligned to its 4-byte elements");
-  Arguments c;
+  TwoOperands c;
   c.in[0].strides[1] = INT64_MAX / 2;
   EXPECT_EQ(check(c), "%q: its strides reach beyond 64-bit offsets");
-  Arguments d;
+  TwoOperands d;
   d.in[0].shape[1] = INT64_MAX / 4;
   EXPECT_EQ(check(d), "%q: its size in bytes overflows 64 bits");
 }
 
 TEST(Signature, OutputsAreDisjoint) {
-  Arguments a;
+  TwoOperands a;
   a.out[0].strides[2] = 0;
   EXPECT_EQ(check(a), "%s: the output's strides make elements overlap, each element needs its own place");
-  Arguments b;
+  TwoOperands b;
   b.out[0].strides[1] = 4;
   EXPECT_EQ(check(b), "%s: the output's strides make elements overlap, each element needs its own place");
-  Arguments c;
+  TwoOperands c;
   c.out[0].data = c.q.data() + 47;
   EXPECT_EQ(check(c), "%s: the output overlaps the input %q in memory, which only an inout parameter may");
   EXPECT_EQ(check(c, two_operands(true)), "");
   c.out[0].data = c.q.data() + 48;
   EXPECT_EQ(check(c), "");
-  Arguments d;
+  TwoOperands d;
   d.out[0].strides[1] = -5;
   d.out[0].data = d.s.data() + 10;
   EXPECT_EQ(check(d), "");
 }
 
 TEST(Signature, EmptyTensorsNeedNoMemory) {
-  Arguments a;
+  TwoOperands a;
   a.in[0].shape[0] = a.in[1].shape[0] = a.out[0].shape[0] = 0;
   for (TensorView* view : {&a.in[0], &a.in[1], &a.out[0]}) view->data = nullptr;
   EXPECT_EQ(check(a), "");

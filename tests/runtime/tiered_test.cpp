@@ -27,11 +27,11 @@ Engine tiered_engine(const std::string& cache_dir = "") {
 using testing::causal_graph;
 
 /// Long enough for several blocks.
-struct Arguments : testing::CausalArguments {
-  explicit Arguments(int64_t sq = 70, int64_t sk = 150, int64_t head_dim = 16) : CausalArguments(1, sq, sk, head_dim) {}
+struct OneBatch : testing::CausalArguments {
+  explicit OneBatch(int64_t sq = 70, int64_t sk = 150, int64_t head_dim = 16) : CausalArguments(1, sq, sk, head_dim) {}
 };
 
-void expect_right(const Kernel& kernel, Arguments& arguments, const RunOptions& options = {}) {
+void expect_right(const Kernel& kernel, OneBatch& arguments, const RunOptions& options = {}) {
   std::fill(arguments.o.begin(), arguments.o.end(), NAN);
   const auto done = kernel.run(arguments.in, arguments.out, options);
   ASSERT_TRUE(done) << to_string(done.error());
@@ -44,7 +44,7 @@ TEST(Tiered, RunsAtOnceAndSwitchesWhenTheCodeIsThere) {
   Engine engine = tiered_engine();
   const auto kernel = engine.compile(causal_graph());
   ASSERT_TRUE(kernel) << to_string(kernel.error());
-  Arguments arguments;
+  OneBatch arguments;
   expect_right(*kernel, arguments);
   const auto compiled = kernel->wait_until_compiled();
   ASSERT_TRUE(compiled) << to_string(compiled.error());
@@ -78,7 +78,7 @@ TEST(Tiered, ManifestAndReportSayWhichTierRuns) {
   std::ostringstream manifest;
   manifest << std::ifstream(kernel->dump_path() + "/manifest.json").rdbuf();
   EXPECT_NE(manifest.str().find("\"tier\": \"ahead_of_time\""), std::string::npos) << manifest.str();
-  Arguments arguments;
+  OneBatch arguments;
   expect_right(*kernel, arguments);
 }
 
@@ -86,7 +86,7 @@ TEST(Tiered, AWorkspaceSizedBeforeTheSwitchServesAfterIt) {
   Engine engine = tiered_engine();
   const auto kernel = engine.compile(causal_graph());
   ASSERT_TRUE(kernel);
-  Arguments arguments;
+  OneBatch arguments;
   // What the tier needs, whether or not the code was quicker than this test.
   const auto least = Engine::create({.threads = 2, .cache_dir = ""})->compile(causal_graph(), {.ahead_of_time = true});
   ASSERT_TRUE(least);
@@ -113,7 +113,7 @@ TEST(Tiered, ErrorsOfTheCompileAreKept) {
   EXPECT_NE(to_string(compiled.error()).find("cannot make the dump folder"), std::string::npos);
   EXPECT_EQ(to_string(kernel->compile_errors()), to_string(compiled.error()));
   EXPECT_EQ(kernel->tier(), ExecutionTier::ahead_of_time);
-  Arguments arguments;
+  OneBatch arguments;
   expect_right(*kernel, arguments);
 }
 
@@ -143,7 +143,7 @@ TEST(Tiered, KernelsOutliveTheEngine) {
       EXPECT_NE(to_string(compiled.error()).find("the engine ended"), std::string::npos);
     }
     constexpr int64_t kDims[] = {8, 16, 24, 40};
-    Arguments arguments(5, 9, kDims[i]);
+    OneBatch arguments(5, 9, kDims[i]);
     expect_right(kernels[i], arguments);
   }
   EXPECT_GT(dropped, 0) << "four kernels were compiled before their engine could end";
