@@ -20,7 +20,7 @@ int run_conformance_cases(const std::string& target_name, int first, bool json) 
   const EmulatorDevice emulator(target->device->target(), late);
   const auto& all = conformance_cases();
   if (first < 0 || static_cast<size_t>(first) > all.size())
-    return fail(invalid("--from {} is no case; there are {}", first, all.size()), json);
+    return fail(Diagnostics{{invalid("--from {} is no case; there are {}", first, all.size())}}, json);
   Json cases = Json::array();
   int wrong = 0;
   for (auto i = static_cast<size_t>(first); i < all.size(); ++i) {

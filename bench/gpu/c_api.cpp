@@ -33,7 +33,7 @@ Result<std::shared_ptr<const CudaDevice>> open_device(const std::string& target)
   constexpr std::string_view kEmulator = "cuda-emu:";
   if (target.starts_with(kEmulator)) {
     const auto architecture = parse_cuda_target(target.substr(kEmulator.size()));
-    if (!architecture) return Diagnostics{{invalid("{} is no target", target)}};
+    if (!architecture) return invalid("{} is no target", target);
     return std::shared_ptr<const CudaDevice>(std::make_shared<EmulatorDevice>(*architecture));
   }
   auto device = DriverDevice::of_current_context(environment().cache_dir);

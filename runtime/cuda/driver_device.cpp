@@ -268,14 +268,15 @@ Result<Done> DriverDevice::check_memory(const std::string& name, const void* dat
   int ordinal = ordinal_;
   const CuDevicePointer pointer = device_pointer(data);
   if (api.cuPointerGetAttribute(&type, kCuPointerMemoryType, pointer) != kCuSuccess) type = 0;
-  if (type != kCuMemoryDevice &&
-      (api.cuPointerGetAttribute(&managed, kCuPointerIsManaged, pointer) != kCuSuccess || managed == 0))
+  const bool on_a_device = type == kCuMemoryDevice;
+  if (on_a_device) api.cuPointerGetAttribute(&ordinal, kCuPointerDeviceOrdinal, pointer);
+  if (on_a_device && ordinal == ordinal_) return Done{};
+  // Managed memory goes where it is wanted.
+  if (api.cuPointerGetAttribute(&managed, kCuPointerIsManaged, pointer) == kCuSuccess && managed != 0) return Done{};
+  if (!on_a_device)
     return invalid("{} lies in host memory ({}): GPU kernels take pointers to device memory", name, data);
-  if (managed == 0 && api.cuPointerGetAttribute(&ordinal, kCuPointerDeviceOrdinal, pointer) == kCuSuccess &&
-      ordinal != ordinal_)
-    return invalid("{} lies on CUDA device {} ({}), and the kernel is loaded on device {}", name, ordinal, data,
-                   ordinal_);
-  return Done{};
+  return invalid("{} lies on CUDA device {} ({}), and the kernel is loaded on device {}", name, ordinal, data,
+                 ordinal_);
 }
 
 Result<std::shared_ptr<void>> DriverDevice::allocate(int64_t bytes) const {

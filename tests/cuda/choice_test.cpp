@@ -1,6 +1,8 @@
 // What a run says it took is what it launched, and right, whatever the layout: the report against a device that notes
 // which kernels it was given.
-#include <mutex>
+#include <cmath>
+#include <functional>
+#include <random>
 
 #include "emulator/emulator_device.h"
 #include "ir/accuracy.h"

@@ -92,13 +92,13 @@ TEST(FakeNvrtc, OfTheToolkitsFolderIsTakenTheNewerFirstEachWithItsBuiltins) {
   const auto older = Nvrtc::load(nvrtc_candidates(home, {}));
   ASSERT_TRUE(older) << to_string(older.error());
   EXPECT_EQ(older->version(), "12.8");
-  EXPECT_EQ(older->file(), home / "lib64/libnvrtc.so.12");
-  EXPECT_EQ(older->builtins(), home / "lib64/libnvrtc-builtins.so.12.8");
+  EXPECT_EQ(older->file(), (home / "lib64/libnvrtc.so.12").string());
+  EXPECT_EQ(older->builtins(), (home / "lib64/libnvrtc-builtins.so.12.8").string());
   EXPECT_NE(read_file("/proc/self/maps").find(older->builtins()), std::string::npos);
   make_toolkit(home / "targets/x86_64-linux/lib", 13);
   const auto newer = Nvrtc::load(nvrtc_candidates(home, {}));
   ASSERT_TRUE(newer);
-  EXPECT_EQ(newer->file(), home / "targets/x86_64-linux/lib/libnvrtc.so.13");
+  EXPECT_EQ(newer->file(), (home / "targets/x86_64-linux/lib/libnvrtc.so.13").string());
 }
 
 TEST(FakeNvrtc, OfAnOlderVersionIsPassedOverAndNamed) {
