@@ -379,19 +379,21 @@ def main():
     commit = command("git", "rev-parse", "--short", "HEAD")[1].strip() if shutil.which("git") else ""
     results = Results(ROOT / setup.out, device, {"cuda": cuda, "commit": commit})
     setup.before = dict(results.data)
-    right = True
+    right, whole = True, True
     for step in STEPS:
         if step not in only:
             continue
         if time.time() - START > setup.limit:
             say(f"{step}: left out, the time is up")
+            whole = False
             continue
         try:
             right = globals()[step](setup, lambda value: results.save(step, value)) and right
         except Exception as problem:  # a step that fails must not cost the others
             say(f"{step}: WRONG: {type(problem).__name__}: {problem}")
             right = False
-    say(f"{results.path}; {'all right' if right else 'something is WRONG'}")
+    whole = whole and "left_out" not in json.dumps(results.data)
+    say(f"{results.path}; {'all right' if right else 'something is WRONG'}{'' if whole else ', and parts were left out'}")
     sys.exit(0 if right else 1)
 
 
