@@ -32,8 +32,9 @@ int run_on_cuda(const Graph& graph, const CudaRunCommand& command);
 int emit_cuda(const Graph& graph, const std::string& file, const std::string& stage, const std::string& target,
               bool generic, bool json);
 
-/// Each primitive on the GPU and on the emulator: a line a case, exit code 1 when they disagree.
-int check_conformance(bool json);
+/// Each primitive on a target of `run` and on the emulator, from case `first` on: a line a case as it ends, exit code 1
+/// when they disagree.
+int run_conformance_cases(const std::string& target, int first, bool json);
 
 /// What of CUDA this machine has.
 Json cuda_json();

@@ -12,10 +12,12 @@ namespace {
 
 struct DevicesFlags {
   bool json = false, measure = false, conformance = false;
+  std::string target = "cuda";
+  int first = 0;
 };
 
 int devices_command(const DevicesFlags& options) {
-  if (options.conformance) return check_conformance(options.json);
+  if (options.conformance) return run_conformance_cases(options.target, options.first, options.json);
   const CpuTarget cpu = detect_cpu();
   Json json = {{"device", "cpu"},
                {"isa", to_string(cpu.isa)},
@@ -59,6 +61,8 @@ void add_devices(CommandLine& line) {
   command.flag("--measure", options->measure, "measure the FMA peak, too");
   command.flag("--conformance", options->conformance,
                "run each GPU primitive on the GPU and on the emulator; exit code 1 when they disagree");
+  command.option("--target", options->target, "of --conformance: cuda, cuda:1, cuda-emu:sm_90a");
+  command.option("--from", options->first, "of --conformance: the case to begin with");
   command.action([options] { return devices_command(*options); });
 }
 

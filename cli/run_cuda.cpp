@@ -21,7 +21,7 @@ struct CudaReport {
   std::string file, target, dump;
   bool emulated = false;
   DimBindings dims, defaulted;
-  std::vector<size_t> choices;
+  std::vector<CudaStepRun> taken;
   double build_ms = 0, seconds = 0;
   std::vector<AccuracyReport> accuracy;
 
@@ -41,11 +41,12 @@ std::string dims_text(const DimBindings& dims, const DimBindings& defaulted) {
 std::string text(const CudaReport& report, const CudaKernel& kernel) {
   std::string out =
       fmt::format("{} on {}\n  dims     {}\n", report.file, report.target, dims_text(report.dims, report.defaulted));
-  for (size_t i = 0; i < report.choices.size(); ++i) {
+  for (size_t i = 0; i < report.taken.size(); ++i) {
     const CudaStep& step = kernel.program().steps[i];
-    const CudaSchedule& schedule = step.choices[report.choices[i]].source.launch.schedule;
+    const CudaSchedule& schedule = step.choices[report.taken[i].choice].source.launch.schedule;
     out += fmt::format("  %{:<7} {}\n", step.name, print(schedule));
     for (const std::string& reason : schedule.reasons) out += fmt::format("             {}\n", reason);
+    for (const std::string& why : report.taken[i].passed_over) out += fmt::format("             not {}\n", why);
     for (const CudaPlan::Refusal& refusal : step.refused)
       out += fmt::format("             not {}: {}\n", to_string(refusal.kernel), refusal.reason);
   }
@@ -61,22 +62,14 @@ std::string text(const CudaReport& report, const CudaKernel& kernel) {
 }
 
 Json json(const CudaReport& report, const CudaKernel& kernel) {
-  Json out = {{"file", report.file},         {"target", report.target},   {"dims", report.dims},
-              {"build_ms", report.build_ms}, {"seconds", report.seconds}, {"passed", report.passed()},
-              {"steps", Json::array()},      {"accuracy", Json::array()}};
-  for (size_t i = 0; i < report.choices.size(); ++i) {
-    const CudaStep& step = kernel.program().steps[i];
-    const CudaSchedule& schedule = step.choices[report.choices[i]].source.launch.schedule;
-    Json refused = Json::array();
-    for (const CudaPlan::Refusal& refusal : step.refused)
-      refused.push_back({{"template", to_string(refusal.kernel)}, {"because", refusal.reason}});
-    out["steps"].push_back({{"name", step.name},
-                            {"fused", step.fused},
-                            {"template", to_string(schedule.kernel)},
-                            {"schedule", print(schedule)},
-                            {"because", schedule.reasons},
-                            {"refused", std::move(refused)}});
-  }
+  Json out = {{"file", report.file},
+              {"target", report.target},
+              {"dims", report.dims},
+              {"build_ms", report.build_ms},
+              {"seconds", report.seconds},
+              {"passed", report.passed()},
+              {"steps", Json::parse(print_run(kernel.program(), report.taken))},
+              {"accuracy", Json::array()}};
   for (const AccuracyReport& result : report.accuracy)
     out["accuracy"].push_back({{"result", result.result},
                                {"pass", result.pass},
@@ -117,9 +110,6 @@ int run_on_cuda(const Graph& graph, const CudaRunCommand& command) {
 
   CudaReport report{command.file, target->name, "", target->emulated, inputs->dims, inputs->defaulted, {}, 0, 0, {}};
   report.build_ms = kernel->load_ms();
-  const auto choices = kernel->choices(inputs->dims);
-  if (!choices) return fail(choices.error(), command.json);
-  report.choices = *choices;
   const auto shapes = kernel->result_shapes(inputs->dims);
   if (!shapes) return fail(shapes.error(), command.json);
   std::vector<HostTensor> outputs;
@@ -131,7 +121,7 @@ int run_on_cuda(const Graph& graph, const CudaRunCommand& command) {
   }
   const std::vector<TensorView> in = views(inputs->tensors), out = views(outputs);
   const auto start = std::chrono::steady_clock::now();
-  if (auto ok = run_from_host(*kernel, in, out); !ok) return fail(ok.error(), command.json);
+  if (auto ok = run_from_host(*kernel, in, out, &report.taken); !ok) return fail(ok.error(), command.json);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (command.verify) {
     AccuracyOptions accuracy;

@@ -1,113 +1,98 @@
 #include "emulator/conformance.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
-#include <cstring>
-#include <random>
 
 namespace tilewright {
 namespace {
-
-constexpr size_t kInputWords = 8192;
-constexpr int64_t kRowBytes = 128;  // 64 elements of bf16
-
-uint32_t word_of(float value) {
-  uint32_t word = 0;
-  std::memcpy(&word, &value, sizeof word);
-  return word;
-}
-
-std::vector<uint32_t> input_words(ConformanceCase::Input kind, uint64_t seed) {
-  std::mt19937_64 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<uint32_t> words(kInputWords);
-  for (uint32_t& word : words) {
-    switch (kind) {
-      case ConformanceCase::Input::bits: word = static_cast<uint32_t>(random()); break;
-      case ConformanceCase::Input::floats: word = word_of(normal(random)); break;
-      case ConformanceCase::Input::pairs:
-        // The upper half of a float is a bf16; of an f16 it has the sign and a moderate size as well.
-        word = (word_of(normal(random)) & 0xffff0000u) | word_of(normal(random)) >> 16;
-        break;
-    }
-  }
-  return words;
-}
 
 TensorMapView view_map(const ConformanceCase::Map& map, void* base) {
   TensorMapView view;
   view.address = base;
   view.dtype = DType::bf16;
-  view.rank = static_cast<int>(map.sizes.size());
+  view.rank = static_cast<int>(map.extents.size());
   int64_t stride = 2;
-  for (size_t i = 0; i < map.sizes.size(); ++i) {
-    view.sizes[i] = map.sizes[i];
+  for (size_t i = 0; i < map.extents.size(); ++i) {
+    view.sizes[i] = map.extents[i];
     view.box[i] = map.box[i];
     view.byte_strides[i] = stride;
-    stride = i == 0 ? kRowBytes : stride * map.sizes[i];
+    stride *= map.extents[i];
   }
   return view;
 }
 
 }  // namespace
 
-bool applies(const ConformanceCase& test, const CudaTarget& target) {
-  return test.primitives < CudaPrimitives::sm90 || target.has_wgmma();
+bool applies(const ConformanceCase& one, const CudaTarget& target) {
+  return one.primitives < CudaPrimitives::sm90 || target.has_wgmma();
 }
 
-CudaSource conformance_source(const ConformanceCase& test) {
+CudaSource conformance_source(const ConformanceCase& one) {
   CudaSource source;
-  source.primitives = test.primitives;
-  std::string maps;
+  source.primitives = one.primitives;
   CudaPhase phase;
-  phase.symbol = "conformance";
-  phase.threads = test.threads;
-  phase.shared_bytes = test.shared_bytes;
-  for (size_t i = 0; i < test.maps.size(); ++i) {
+  phase.symbol = "kernel";
+  phase.threads = one.threads;
+  phase.shared_bytes = one.shared_bytes;
+  std::string maps;
+  for (size_t i = 0; i < one.maps.size(); ++i) {
     maps += fmt::format(", TW_PARAM TensorMap map{}", i);
     phase.tensor_maps.emplace_back();
   }
-  source.parts = {
-      fmt::format("struct Args {{ void* tensors[2]; i64 meta[1]; void* workspace; }};\n{}TW_KERNEL({}, 1) "
-                  "conformance(TW_PARAM Args "
-                  "args{}) {{\n  const u32* in = static_cast<const u32*>(args.tensors[0]);\n  u32* out = "
-                  "static_cast<u32*>(args.tensors[1]);\n  const i32 t = thread_index();\n{}\n}}\n",
-                  test.before, test.threads, maps, test.body)};
+  source.parts = {fmt::format(
+      "struct Args {{ void* tensors[2]; }};\n{}TW_KERNEL({}, 1) kernel(TW_PARAM Args args{}) {{\n"
+      "const u32* in = static_cast<const u32*>(args.tensors[0]);\nu32* out = static_cast<u32*>(args.tensors[1]);\n"
+      "const i32 t = thread_index();\nconst u32 base = shared_base();\n{}\n}}\n",
+      one.before, one.threads, maps, one.body)};
   source.launch.phases.push_back(std::move(phase));
   return source;
 }
 
-Result<std::vector<uint32_t>> run_conformance(const ConformanceCase& test, const CudaDevice& device, uint64_t seed) {
-  const auto module = device.load(conformance_source(test));
+Result<std::vector<uint32_t>> run_conformance(const ConformanceCase& one, const CudaDevice& device,
+                                              std::span<const uint32_t> input) {
+  const auto module = device.load(conformance_source(one));
   if (!module) return module.error();
-  const std::vector<uint32_t> input = input_words(test.input, seed);
-  std::vector<uint32_t> output(static_cast<size_t>(test.output_words), 0);
-  const auto bytes = [](const std::vector<uint32_t>& words) { return static_cast<int64_t>(words.size() * 4); };
-  const auto in = device.allocate(bytes(input)), out = device.allocate(bytes(output));
+  std::vector<uint32_t> output(one.output_words, 0);
+  const auto in_bytes = static_cast<int64_t>(input.size_bytes()), out_bytes = static_cast<int64_t>(output.size() * 4);
+  const auto in = device.allocate(in_bytes), out = device.allocate(out_bytes);
   if (!in) return in.error();
   if (!out) return out.error();
-  if (auto ok = device.copy_in(in->get(), input.data(), bytes(input)); !ok) return ok.error();
-  if (auto ok = device.copy_in(out->get(), output.data(), bytes(output)); !ok) return ok.error();
-  const uint64_t words[] = {reinterpret_cast<uint64_t>(in->get()), reinterpret_cast<uint64_t>(out->get()), 0, 0};
+  if (auto ok = device.copy_in(in->get(), input.data(), in_bytes); !ok) return ok.error();
+  if (auto ok = device.copy_in(out->get(), output.data(), out_bytes); !ok) return ok.error();
+  const uint64_t words[] = {reinterpret_cast<uint64_t>(in->get()), reinterpret_cast<uint64_t>(out->get())};
   std::vector<TensorMapView> maps;
-  for (const ConformanceCase::Map& map : test.maps) maps.push_back(view_map(map, map.store ? out->get() : in->get()));
+  for (const ConformanceCase::Map& map : one.maps)
+    maps.push_back(view_map(map, map.over_output ? out->get() : in->get()));
   if (auto ok = (*module)->launch({0, 1, words, maps, nullptr}); !ok) return ok.error();
-  if (auto ok = device.copy_out(output.data(), out->get(), bytes(output)); !ok) return ok.error();
+  if (auto ok = device.copy_out(output.data(), out->get(), out_bytes); !ok) return ok.error();
   return output;
 }
 
-std::string compare_conformance(const ConformanceCase& test, const std::vector<uint32_t>& emulated,
-                                const std::vector<uint32_t>& found) {
-  for (size_t i = 0; i < emulated.size(); ++i) {
-    if (found[i] == emulated[i]) continue;
-    float a = 0, b = 0;
-    std::memcpy(&a, &emulated[i], 4);
-    std::memcpy(&b, &found[i], 4);
-    if (std::abs(double{a} - double{b}) <= test.tolerance * (1 + std::abs(double{a}))) continue;
-    return fmt::format("{}: word {} is {:#010x} ({:g}), and the emulator says {:#010x} ({:g})", test.name, i, found[i],
-                       b, emulated[i], a);
+std::string compare_conformance(const ConformanceCase& one, std::span<const uint32_t> words,
+                                std::span<const uint32_t> wanted, const std::string& who) {
+  if (wanted.size() != words.size())
+    return fmt::format("{}: {} words, and {} wants {}", one.name, words.size(), who, wanted.size());
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (words[i] == wanted[i]) continue;
+    const auto found = std::bit_cast<float>(words[i]), want = std::bit_cast<float>(wanted[i]);
+    if (std::isnan(found) && std::isnan(want)) continue;
+    if (one.tolerance > 0 && std::fabs(found - want) <= one.tolerance * std::max(1.0f, std::fabs(want))) continue;
+    return fmt::format("{}: word {} is {:#010x} ({:g}), and {} says {:#010x} ({:g})", one.name, i, words[i], found, who,
+                       wanted[i], want);
   }
   return {};
+}
+
+std::string check_conformance(const ConformanceCase& one, const CudaDevice& device, const CudaDevice& emulator,
+                              uint32_t seed) {
+  const std::vector<uint32_t> input = one.input(seed), expected = one.expected(input);
+  const auto emulated = run_conformance(one, emulator, input);
+  if (!emulated) return fmt::format("{} on the emulator: {}", one.name, to_string(emulated.error()));
+  const auto found = run_conformance(one, device, input);
+  if (!found) return fmt::format("{}: {}", one.name, to_string(found.error()));
+  std::string why = compare_conformance(one, *found, expected, "the PTX ISA");
+  return why.empty() ? compare_conformance(one, *found, *emulated, "the emulator") : why;
 }
 
 }  // namespace tilewright

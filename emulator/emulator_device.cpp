@@ -25,6 +25,9 @@ class EmulatorModule final : public CudaModule {
 
   Result<Done> launch(const CudaKernelCall& call) const override {
     const CudaPhase& phase = launch_.phases[call.phase];
+    if (phase.cluster > 1)
+      return unsupported("{} launches clusters of {} blocks, and the emulator runs every block by itself", phase.symbol,
+                         phase.cluster);
     std::vector<EmulatedTensorMap> maps;
     for (const TensorMapView& view : call.tensor_maps) {
       auto map = encode_tensor_map(geometry(view));

@@ -6,56 +6,11 @@
 #include "runtime/convert.h"
 #include "runtime/limits.h"
 #include "runtime/memory_plan.h"
+#include "runtime/staged_outputs.h"
 #include "runtime/step_executor.h"
 
 namespace tilewright {
 namespace {
-
-/// Outputs that lie on an inout parameter are computed beside it and copied when every step has read its inputs.
-class StagedOutputs {
- public:
-  StagedOutputs(const Signature& signature, std::span<const TensorView> inputs, std::span<const TensorView> outputs)
-      : outputs_(outputs), staged_(outputs.size()), on_inout_(outputs.size(), false) {
-    for (size_t i = 0; i < outputs.size(); ++i) {
-      staged_[i] = outputs[i];
-      on_inout_[i] = signature.has_inout() && signature.aliases_inout(inputs, outputs[i]);
-      if (on_inout_[i]) bytes_ += align_up(outputs[i].element_count() * size_of(outputs[i].dtype));
-    }
-  }
-
-  int64_t bytes() const { return bytes_; }
-  std::span<const TensorView> place(std::byte* memory) {
-    for (size_t i = 0; i < outputs_.size(); ++i) {
-      if (!on_inout_[i]) continue;
-      TensorView& view = staged_[i];
-      view.data = memory;
-      int64_t stride = 1;
-      for (int axis = view.rank; axis-- > 0; stride *= view.shape[axis]) view.strides[axis] = stride;
-      memory += align_up(view.element_count() * size_of(view.dtype));
-    }
-    return {staged_.data(), staged_.size()};
-  }
-  void copy_out() const {
-    for (size_t i = 0; i < outputs_.size(); ++i)
-      if (on_inout_[i]) convert(staged_[i], outputs_[i]);
-  }
-
- private:
-  std::span<const TensorView> outputs_;
-  InlineArray<TensorView, 8> staged_;
-  InlineArray<char, 8> on_inout_;
-  int64_t bytes_ = 0;
-};
-
-/// Room to stage every result, for kernels whose outputs may lie on an inout parameter.
-int64_t staging_bytes(const Compiled& compiled, std::span<const int64_t> dims) {
-  int64_t sum = 0, bytes = 0;
-  if (!compiled.signature.has_inout()) return 0;
-  for (size_t i = 0; i < compiled.tensors.size(); ++i)
-    if (compiled.program.tensors[i].role == TensorRole::result && compiled.tensors[i].bytes(dims, bytes))
-      sum += align_up(bytes);
-  return sum;
-}
 
 void run_steps(const Compiled& compiled, const MemoryPlan& plan, std::span<const TensorView> inputs,
                std::span<const TensorView> outputs, std::span<const int64_t> dims, std::byte* workspace,
@@ -107,7 +62,8 @@ Result<Done> run_compiled(const Compiled& compiled, BufferPool& buffers, std::sp
       return Diagnostic{ErrorKind::io, fmt::format("a workspace of {} bytes cannot be allocated", total), {}, 0};
   }
   run_steps(compiled, plan, inputs, staged.place(workspace + plan.total()), dims, workspace, executor, options);
-  staged.copy_out();
+  for (size_t i = 0; i < outputs.size(); ++i)
+    if (staged.is_staged(i)) convert(staged.view(i), outputs[i]);
   if (buffer.data()) buffers.give_back(std::move(buffer));
   return Done{};
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "emulator/emulator_device.h"
 #include "ir/text.h"
 #include "runtime/cuda/cuda_dump.h"
 #include "runtime/cuda/cuda_kernel.h"
@@ -19,12 +20,25 @@ struct TilewrightKernel {
 
 namespace {
 
-void tell(const Diagnostics& why, char* error, int64_t error_bytes) {
-  if (!error || error_bytes <= 0) return;
-  const std::string text = to_string(why);
-  const auto length = std::min<size_t>(text.size(), static_cast<size_t>(error_bytes) - 1);
-  std::memcpy(error, text.data(), length);
-  error[length] = '\0';
+void copy_text(const std::string& text, char* to, int64_t bytes) {
+  if (!to || bytes <= 0) return;
+  const auto length = std::min<size_t>(text.size(), static_cast<size_t>(bytes) - 1);
+  std::memcpy(to, text.data(), length);
+  to[length] = '\0';
+}
+
+void tell(const Diagnostics& why, char* error, int64_t error_bytes) { copy_text(to_string(why), error, error_bytes); }
+
+Result<std::shared_ptr<const CudaDevice>> open_device(const std::string& target) {
+  constexpr std::string_view kEmulator = "cuda-emu:";
+  if (target.starts_with(kEmulator)) {
+    const auto architecture = parse_cuda_target(target.substr(kEmulator.size()));
+    if (!architecture) return invalid("{} is no target", target);
+    return std::shared_ptr<const CudaDevice>(std::make_shared<EmulatorDevice>(*architecture));
+  }
+  auto device = DriverDevice::of_current_context(environment().cache_dir);
+  if (!device) return device.error();
+  return std::shared_ptr<const CudaDevice>(std::move(*device));
 }
 
 TensorView view_of(const TilewrightTensor& tensor, DType dtype) {
@@ -59,10 +73,10 @@ std::string describe(const CudaKernel& kernel) {
 
 extern "C" {
 
-TilewrightKernel* tilewright_load(const char* graph_text, char* error, int64_t error_bytes) {
+TilewrightKernel* tilewright_load(const char* graph_text, const char* target, char* error, int64_t error_bytes) {
   const auto graph = parse_graph(graph_text);
   if (!graph) return tell(graph.error(), error, error_bytes), nullptr;
-  const auto device = DriverDevice::of_current_context(environment().cache_dir);
+  const auto device = open_device(target);
   if (!device) return tell(device.error(), error, error_bytes), nullptr;
   const auto program = compile_cuda_program(*graph, (*device)->target());
   if (!program) return tell(program.error(), error, error_bytes), nullptr;
@@ -89,13 +103,16 @@ int64_t tilewright_workspace(const TilewrightKernel* kernel, const TilewrightTen
 }
 
 int32_t tilewright_run(const TilewrightKernel* kernel, const TilewrightTensor* inputs, const TilewrightTensor* outputs,
-                       void* workspace, int64_t workspace_bytes, void* stream, char* error, int64_t error_bytes) {
+                       void* workspace, int64_t workspace_bytes, void* stream, char* taken, int64_t taken_bytes,
+                       char* error, int64_t error_bytes) {
   const Signature& signature = kernel->kernel.program().compiled.signature;
   Views in(signature.inputs()), out(signature.outputs());
   view_inputs(kernel->kernel, inputs, in);
   for (size_t i = 0; i < out.size(); ++i) out[i] = view_of(outputs[i], signature.result_types()[i].dtype);
-  if (auto ok = kernel->kernel.run(in, out, {stream, workspace, workspace_bytes}); !ok)
-    return tell(ok.error(), error, error_bytes), 0;
+  std::vector<CudaStepRun> steps;
+  const CudaRunOptions options{stream, workspace, workspace_bytes, taken ? &steps : nullptr};
+  if (auto ok = kernel->kernel.run(in, out, options); !ok) return tell(ok.error(), error, error_bytes), 0;
+  if (taken) copy_text(print_run(kernel->kernel.program(), steps), taken, taken_bytes);
   return 1;
 }
 }

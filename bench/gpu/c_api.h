@@ -17,8 +17,9 @@ typedef struct {
   int32_t rank;
 } TilewrightTensor; /* its dtype is the graph's */
 
-/* Compiles for the device of the context that is current on this thread. */
-TilewrightKernel* tilewright_load(const char* graph_text, char* error, int64_t error_bytes);
+/* Compiles for `target`: "cuda" is the device of the context that is current on this thread, "cuda-emu:sm_90a" the
+ * emulator, whose memory is the host's and whose stream is null. */
+TilewrightKernel* tilewright_load(const char* graph_text, const char* target, char* error, int64_t error_bytes);
 void tilewright_free(TilewrightKernel* kernel);
 /* JSON: target, per kernel its template, schedule, registers, shared memory, occupancy, NVRTC's time. Lives as long as
  * the kernel. */
@@ -26,9 +27,11 @@ const char* tilewright_describe(const TilewrightKernel* kernel);
 /* Bytes of device memory that a run on these inputs needs; -1 on failure. */
 int64_t tilewright_workspace(const TilewrightKernel* kernel, const TilewrightTensor* inputs, char* error,
                              int64_t error_bytes);
-/* Enqueues one run; 1 on success. Allocates nothing on the device and waits for nothing. */
+/* Enqueues one run; 1 on success. Allocates nothing on the device and waits for nothing. `taken`, where not null, gets
+ * at most `taken_bytes` of JSON text: per step the template that was launched, and why not those before it. */
 int32_t tilewright_run(const TilewrightKernel* kernel, const TilewrightTensor* inputs, const TilewrightTensor* outputs,
-                       void* workspace, int64_t workspace_bytes, void* stream, char* error, int64_t error_bytes);
+                       void* workspace, int64_t workspace_bytes, void* stream, char* taken, int64_t taken_bytes,
+                       char* error, int64_t error_bytes);
 
 #ifdef __cplusplus
 }

@@ -40,14 +40,22 @@ def attention(shape, scores, dtype="bf16"):
     return (f"graph @{scores}({', '.join(params)}) -> {dtype}[B,{hq},Sq,{dv}] {{\n  " + "\n  ".join(lines) + "\n}\n")
 
 
-def extra_inputs(shape, scores, torch):
+def extra_inputs(shape, scores, torch, device):
     """Tensors after q, k and v."""
     _, hq, _, _, sk, _, _ = shape
     if scores == "alibi":
-        return [torch.tensor([2.0 ** (-8 * (h + 1) / hq) for h in range(hq)], device="cuda")]
+        return [torch.tensor([2.0 ** (-8 * (h + 1) / hq) for h in range(hq)], device=device)]
     if scores == "documents":
-        return [(torch.arange(sk, device="cuda", dtype=torch.int32) // 1024).contiguous()]
+        return [(torch.arange(sk, device=device) // 1024).to(torch.int32).contiguous()]
     return []
+
+
+def expected_template(shape, architecture):
+    """What must run for the 16-bit graphs of this file; anything else there is a fall-back, and an error."""
+    _, hq, hkv, sq, _, _, _ = shape
+    if sq * hq // hkv <= 64:
+        return "decode"
+    return "sm90_prefill" if architecture == "sm_90a" else "sm80_prefill"
 
 
 def kept(scores, extra):

@@ -1,18 +1,17 @@
 #!/usr/bin/env python3
-"""Everything that wants a GPU, in one process tree; writes bench/results/<device>.json. See README.md."""
+"""Everything that wants a GPU, in one process tree; writes bench/results/<device>.json as it goes. See README.md."""
 import argparse
 import concurrent.futures
-import ctypes
 import json
-import math
 import os
 import pathlib
+import queue
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -20,279 +19,238 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import graphs  # noqa: E402
 
 START = time.time()
+STEPS = ["conformance", "benchmark", "numerics", "sanitizer"]
+RESTARTS = 8  # of a step that a kernel hangs or crashes; behind them something is wrong with the machine
+CASE_SECONDS, ROW_SECONDS, RUN_SECONDS = 60, 150, 120
 
 
 def say(text):
     print(f"[{time.time() - START:6.1f} s] {text}", flush=True)
 
 
-def command(cli, *arguments, timeout=300):
+class Process:
+    """A child whose lines come as they are printed, and that is ended when it says nothing for too long."""
+
+    def __init__(self, arguments, text=""):
+        self.errors = tempfile.TemporaryFile("w+")
+        self.child = subprocess.Popen([str(a) for a in arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                      stderr=self.errors, text=True, cwd=ROOT)
+        self.queue, self.code, self.why = queue.Queue(), None, ""
+
+        def read():
+            for line in self.child.stdout:
+                self.queue.put(line.rstrip("\n"))
+            self.queue.put(None)
+
+        def write():
+            try:
+                self.child.stdin.write(text)
+                self.child.stdin.close()
+            except OSError:
+                pass
+        for work in (read, write):
+            threading.Thread(target=work, daemon=True).start()
+
+    def lines(self, silence):
+        """Its lines; afterwards `code` and `why`, which is the end of stderr."""
+        try:
+            while (line := self.queue.get(timeout=silence)) is not None:
+                yield line
+            self.code = self.child.wait()
+        except queue.Empty:
+            self.why = f"nothing was heard for {silence} s"
+        finally:
+            if self.code is None:
+                self.code = 124
+                self.child.kill()
+            self.errors.seek(0)
+            self.why = (self.why + " " + self.errors.read().strip()[-400:]).strip()
+
+
+def command(*arguments, timeout=RUN_SECONDS):
     """Exit code, stdout and the last words of stderr."""
     try:
-        done = subprocess.run([str(cli), *arguments], capture_output=True, text=True, timeout=timeout, cwd=ROOT)
+        done = subprocess.run([str(a) for a in arguments], capture_output=True, text=True, timeout=timeout, cwd=ROOT)
         return done.returncode, done.stdout, done.stderr.strip()[-500:]
     except subprocess.TimeoutExpired:
         return 124, "", f"ran longer than {timeout} s"
+    except OSError as problem:
+        return 127, "", str(problem)
 
 
-# ---- 1 to 3: conformance, numerics, sanitizer ------------------------------------------------------------------------
+class Results:
+    """The file, written again after each thing that is known. What another run of the same commit found stays, unless
+    this one finds it, too."""
+
+    def __init__(self, folder, device, facts):
+        self.path = folder / (re.sub(r"[^A-Za-z0-9]+", "_", device).strip("_").lower() + ".json")
+        self.data = {"device": device, **facts}
+        try:
+            before = json.loads(self.path.read_text())
+            if before.get("commit") == facts["commit"]:
+                self.data = {**before, **self.data}
+        except (OSError, json.JSONDecodeError):
+            pass
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def save(self, step, value):
+        self.data[step] = value
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(self.data, indent=1) + "\n")
+        os.replace(temporary, self.path)
 
 
-def conformance(cli):
-    code, out, why = command(cli, "devices", "--conformance", "--json")
-    try:
-        result = json.loads(out)
-    except json.JSONDecodeError:
-        result = {"wrong": 1, "why": why or out[-500:], "cases": []}
-    for case in result["cases"]:
-        if not case["pass"]:
-            say(f"  WRONG {case['name']}: {case['why']}")
-    say(f"conformance: {len(result['cases'])} cases, {result.get('wrong', 1)} wrong (exit code {code})")
-    return result
+# ---- conformance -----------------------------------------------------------------------------------------------------
 
 
-SIZES = [{"B": 2, "Sq": 67, "Sk": 129, "S": 67}, {"B": 1, "Sq": 1, "Sk": 300, "S": 1}, {"B": 1, "Sq": 640, "Sk": 640, "S": 640}]
+def conformance(setup, save):
+    """Each primitive; a case that hangs or kills the context is one wrong case, and the next begins in a new process."""
+    cases, first, why = {}, 0, ""
+    for _ in range(RESTARTS):
+        process = Process([setup.cli, "devices", "--conformance", "--target", setup.target, "--from", first])
+        last, lost = first - 1, False
+        for line in process.lines(CASE_SECONDS):
+            match = re.match(r"(right|WRONG) (\d+) (.*)", line)
+            if not match:
+                continue
+            last = int(match[2])
+            cases[last] = {"number": last, "pass": match[1] == "right", "what": match[3]}
+            if match[1] == "WRONG":
+                say(f"  {line}")
+                lost = "CUDA_ERROR" in line
+            save({"cases": [cases[i] for i in sorted(cases)]})
+            if lost:
+                break
+        process.child.kill()
+        if not lost and process.code in (0, 1):
+            break
+        if not lost:
+            if process.code == 2:  # nothing to run them on: no compiler for the emulator, no NVRTC
+                why = process.why
+                break
+            last += 1
+            cases[last] = {"number": last, "pass": False, "what": f"exit code {process.code}: {process.why}"}
+            say(f"  WRONG case {last}: {cases[last]['what']}")
+        first = last + 1
+    else:
+        why = f"given up after {RESTARTS} restarts"
+    wrong = sum(not case["pass"] for case in cases.values())
+    say(f"conformance: {len(cases)} cases, {wrong} wrong{'; ' + why if why else ''}")
+    save({"cases": [cases[i] for i in sorted(cases)], "wrong": wrong, "why": why})
+    return wrong == 0 and not why and bool(cases)
 
 
+# ---- numerics --------------------------------------------------------------------------------------------------------
+
+SIZES = [{"B": 2, "Sq": 67, "Sk": 129, "S": 67}, {"B": 1, "Sq": 1, "Sk": 300, "S": 1},
+         {"B": 1, "Sq": 640, "Sk": 640, "S": 640}]
 HEADS = [(8, 2, 64, 64), (4, 4, 128, 128), (4, 2, 256, 256), (8, 8, 192, 128)]
+SCORES = ["full", "causal", "alibi", "window", "softcap", "documents"]
 
 
 def numerics_cases(folder, quick):
-    """(file, dims): variants and models as they are, in f32, and the benchmark's scores in bf16, which the templates on
-    tensor cores take. Dims that a graph lacks are left out, dims that it has besides get their default."""
-    files = sorted((ROOT / "examples/variants").glob("*.attn")) + sorted((ROOT / "examples/models").glob("*.attn"))
+    """(file, dims, shape): the benchmark's scores in bf16, which the templates on tensor cores take, then variants and
+    models as they are, in f32. Dims that a graph lacks are left out, dims that it has besides get their default. `shape`
+    is None where any template may run."""
+    files = []
     for hq, hkv, dqk, dv in HEADS[:2] if quick else HEADS:
-        for scores in ("full", "causal", "alibi", "window", "softcap", "documents"):
+        for scores in SCORES:
             file = pathlib.Path(folder) / f"{scores}_{hq}_{hkv}_{dqk}_{dv}.attn"
             file.write_text(graphs.attention((1, hq, hkv, 1, 1, dqk, dv), scores))
-            files.append(file)
-    for file in files:
+            files.append((file, (hq, hkv, dqk, dv)))
+    for kind in ("variants", "models"):
+        files += [(file, None) for file in sorted((ROOT / "examples" / kind).glob("*.attn"))]
+    for file, heads in files:
         text = file.read_text()
         for sizes in SIZES[:1] if quick else SIZES:
-            yield file, {name: size for name, size in sizes.items() if re.search(rf"[\[,+\-]{name}[\],+\-]", text)}
+            dims = {name: size for name, size in sizes.items() if re.search(rf"[\[,+\-]{name}[\],+\-]", text)}
+            shape = heads and (dims["B"], heads[0], heads[1], dims["Sq"], dims["Sk"], heads[2], heads[3])
+            yield file, dims, shape
 
 
-def numerics(cli, quick, target="cuda"):
+def numerics(setup, save):
+    """The CLI's own verification: against the f64 reference, by the rule of the semantics."""
     def check(case):
-        file, dims = case
-        code, out, why = command(cli, "run", str(file), "--target", target, "--verify", "--json",
+        file, dims, shape = case
+        row = {"file": file.name, "dims": dims}
+        if time.time() - START > setup.limit:
+            return {**row, "left_out": "the time is up"}
+        code, out, why = command(setup.cli, "run", file, "--target", setup.target, "--verify", "--json",
                                  *[f"--dim={name}={size}" for name, size in dims.items()])
-        templates = []
+        row.update(exit_code=code, templates=[], passed_over=[])
         try:
             report = json.loads(out)
-            templates = [step["template"] for step in report.get("steps", [])]
-            why = why or "; ".join(a["failure"] for a in report.get("accuracy", []) if a["failure"])
+            row["templates"] = [step["template"] for step in report.get("steps", [])]
+            row["passed_over"] = [why for step in report.get("steps", []) for why in step["passed_over"]]
+            why = why or report.get("error", "") or "; ".join(a["failure"] for a in report.get("accuracy", []) if a["failure"])
         except json.JSONDecodeError:
             pass
-        return {"file": file.name, "dims": dims, "exit_code": code, "templates": templates, "why": why}
+        if code == 0 and shape and row["templates"] != [graphs.expected_template(shape, setup.architecture)]:
+            row["exit_code"], why = 1, f"{graphs.expected_template(shape, setup.architecture)} was expected"
+        row["why"] = str(why)[:400]
+        return row
 
-    with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(4) as pool:
-        rows = list(pool.map(check, numerics_cases(folder, quick)))
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(setup.jobs) as pool:
+        for done in concurrent.futures.as_completed([pool.submit(check, case)
+                                                     for case in numerics_cases(folder, setup.quick)]):
+            rows.append(row := done.result())
+            if row.get("exit_code", 0) not in (0, 2):
+                say(f"  WRONG {row['file']} {row['dims']} ({', '.join(row['templates'])}): {row['why']}")
+            save(rows)
+    count = lambda wanted: sum(bool(wanted(row)) for row in rows)
+    wrong = count(lambda row: row.get("exit_code", 0) not in (0, 2))
+    say(f"numerics: {len(rows)} runs, {wrong} wrong, {count(lambda r: r.get('exit_code') == 2)} refused, "
+        f"{count(lambda r: 'left_out' in r)} left out")
     for row in rows:
-        if row["exit_code"] not in (0, 2):
-            say(f"  WRONG {row['file']} {row['dims']} ({', '.join(row['templates'])}): {row['why']}")
-    wrong = sum(row["exit_code"] not in (0, 2) for row in rows)
-    refused = [row for row in rows if row["exit_code"] == 2]
-    say(f"numerics: {len(rows)} runs, {wrong} wrong, {len(refused)} refused")
-    for row in refused:
-        say(f"  refused {row['file']} {row['dims']}: {row['why'][:160]}")
-    return rows
+        if row.get("exit_code") == 2:
+            say(f"  refused {row['file']} {row['dims']}: {row['why'][:160]}")
+    return wrong == 0
 
 
-def sanitizer(cli):
+# ---- sanitizer -------------------------------------------------------------------------------------------------------
+
+
+def sanitizer(setup, save):
     tool = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
-    if not os.path.exists(tool):
-        say("compute-sanitizer is not here: skipped")
-        return {"skipped": "compute-sanitizer is not installed"}
-    results = {}
-    for check in ("memcheck", "racecheck", "synccheck"):
-        code, out, why = command(tool, "--tool", check, "--error-exitcode", "9", str(cli), "run",
-                                 "examples/variants/02_causal.attn", "--target", "cuda", "--dim=B=1", "--dim=Sq=200",
-                                 "--dim=Sk=200", timeout=120)
-        results[check] = {"exit_code": code, "words": (out[-300:] + why)[-500:] if code else ""}
-        say(f"compute-sanitizer {check}: exit code {code}")
-    return results
+    if setup.target != "cuda" or not os.path.exists(tool):
+        why = "the emulator checks itself" if setup.target != "cuda" else "compute-sanitizer is not installed"
+        say(f"compute-sanitizer: skipped, {why}")
+        save({"skipped": why})
+        return True
+    results, right = {}, True
+    with tempfile.TemporaryDirectory() as folder:
+        fast = pathlib.Path(folder) / "causal_bf16.attn"
+        fast.write_text(graphs.attention((1, 4, 2, 1, 1, 64, 64), "causal"))
+        for file, length in ((fast, 200), (fast, 4), (ROOT / "examples/variants/02_causal.attn", 100)):
+            for check in ("memcheck", "racecheck", "synccheck"):
+                name = f"{check} {file.stem} {length}"
+                if time.time() - START > setup.limit:
+                    results[name] = {"left_out": "the time is up"}
+                    continue
+                code, out, why = command(tool, "--tool", check, "--error-exitcode", "9", setup.cli, "run", file,
+                                         "--target", "cuda", "--dim=B=1", f"--dim=Sq={length}", f"--dim=Sk={length}")
+                # What the tool cannot do on this machine is no finding of it.
+                found = code == 9 and "Device not supported" not in out + why
+                results[name] = {"exit_code": code, "found": found, "words": (out[-600:] + why)[-800:]}
+                right = right and not found
+                say(f"  {name}: {'FOUND something' if found else 'nothing found' if code == 0 else f'exit code {code}'}")
+                save(results)
+    save(results)
+    return right
 
 
-# ---- 4: the benchmark --------------------------------------------------------------------------------------------------
+# ---- benchmark -------------------------------------------------------------------------------------------------------
 
 
-class Tensor(ctypes.Structure):
-    _fields_ = [("data", ctypes.c_void_p), ("shape", ctypes.c_int64 * 8), ("strides", ctypes.c_int64 * 8),
-                ("rank", ctypes.c_int32)]
-
-
-def describe_tensor(t):
-    return Tensor(t.data_ptr(), (ctypes.c_int64 * 8)(*t.shape), (ctypes.c_int64 * 8)(*t.stride()), t.dim())
-
-
-class Ours:
-    """A graph compiled for the current device."""
-
-    def __init__(self, library, torch, text):
-        self.library, self.torch = library, torch
-        self.error = ctypes.create_string_buffer(2000)
-        began = time.perf_counter()
-        self.kernel = library.tilewright_load(text.encode(), self.error, len(self.error))
-        self.load_ms = 1e3 * (time.perf_counter() - began)
-        if not self.kernel:
-            raise RuntimeError(self.error.value.decode())
-        self.description = json.loads(library.tilewright_describe(self.kernel).decode())
-
-    def bind(self, inputs, outputs):
-        """A function without arguments that enqueues one run on the current stream."""
-        ins = (Tensor * len(inputs))(*[describe_tensor(t) for t in inputs])
-        outs = (Tensor * len(outputs))(*[describe_tensor(t) for t in outputs])
-        size = self.library.tilewright_workspace(self.kernel, ins, self.error, len(self.error))
-        if size < 0:
-            raise RuntimeError(self.error.value.decode())
-        workspace = self.torch.empty(max(size, 1) + 256, dtype=self.torch.uint8, device="cuda")
-        place = (workspace.data_ptr() + 255) // 256 * 256
-
-        def go():
-            stream = self.torch.cuda.current_stream().cuda_stream
-            if not self.library.tilewright_run(self.kernel, ins, outs, place, size, stream, self.error, len(self.error)):
-                raise RuntimeError(self.error.value.decode())
-
-        go.keep = (workspace, inputs, outputs)
-        return go
-
-
-def load_library(path):
-    library = ctypes.CDLL(str(path))
-    library.tilewright_load.restype = ctypes.c_void_p
-    library.tilewright_load.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int64]
-    library.tilewright_describe.restype = ctypes.c_char_p
-    library.tilewright_describe.argtypes = [ctypes.c_void_p]
-    library.tilewright_workspace.restype = ctypes.c_int64
-    library.tilewright_workspace.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int64]
-    library.tilewright_run.restype = ctypes.c_int32
-    library.tilewright_run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64,
-                                       ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int64]
-    return library
-
-
-def capture(torch, run):
-    """A CUDA graph of one run; proves besides that it can be captured."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            run()
-    torch.cuda.current_stream().wait_stream(side)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        run()
-    return graph.replay
-
-
-def reference(torch, q, k, v, scores, extra, heads=2, rows=256):
-    """f64 attention of the first heads and the last rows of batch 0."""
-    group = q.shape[1] // k.shape[1]
-    start = max(0, q.shape[2] - rows)
-    out = []
-    for h in range(heads):
-        s = q[0, h, start:].double() @ k[0, h // group].double().T / math.sqrt(q.shape[-1])
-        i = (torch.arange(start, q.shape[2], device="cuda") + k.shape[2] - q.shape[2])[:, None]
-        j = torch.arange(k.shape[2], device="cuda")[None, :]
-        modify, keep = graphs.modified(scores, extra, torch), graphs.kept(scores, extra)
-        if modify:
-            s = modify(s, 0, h, i, j)
-        if keep:
-            s = s.masked_fill(~keep(0, h, i, j), -math.inf)
-        out.append(torch.softmax(s, -1) @ v[0, h // group].double())
-    return start, torch.stack(out)
-
-
-def peers(torch, shape, scores, q, k, v, extra):
-    """Name → function, those that this PyTorch has."""
-    import torch.nn.functional as F
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
-    _, hq, hkv, sq, sk, _, _ = shape
-    found = {}
-    if scores in ("full", "causal") and (scores == "full" or sq == sk):
-        def sdpa(backend):
-            def go():
-                with sdpa_kernel(backend):
-                    return F.scaled_dot_product_attention(q, k, v, is_causal=scores == "causal", enable_gqa=hq != hkv)
-            return go
-        found["sdpa_flash"] = sdpa(SDPBackend.FLASH_ATTENTION)
-        found["sdpa_cudnn"] = sdpa(SDPBackend.CUDNN_ATTENTION)
-    if sq == sk or scores == "full":
-        keep = graphs.kept(scores, extra)
-        block_mask = create_block_mask(keep, None, None, sq, sk, device="cuda") if keep else None
-        compiled = torch.compile(flex_attention, dynamic=False)
-        modify = graphs.modified(scores, extra, torch)
-        found["flex"] = lambda: compiled(q, k, v, score_mod=modify, block_mask=block_mask, enable_gqa=hq != hkv)
-    return found
-
-
-def bench_one(torch, library, name, shape, scores, rounds, flush):
-    b, hq, hkv, sq, sk, dqk, dv = shape
-    torch.manual_seed(0)
-    make = lambda h, s, d: torch.randn(b, h, s, d, device="cuda", dtype=torch.bfloat16)
-    q, k, v = make(hq, sq, dqk), make(hkv, sk, dqk), make(hkv, sk, dv)
-    o = torch.full((b, hq, sq, dv), math.nan, device="cuda", dtype=torch.bfloat16)
-    extra = graphs.extra_inputs(shape, scores, torch)
-    row = {"name": name, "shape": shape, "scores": scores, "impl": {}}
-    runs = {}
-    try:
-        ours = Ours(library, torch, graphs.attention(shape, scores))
-        run = ours.bind([q, k, v, *extra], [o])
-        run()
-        torch.cuda.synchronize()
-        start, expected = reference(torch, q, k, v, scores, extra)
-        row["max_error"] = (o[0, :2, start:].double() - expected).abs().max().item()
-        row["load_ms"], row["kernels"] = ours.load_ms, ours.description["kernels"]
-        runs["ours"] = run
-    except Exception as problem:  # a row that fails must not cost the others
-        row["impl"]["ours"] = {"skipped": str(problem)[:400]}
-    runs.update(peers(torch, shape, scores, q, k, v, extra))
-    ready = {}
-    for impl, run in runs.items():
-        try:
-            ready[impl] = capture(torch, run)
-        except Exception as problem:
-            row["impl"][impl] = {"skipped": str(problem)[:400]}
-            torch.cuda.synchronize()
-    times = {impl: [] for impl in ready}
-    for i in range(rounds + 3):
-        order = list(ready)
-        order = order[i % len(order):] + order[:i % len(order)] if order else []
-        for impl in order:
-            begin, end = torch.cuda.Event(True), torch.cuda.Event(True)
-            flush.zero_()
-            begin.record()
-            ready[impl]()
-            end.record()
-            end.synchronize()
-            if i >= 3:
-                times[impl].append(begin.elapsed_time(end))
-    flops = 2 * b * hq * graphs.visited(shape, scores) * (dqk + dv)
-    read = 2 * b * hkv * sk * (dqk + dv)
-    for impl, ms in times.items():
-        ms.sort()
-        median = statistics.median(ms)
-        row["impl"][impl] = {"ms": median, "p10": ms[len(ms) // 10], "p90": ms[-1 - len(ms) // 10],
-                             "tflops": flops / median * 1e-9, "gb_per_s": read / median * 1e-6}
-    rate = {impl: value.get("tflops") for impl, value in row["impl"].items()}
-    if rate.get("ours"):
-        row["of_cudnn"] = rate["ours"] / rate["sdpa_cudnn"] if rate.get("sdpa_cudnn") else None
-        row["of_flex"] = rate["ours"] / rate["flex"] if rate.get("flex") else None
-    shown = ", ".join(f"{impl} {value['tflops']:.0f} TFLOP/s" if "tflops" in value else f"{impl} skipped ({value['skipped'][:80]})"
-                      for impl, value in row["impl"].items())
-    say(f"  {name}: {shown}; max error {row.get('max_error', math.nan):.2e}")
-    return row
-
-
-def shapes(quick):
+def shapes(quick, emulated):
     """(name, shape, scores), the most telling first: whatever a limit on time cuts off is the rest."""
+    if emulated:
+        prefill, step = (1, 4, 2, 200, 200, 64, 64), (2, 4, 2, 1, 300, 64, 64)
+        return [*[(f"rehearsal {scores}", prefill, scores) for scores in SCORES], ("rehearsal decode", step, "full")]
     llama = [(f"llama3.1 {scores} {s // 1024}k", (1, 64, 8, s, s, 128, 128), scores)
              for s in (8192, 2048, 16384, 4096) for scores in ("causal", "full")]
-    variants = [(f"{scores} 8k", (1, 16, 16, 8192, 8192, 128, 128), scores)
-                for scores in ("full", "causal", "alibi", "window", "softcap", "documents")]
+    variants = [(f"{scores} 8k", (1, 16, 16, 8192, 8192, 128, 128), scores) for scores in SCORES]
     decode = [(f"decode batch {b}", (b, 32, 8, 1, 8192, 128, 128), "full") for b in (1, 16, 64)]
     others = [("d64 causal 16k", (1, 32, 32, 16384, 16384, 64, 64), "causal"),
               ("d256 causal 16k", (1, 8, 8, 16384, 16384, 256, 256), "causal"),
@@ -300,89 +258,143 @@ def shapes(quick):
     return [llama[0], variants[2], decode[1]] if quick else llama[:2] + variants + decode + llama[2:] + others
 
 
-def copy_bandwidth(torch):
-    """GB/s of a device-to-device copy, bytes read and written."""
-    a = torch.empty(1 << 30, dtype=torch.uint8, device="cuda")
-    b = torch.empty_like(a)
-    best = 0
-    for _ in range(10):
-        begin, end = torch.cuda.Event(True), torch.cuda.Event(True)
-        begin.record()
-        b.copy_(a)
-        end.record()
-        end.synchronize()
-        best = max(best, 2 * a.numel() / begin.elapsed_time(end) * 1e-6)
-    return best
+def summary(row, bandwidth):
+    """Ours beside each peer, and beside the bandwidth of a copy where one query a head reads all keys."""
+    rate = {name: value.get("tflops") for name, value in row["impl"].items()}
+    row["of"] = {name: rate["ours"] / value for name, value in rate.items() if value and name != "ours"} if rate.get("ours") else {}
+    if row["shape"][3] == 1 and rate.get("ours") and bandwidth:
+        row["of_copy"] = row["impl"]["ours"]["gb_per_s"] / bandwidth
+    shown = [f"{name} {value['tflops']:.0f} TFLOP/s, {value['ms']:.3f} ms" if "tflops" in value
+             else f"{name} skipped ({value.get('skipped', 'it failed')[:80]})" for name, value in row["impl"].items()]
+    if "of_copy" in row:
+        shown.append(f"{100 * row['of_copy']:.0f} % of a copy's bandwidth")
+    took = ", ".join(step["template"] for step in row.get("taken", []))
+    say(f"  {row['name']} [{took}]: {'; '.join(shown)}; max error {row.get('max_error', float('nan')):.2e}")
+    for why in row.get("failed", []):
+        say(f"    WRONG: {why}")
 
 
-def benchmark(build, quick, limit):
-    import torch
-    os.environ.setdefault("CUDA_CACHE_DISABLE", "1")
-    torch.cuda.init()
-    torch.zeros(1, device="cuda")
-    library = load_library(build / "libtilewright_gpu.so")
-    flush = torch.empty(256 << 20, dtype=torch.uint8, device="cuda")  # more than any L2
-    bandwidth = copy_bandwidth(torch)
-    say(f"copy bandwidth {bandwidth:.0f} GB/s, torch {torch.__version__}")
-    rows = []
-    for name, shape, scores in shapes(quick):
-        if time.time() - START > limit:
-            say(f"  {name}: left out, the time is up")
-            rows.append({"name": name, "left_out": f"after {limit} s"})
+def benchmark(setup, save):
+    """Rows of a worker process; a row that kills or hangs it is one failed row, and the next begins in a new one."""
+    rows = {row["name"]: row for row in setup.before.get("benchmark", {}).get("rows", [])}
+    todo = [{"name": name, "shape": shape, "scores": scores} for name, shape, scores in shapes(setup.quick, setup.emulated)
+            if re.search(setup.rows, name) and not (setup.resume and "impl" in rows.get(name, {}) and "failed" not in rows[name])]
+    result = {"rows": []}
+
+    def keep(row=None):
+        if row:
+            rows[row["name"]] = row
+        result["rows"] = list(rows.values())
+        save(result)
+    environment = [sys.executable, pathlib.Path(__file__).resolve().parent / "worker.py", "--build", setup.build,
+                   "--target", setup.target, "--rounds", 2 if setup.emulated else 10 if setup.quick else 20]
+    asked = {row["name"] for row in todo}
+    for _ in range(RESTARTS):
+        if not todo or time.time() - START > setup.limit:
+            break
+        process = Process(environment, "".join(json.dumps(row) + "\n" for row in todo))
+        for line in process.lines(ROW_SECONDS):
+            try:
+                said = json.loads(line)
+            except json.JSONDecodeError:  # what a library printed
+                continue
+            if "skipped" in said:
+                say(f"benchmark: skipped, {said['skipped']}")
+                result.update(said)
+                keep()
+                return True
+            if "copy_gb_per_s" in said:
+                result.update(said)
+                say(f"copy bandwidth {said['copy_gb_per_s']:.0f} GB/s, torch {said['torch']}")
+                continue
+            todo = [row for row in todo if row["name"] != said["name"]]
+            if "impl" in said:
+                summary(said, result.get("copy_gb_per_s"))
+            else:
+                say(f"  {said['name']}: WRONG: {'; '.join(said['failed'])}")
+            keep(said)
+            if time.time() - START > setup.limit:
+                break
+        process.child.kill()
+        if process.code == 0 or time.time() - START > setup.limit:
+            break
+        if process.code == 3:  # said so itself, after its row
             continue
-        try:
-            rows.append(bench_one(torch, library, name, shape, scores, 10 if quick else 20, flush))
-        except Exception as problem:
-            say(f"  {name}: failed, {problem}")
-            rows.append({"name": name, "failed": str(problem)[:400]})
-        torch.cuda.empty_cache()
+        if "copy_gb_per_s" not in result:  # it never began
+            say(f"benchmark: the worker ended with exit code {process.code}: {process.why}")
+            result["why"] = process.why
+            keep()
+            return False
+        row = todo.pop(0)
+        row["failed"] = [f"exit code {process.code}: {process.why}"]
+        say(f"  {row['name']}: WRONG: {row['failed'][0]}")
+        keep(row)
+    for row in todo:
+        say(f"  {row['name']}: left out")
+        if row["name"] not in rows:
+            keep({**row, "left_out": f"after {time.time() - START:.0f} s"})
     per_score = {row["scores"]: row["impl"]["ours"]["ms"] / graphs.visited(row["shape"], row["scores"])
-                 for row in rows if row["name"].endswith(" 8k") and "llama" not in row["name"]
-                 and "ms" in row.get("impl", {}).get("ours", {})}
-    plain = per_score.get("causal")
-    over_plain = {scores: time_ / plain - 1 for scores, time_ in per_score.items()} if plain else {}
-    return {"torch": torch.__version__, "copy_gb_per_s": bandwidth, "rows": rows, "per_score_over_plain": over_plain}
+                 for row in rows.values() if row["name"] == f"{row['scores']} 8k" and "ms" in row.get("impl", {}).get("ours", {})}
+    if per_score.get("causal"):
+        result["per_score_over_plain"] = {scores: each / per_score["causal"] - 1 for scores, each in per_score.items()}
+        say("per visited score, over plain causal: "
+            + ", ".join(f"{scores} {100 * over:+.0f} %" for scores, over in result["per_score_over_plain"].items()))
+    keep()
+    return not any("failed" in rows[name] for name in asked if name in rows)
+
+
+# ---- all of it -------------------------------------------------------------------------------------------------------
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", default="build/no-llvm", help="where tilewright and libtilewright_gpu.so are")
+    parser.add_argument("--target", default="cuda", help="cuda, or cuda-emu:sm_90a: a rehearsal without a GPU")
     parser.add_argument("--quick", action="store_true", help="one shape of each kind")
-    parser.add_argument("--only", choices=["checks", "benchmark"], help="half of it")
-    parser.add_argument("--limit", type=float, default=440, help="seconds after which no shape is begun (440)")
-    options = parser.parse_args()
-    build = (ROOT / options.build).resolve()
-    cli = build / "tilewright"
-    code, out, why = command(cli, "devices", "--json")
+    parser.add_argument("--only", default=",".join(STEPS), help="steps of " + ",".join(STEPS))
+    parser.add_argument("--rows", default="", help="rows of the benchmark whose names match, a regular expression")
+    parser.add_argument("--resume", action="store_true", help="leave out rows that the results of this commit have")
+    parser.add_argument("--limit", type=float, default=440, help="seconds after which nothing more is begun (440)")
+    parser.add_argument("--out", default="bench/results", help="folder of the results")
+    setup = parser.parse_args()
+    only = setup.only.split(",")
+    if unknown := set(only) - set(STEPS):
+        sys.exit(f"--only: {', '.join(sorted(unknown))} is no step; {', '.join(STEPS)} are")
+    setup.build = (ROOT / setup.build).resolve()
+    setup.cli = setup.build / "tilewright"
+    setup.emulated = setup.target.startswith("cuda-emu")
+    setup.jobs = max(2, min(8, (os.cpu_count() or 2) // 2))
+    code, out, why = command(setup.cli, "devices", "--json")
     try:
         cuda = json.loads(out)["cuda"]
     except (json.JSONDecodeError, KeyError):
-        sys.exit(f"{cli} devices failed with exit code {code}: {why}")
-    if not cuda.get("devices"):
+        sys.exit(f"{setup.cli} devices failed with exit code {code}: {why}")
+    if setup.emulated:
+        device, setup.architecture = f"emulator {setup.target.partition(':')[2]}", setup.target.partition(":")[2]
+    elif not cuda.get("devices"):
         sys.exit("no GPU: " + cuda.get("driver", {}).get("missing", "the driver sees no device"))
-    device = cuda["devices"][0]["name"]
-    say(f"{device}, {cuda['driver']}, NVRTC {cuda['nvrtc']}")
-    result = {"device": device, "cuda": cuda,
-              "commit": command("git", "rev-parse", "--short", "HEAD")[1].strip() if shutil.which("git") else ""}
-    failed = False
-    if options.only != "benchmark":
-        result["conformance"] = conformance(cli)
-        result["numerics"] = numerics(cli, options.quick)
-        result["sanitizer"] = sanitizer(cli)
-        failed = (result["conformance"].get("wrong", 1) > 0
-                  or any(row["exit_code"] not in (0, 2) for row in result["numerics"]))
-    if options.only != "checks":
+    else:
+        device, setup.architecture = cuda["devices"][0]["name"], cuda["devices"][0]["architecture"]
+    say(f"{device}; driver {cuda['driver']}; NVRTC {cuda['nvrtc']}")
+    commit = command("git", "rev-parse", "--short", "HEAD")[1].strip() if shutil.which("git") else ""
+    results = Results(ROOT / setup.out, device, {"cuda": cuda, "commit": commit})
+    setup.before = dict(results.data)
+    right, whole = True, True
+    for step in STEPS:
+        if step not in only:
+            continue
+        if time.time() - START > setup.limit:
+            say(f"{step}: left out, the time is up")
+            whole = False
+            continue
         try:
-            result["benchmark"] = benchmark(build, options.quick, options.limit)
-        except ImportError as problem:
-            say(f"no benchmark: {problem}")
-            result["benchmark"] = {"skipped": str(problem)}
-    folder = ROOT / "bench/results"
-    folder.mkdir(exist_ok=True)
-    file = folder / (re.sub(r"[^A-Za-z0-9]+", "_", device).strip("_").lower() + ".json")
-    file.write_text(json.dumps(result, indent=1) + "\n")
-    say(f"{file.relative_to(ROOT)}; {'something is WRONG' if failed else 'all right'}")
-    sys.exit(1 if failed else 0)
+            right = globals()[step](setup, lambda value: results.save(step, value)) and right
+        except Exception as problem:  # a step that fails must not cost the others
+            say(f"{step}: WRONG: {type(problem).__name__}: {problem}")
+            right = False
+    whole = whole and "left_out" not in json.dumps(results.data)
+    say(f"{results.path}; {'all right' if right else 'something is WRONG'}{'' if whole else ', and parts were left out'}")
+    sys.exit(0 if right else 1)
 
 
 if __name__ == "__main__":

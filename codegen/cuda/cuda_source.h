@@ -25,6 +25,7 @@ struct CudaPhase {
   int64_t threads = 128;     ///< per block, a multiple of 32
   int64_t shared_bytes = 0;  ///< dynamic
   std::vector<TensorMapPlan> tensor_maps;
+  int64_t cluster = 1;  ///< thread blocks that share theirs, 8 at most; `blocks` is a multiple
 };
 
 struct CudaLaunch {

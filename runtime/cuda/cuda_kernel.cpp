@@ -4,8 +4,10 @@
 #include <map>
 #include <thread>
 
-#include "runtime/cuda/tensor_maps.h"
+#include "runtime/cuda/step_launcher.h"
+#include "runtime/inline_array.h"
 #include "runtime/memory_plan.h"
+#include "runtime/staged_outputs.h"
 #include "runtime/step_executor.h"
 #include "runtime/stopwatch.h"
 
@@ -13,9 +15,6 @@ namespace tilewright {
 namespace {
 
 constexpr int64_t kWorkspaceAlignment = 256;
-/// Blocks of a one-dimensional grid.
-constexpr int64_t kLargestGrid = (int64_t{1} << 31) - 1;
-constexpr size_t kInlineWords = 512;  // 4096 bytes of parameters, what every launch takes
 
 const std::string& param_name(const Graph& graph, size_t i) { return graph[graph.params[i]].name; }
 std::string result_name(const Graph& graph, size_t i) {
@@ -45,9 +44,12 @@ Result<CudaKernel> CudaKernel::load(std::shared_ptr<const CudaProgram> program,
   std::map<std::string, size_t> by_text;  // layers repeat their steps
   CudaKernel kernel;
   std::vector<std::vector<size_t>> numbers;
-  for (const CudaStep& step : program->steps) {
+  std::vector<const CudaStep*> steps;
+  for (const CudaStep& step : program->steps) steps.push_back(&step);
+  for (const CudaCopy& copy : program->copies) steps.push_back(&copy.step);
+  for (const CudaStep* step : steps) {
     auto& of_step = numbers.emplace_back();
-    for (const CudaChoice& choice : step.choices) {
+    for (const CudaChoice& choice : step->choices) {
       if (auto ok = check_shared_memory(choice.source, device->target()); !ok) return ok.error();
       const auto [found, is_new] = by_text.emplace(nvrtc_text(choice.source), jobs.size());
       if (is_new) jobs.push_back({&choice.source});
@@ -76,91 +78,6 @@ Result<CudaKernel> CudaKernel::load(std::shared_ptr<const CudaProgram> program,
   kernel.load_ms_ = watch.milliseconds();
   return kernel;
 }
-
-/// One step of a run: which choice, with what arguments. Holds everything that a launch points to.
-class CudaKernel::Launcher {
- public:
-  Launcher(const CudaKernel& kernel, size_t step, std::span<const TensorView> views, std::span<const int64_t> dims)
-      : kernel_(kernel), step_(step), views_(views), dims_(dims) {}
-
-  /// Finds the choice; errors name why none runs at these sizes and layouts.
-  Result<Done> choose() {
-    const auto& choices = kernel_.program_->steps[step_].choices;
-    Diagnostics why;
-    for (choice_ = 0; choice_ < choices.size(); ++choice_) {
-      if (!choices[choice_].use_when.evaluate(dims_)) continue;
-      auto fits = view_maps(nullptr, 0);
-      if (fits) return check_grids();
-      why.add(fits.error().list.front());
-    }
-    if (why.empty()) why.error("no kernel of step %{} runs at these sizes", kernel_.program_->steps[step_].name);
-    return why;
-  }
-
-  Result<Done> launch(void* workspace, void* stream) {
-    const CompiledStep& bound = kernel_.program_->compiled.steps[step_];
-    InlineArray<void*, 32> pointers(views_.size());
-    InlineArray<int64_t, 256> meta(static_cast<size_t>(bound.meta_words));
-    fill_arguments(bound, views_, dims_, kernel_.device_->zeros(), pointers, meta);
-    InlineArray<uint64_t, kInlineWords> words(static_cast<size_t>(cuda_args_words(views_.size(), bound.meta_words)));
-    size_t at = 0;
-    for (size_t i = 0; i < pointers.size(); ++i) words[at++] = reinterpret_cast<uint64_t>(pointers[i]);
-    for (size_t i = 0; i < meta.size(); ++i) words[at++] = static_cast<uint64_t>(meta[i]);
-    words[words.size() - 1] = reinterpret_cast<uint64_t>(workspace);
-    const CudaChoice& choice = this->choice();
-    for (size_t phase = 0; phase < choice.blocks.size(); ++phase) {
-      CudaKernelCall call;
-      call.phase = phase;
-      call.blocks = choice.blocks[phase].evaluate(dims_);
-      if (call.blocks <= 0) continue;
-      std::array<TensorMapView, kMaxMaps> maps;
-      const size_t count = choice.source.launch.phases[phase].tensor_maps.size();
-      if (auto ok = view_maps(maps.data(), phase); !ok) return ok;
-      call.args = {words.data(), words.size()};
-      call.tensor_maps = {maps.data(), count};
-      call.stream = stream;
-      if (auto ok = kernel_.module(step_, choice_).launch(call); !ok) return ok;
-    }
-    return Done{};
-  }
-
- private:
-  static constexpr size_t kMaxMaps = 16;
-  const CudaChoice& choice() const { return kernel_.program_->steps[step_].choices[choice_]; }
-
-  /// The maps of one phase into `maps`, or with null the check that those of all phases can be had.
-  Result<Done> view_maps(TensorMapView* maps, size_t only) const {
-    const auto& phases = choice().source.launch.phases;
-    const auto& tensors = kernel_.program_->compiled.program;
-    for (size_t phase = 0; phase < phases.size(); ++phase) {
-      if (maps && phase != only) continue;
-      TW_CHECK(phases[phase].tensor_maps.size() <= kMaxMaps);
-      for (size_t i = 0; i < phases[phase].tensor_maps.size(); ++i) {
-        const TensorMapPlan& plan = phases[phase].tensor_maps[i];
-        const auto tensor = static_cast<size_t>(plan.tensor);
-        const auto id = static_cast<size_t>(tensors.steps[step_].tensors[tensor]);
-        auto map = view_tensor_map(plan, views_[tensor], tensors.tensors[id].name, kernel_.device_->zeros());
-        if (!map) return map.error();
-        if (maps) maps[i] = *map;
-      }
-    }
-    return Done{};
-  }
-
-  Result<Done> check_grids() const {
-    for (size_t phase = 0; phase < choice().blocks.size(); ++phase)
-      if (const int64_t blocks = choice().blocks[phase].evaluate(dims_); blocks > kLargestGrid)
-        return unsupported("the kernel {} would have {} blocks at these sizes, and a GPU launch takes at most {}",
-                           choice().source.launch.phases[phase].symbol, blocks, kLargestGrid);
-    return Done{};
-  }
-
-  const CudaKernel& kernel_;
-  size_t step_;
-  std::span<const TensorView> views_;
-  std::span<const int64_t> dims_;
-  size_t choice_ = 0;
-};
 
 Result<Done> CudaKernel::check_sizes(std::span<const int64_t> dims, std::span<const TensorView> inputs) const {
   const auto& names = program_->compiled.signature.dims();
@@ -193,8 +110,6 @@ Result<Done> CudaKernel::check_places(std::span<const TensorView> inputs, std::s
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (outputs[i].element_count() == 0) continue;
     if (auto ok = device_->check_memory("%" + result_name(graph, i), outputs[i].data); !ok) return ok;
-    if (program_->compiled.signature.has_inout() && program_->compiled.signature.aliases_inout(inputs, outputs[i]))
-      return unsupported("%{} lies on an inout parameter: on a GPU give it memory of its own", result_name(graph, i));
   }
   if (workspace_bytes == 0) return Done{};
   if (!options.workspace || options.workspace_bytes < workspace_bytes)
@@ -214,19 +129,36 @@ Result<Done> CudaKernel::run(std::span<const TensorView> inputs, std::span<const
   if (auto ok = check_sizes(dims, inputs); !ok) return ok;
   const MemoryPlan plan(compiled, dims, 1, -1);
   if (auto ok = plan.check(); !ok) return ok;
-  if (auto ok = check_places(inputs, outputs, options, plan.total()); !ok) return ok;
+  StagedOutputs staged(compiled.signature, inputs, outputs);
+  if (auto ok = check_places(inputs, outputs, options, plan.total() + staged.bytes()); !ok) return ok;
   auto* workspace = static_cast<std::byte*>(options.workspace);
-  // Twice over the steps: the first launch must not happen when a later one cannot.
-  for (const bool launch : {false, true})
+  void* const step_area = workspace ? workspace + plan.step_area() : nullptr;
+  const auto places = staged.place(workspace ? workspace + plan.total() : nullptr);
+  if (options.taken) options.taken->clear();
+  // Twice over the launches: the first must not happen when a later one cannot.
+  for (const bool launch : {false, true}) {
     for (size_t i = 0; i < compiled.steps.size(); ++i) {
       InlineArray<TensorView, 24> views(compiled.steps[i].tensors.size());
-      view_tensors(compiled, i, plan, inputs, outputs, dims, workspace, views);
-      Launcher launcher(*this, i, views, dims);
-      if (auto ok = launcher.choose(); !ok) return ok;
-      if (launch)
-        if (auto ok = launcher.launch(workspace ? workspace + plan.step_area() : nullptr, options.stream); !ok)
-          return ok;
+      view_tensors(compiled, i, plan, inputs, places, dims, workspace, views);
+      StepLauncher launcher({program_->steps[i], compiled.steps[i], modules_[i], *device_}, views, dims);
+      CudaStepRun taken;
+      if (auto ok = launcher.choose(launch && options.taken ? &taken.passed_over : nullptr); !ok) return ok;
+      if (!launch) continue;
+      if (auto ok = launcher.launch(step_area, options.stream); !ok) return ok;
+      if (!options.taken) continue;
+      taken.choice = launcher.choice();
+      options.taken->push_back(std::move(taken));
     }
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      if (!staged.is_staged(i)) continue;
+      const TensorView views[] = {staged.view(i), outputs[i]};
+      const CudaCopy& copy = program_->copies[i];
+      StepLauncher launcher({copy.step, copy.bound, modules_[compiled.steps.size() + i], *device_}, views, dims);
+      if (auto ok = launcher.choose(nullptr); !ok) return ok;
+      if (!launch) continue;
+      if (auto ok = launcher.launch(step_area, options.stream); !ok) return ok;
+    }
+  }
   return Done{};
 }
 
@@ -235,7 +167,7 @@ Result<int64_t> CudaKernel::workspace_bytes(const DimBindings& bindings) const {
   if (!dims) return dims.error();
   const MemoryPlan plan(program_->compiled, *dims, 1, -1);
   if (auto ok = plan.check(); !ok) return ok.error();
-  return plan.total();
+  return plan.total() + staging_bytes(program_->compiled, *dims);
 }
 
 Result<std::vector<std::vector<int64_t>>> CudaKernel::result_shapes(const DimBindings& bindings) const {
@@ -245,18 +177,6 @@ Result<std::vector<std::vector<int64_t>>> CudaKernel::result_shapes(const DimBin
   std::vector<std::vector<int64_t>> shapes;
   for (size_t i = 0; i < signature.outputs(); ++i) shapes.push_back(signature.result_shape(i, *dims));
   return shapes;
-}
-
-Result<std::vector<size_t>> CudaKernel::choices(const DimBindings& bindings) const {
-  const auto dims = program_->compiled.signature.from_bindings(bindings);
-  if (!dims) return dims.error();
-  std::vector<size_t> out;
-  for (const CudaStep& step : program_->steps) {
-    size_t choice = 0;
-    while (choice + 1 < step.choices.size() && !step.choices[choice].use_when.evaluate(*dims)) ++choice;
-    out.push_back(choice);
-  }
-  return out;
 }
 
 }  // namespace tilewright

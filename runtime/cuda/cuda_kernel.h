@@ -3,6 +3,7 @@
 
 #include "runtime/cuda/cuda_device.h"
 #include "runtime/cuda/cuda_program.h"
+#include "runtime/cuda/run_report.h"
 
 namespace tilewright {
 
@@ -10,6 +11,7 @@ struct CudaRunOptions {
   void* stream = nullptr;     ///< a CUstream of the current context; null is its default stream
   void* workspace = nullptr;  ///< device memory, 256-byte aligned
   int64_t workspace_bytes = 0;
+  std::vector<CudaStepRun>* taken = nullptr;  ///< where not null, filled with what was launched, per step
 };
 
 class CudaKernel {
@@ -30,9 +32,6 @@ class CudaKernel {
   /// What `run` needs at these dims.
   Result<int64_t> workspace_bytes(const DimBindings& dims) const;
   Result<std::vector<std::vector<int64_t>>> result_shapes(const DimBindings& dims) const;
-  /// Per step, which of its choices runs at these dims where the layouts allow it.
-  Result<std::vector<size_t>> choices(const DimBindings& dims) const;
-
   const CudaProgram& program() const { return *program_; }
   const CudaDevice& device() const { return *device_; }
   const CudaModule& module(size_t step, size_t choice) const { return *modules_[step][choice]; }
@@ -43,17 +42,17 @@ class CudaKernel {
   Result<Done> check_sizes(std::span<const int64_t> dims, std::span<const TensorView> inputs) const;
   Result<Done> check_places(std::span<const TensorView> inputs, std::span<const TensorView> outputs,
                             const CudaRunOptions& options, int64_t workspace_bytes) const;
-  class Launcher;
 
   std::shared_ptr<const CudaProgram> program_;
   std::shared_ptr<const CudaDevice> device_;
-  std::vector<std::vector<std::shared_ptr<const CudaModule>>> modules_;  ///< per step, per choice
+  std::vector<std::vector<std::shared_ptr<const CudaModule>>> modules_;  ///< per step, then per copy: its choices
   double load_ms_ = 0;
 };
 
 /// Runs on tensors of the host: copies them to the device, runs, copies results and written inout parameters back.
-/// Gaps between elements keep what they held.
+/// Gaps between elements keep what they held. Copies are aligned as the host's tensors are, so that the same choices
+/// run; `taken` as in CudaRunOptions.
 Result<Done> run_from_host(const CudaKernel& kernel, std::span<const TensorView> inputs,
-                           std::span<const TensorView> outputs);
+                           std::span<const TensorView> outputs, std::vector<CudaStepRun>* taken = nullptr);
 
 }  // namespace tilewright

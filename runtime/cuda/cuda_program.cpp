@@ -99,6 +99,7 @@ Result<CudaStep> make_step(const StepView& view, const StepView& unnamed, const 
   CudaStep step;
   step.name = view.name();
   step.fused = view.loop == nullptr;
+  for (const SpecTensor& tensor : view.tensors()) step.tensors.push_back(tensor.name);
   CudaPlan plan = view.plan(target, options.plan);
   if (plan.choices.empty()) return nothing_takes(view, plan, target);
   for (CudaPlan::Choice& planned : plan.choices) {
@@ -116,6 +117,30 @@ Result<CudaStep> make_step(const StepView& view, const StepView& unnamed, const 
     for (const auto* sizes : {&space->batch, &space->heads})
       for (const Dim& dim : *sizes) step.head_count.emplace_back(dim, names);
   return step;
+}
+
+CompiledStep bind_cuda_step(const Step& step, const CudaStep& made, std::span<const std::string> names) {
+  CompiledStep bound = bind_step(step, names);
+  LaunchInfo sizes;
+  sizes.workspace_bytes = largest_workspace(made.choices);
+  bound.choices.push_back(make_choice(sizes, {}, names, {}));
+  return bound;
+}
+
+/// What puts a staged result where the caller wants it: the step of a graph that returns its parameter.
+Result<CudaCopy> make_copy(const TensorType& type, const CudaTarget& target, std::span<const std::string> names) {
+  const auto graph = parse_graph(fmt::format("graph @copy(%x: {0}) -> {0} {{\n  return %x\n}}\n", to_string(type)));
+  TW_CHECK(graph && "a copy of a tensor is a graph");
+  const auto program = fuse(*graph);
+  TW_CHECK(program && program->steps.size() == 1);
+  auto loop = std::get<LoopStep>(program->steps[0].what);
+  loop.tensors = numbered(loop.tensors);
+  StepView view;
+  view.loop = &loop;
+  auto step = make_step(view, view, target, {}, names);
+  if (!step) return step.error();
+  CompiledStep bound = bind_cuda_step(program->steps[0], *step, names);
+  return CudaCopy{std::move(*step), std::move(bound)};
 }
 
 }  // namespace
@@ -167,14 +192,16 @@ Result<std::shared_ptr<const CudaProgram>> compile_cuda_program(const Graph& gra
     }
     auto step = make_step(view, unnamed, target, options, names);
     if (!step) return step.error();
-    CompiledStep bound = bind_step(steps[i], names);
-    LaunchInfo sizes;
-    sizes.workspace_bytes = largest_workspace(step->choices);
-    bound.choices.push_back(make_choice(sizes, {}, names, {}));
-    compiled.steps.push_back(std::move(bound));
+    compiled.steps.push_back(bind_cuda_step(steps[i], *step, names));
     if (options.want_texts) add_texts(view, *step, file_suffix(steps.size() > 1, std::to_string(i)), out->texts);
     out->steps.push_back(std::move(*step));
   }
+  if (compiled.signature.has_inout())
+    for (const TensorType& type : compiled.signature.result_types()) {
+      auto copy = make_copy(type, target, names);
+      if (!copy) return copy.error();
+      out->copies.push_back(std::move(*copy));
+    }
   watch.lap(out->stages, "emit");
   return std::shared_ptr<const CudaProgram>(std::move(out));
 }

@@ -29,9 +29,16 @@ struct CudaChoice {
 struct CudaStep {
   std::string name;
   bool fused = false;
+  std::vector<std::string> tensors;  ///< names
   std::vector<CudaChoice> choices;
   std::vector<CudaPlan::Refusal> refused;
   std::vector<DimFormula> head_count;  ///< of a fused step: the sizes whose product is batches times heads
+};
+
+/// Copies its first tensor to its second.
+struct CudaCopy {
+  CudaStep step;
+  CompiledStep bound;
 };
 
 struct CudaProgram {
@@ -42,6 +49,8 @@ struct CudaProgram {
   /// Signature, program and tensors. Its steps have one choice each, which stands for the sizes of any of theirs.
   Compiled compiled;
   std::vector<CudaStep> steps;
+  /// Per result, from where it was staged to the inout parameter that it lies on. Empty without inout parameters.
+  std::vector<CudaCopy> copies;
   std::vector<StageTime> stages;
   std::vector<StageText> texts;  ///< 00_input.graph … 05_emit.cu
 };

@@ -25,6 +25,28 @@ int data_type(DType dtype) {
 
 CuDevicePointer device_pointer(const void* data) { return reinterpret_cast<uintptr_t>(data); }
 
+/// Makes a context current on this thread, and what was current again.
+class CurrentContext {
+ public:
+  CurrentContext(const DriverApi& api, CuContext context) : api_(api) {
+    result_ = api.cuCtxGetCurrent(&before_);
+    if (result_ == kCuSuccess && before_ != context) result_ = api.cuCtxSetCurrent(context);
+    changed_ = result_ == kCuSuccess && before_ != context;
+  }
+  ~CurrentContext() {
+    if (changed_) api_.cuCtxSetCurrent(before_);
+  }
+  CurrentContext(const CurrentContext&) = delete;
+  CurrentContext& operator=(const CurrentContext&) = delete;
+  CuResult result() const { return result_; }
+
+ private:
+  const DriverApi& api_;
+  CuContext before_ = nullptr;
+  CuResult result_ = kCuSuccess;
+  bool changed_ = false;
+};
+
 class DriverModule final : public CudaModule {
  public:
   DriverModule(const CudaDriver& driver, CudaBinary binary, CudaLaunch launch)
@@ -57,6 +79,7 @@ class DriverModule final : public CudaModule {
             result != kCuSuccess)
           return driver_.error(
               fmt::format("asking for {} bytes of shared memory for {}", phase.shared_bytes, phase.symbol), result);
+      if (auto ok = check_occupancy(phase, function); !ok) return ok;
       functions_.push_back(function);
     }
     return Done{};
@@ -78,6 +101,14 @@ class DriverModule final : public CudaModule {
     config.grid_y = config.grid_z = config.block_y = config.block_z = 1;
     config.shared_bytes = static_cast<unsigned>(phase.shared_bytes);
     config.stream = static_cast<CuStream>(call.stream);
+    CuLaunchAttribute cluster{};
+    if (phase.cluster > 1) {
+      TW_CHECK(call.blocks % phase.cluster == 0);
+      cluster.id = kCuLaunchClusterDimension;
+      cluster.value.cluster = {static_cast<unsigned>(phase.cluster), 1, 1};
+      config.attributes = &cluster;
+      config.attribute_count = 1;
+    }
     const CuResult result = driver_.api().cuLaunchKernelEx(&config, functions_[call.phase], parameters.data(), nullptr);
     if (result == kCuSuccess) return Done{};
     return driver_.error(fmt::format("launching {} with {} blocks of {} threads and {} bytes of shared memory",
@@ -88,6 +119,21 @@ class DriverModule final : public CudaModule {
   const CudaBinary* binary() const override { return &binary_; }
 
  private:
+  /// A kernel of which no block fits would fail at every launch.
+  Result<Done> check_occupancy(const CudaPhase& phase, CuFunction function) const {
+    int blocks = 0, registers = 0;
+    if (const CuResult result = driver_.api().cuOccupancyMaxActiveBlocksPerMultiprocessor(
+            &blocks, function, static_cast<int>(phase.threads), static_cast<size_t>(phase.shared_bytes));
+        result != kCuSuccess)
+      return driver_.error("asking for the occupancy of " + phase.symbol, result);
+    if (blocks > 0) return Done{};
+    driver_.api().cuFuncGetAttribute(&registers, kCuFunctionRegisters, function);
+    return unsupported(
+        "no block of the kernel {} ({}) fits on a multiprocessor of the device: {} threads of {} registers and {} "
+        "bytes of shared memory",
+        phase.symbol, print(launch_.schedule), phase.threads, registers, phase.shared_bytes);
+  }
+
   Result<Done> encode(const TensorMapView& view, const std::string& symbol, CuTensorMap& map) const {
     std::array<uint64_t, TensorMapView::kMaxAxes> sizes{}, strides{};
     std::array<unsigned, TensorMapView::kMaxAxes> box{}, steps{};
@@ -150,8 +196,8 @@ Result<std::shared_ptr<const DriverDevice>> DriverDevice::create(const CudaDrive
   return std::shared_ptr<const DriverDevice>(std::move(device));
 }
 
-Result<std::shared_ptr<const DriverDevice>> DriverDevice::of_current_context(const std::string& cache_dir) {
-  const Result<CudaDriver>& driver = cuda_driver();
+Result<std::shared_ptr<const DriverDevice>> DriverDevice::of_current_context(const std::string& cache_dir,
+                                                                             const Result<CudaDriver>& driver) {
   if (!driver) return driver.error();
   CuContext context = nullptr;
   CuDevice device = 0;
@@ -165,8 +211,8 @@ Result<std::shared_ptr<const DriverDevice>> DriverDevice::of_current_context(con
   return invalid("the current CUDA context is of a device that the driver does not list");
 }
 
-Result<std::shared_ptr<const DriverDevice>> DriverDevice::open(int ordinal, const std::string& cache_dir) {
-  const Result<CudaDriver>& driver = cuda_driver();
+Result<std::shared_ptr<const DriverDevice>> DriverDevice::open(int ordinal, const std::string& cache_dir,
+                                                               const Result<CudaDriver>& driver) {
   if (!driver) return driver.error();
   if (ordinal < 0 || ordinal >= static_cast<int>(driver->devices().size()))
     return invalid("there is no CUDA device {}: the driver sees {}", ordinal, driver->devices().size());
@@ -189,9 +235,9 @@ Result<std::shared_ptr<const CudaModule>> DriverDevice::load(const CudaSource& s
   if (!compiler) return compiler.error();
   auto binary = find_or_compile(nvrtc_text(source), target_, *compiler, driver_->version(), cache_.get());
   if (!binary) return binary.error();
-  // Loads come from threads of their own, which have no context yet.
-  if (const CuResult result = driver_->api().cuCtxSetCurrent(context_); result != kCuSuccess)
-    return driver_->error("making the context current", result);
+  // Loads come from threads of their own, which have no context yet, and from the caller's, which keeps its own.
+  const CurrentContext current(driver_->api(), context_);
+  if (current.result() != kCuSuccess) return driver_->error("making the context current", current.result());
   auto module = std::make_shared<DriverModule>(*driver_, std::move(*binary), source.launch);
   if (auto ok = module->load(); !ok) return ok.error();
   return std::shared_ptr<const CudaModule>(std::move(module));
@@ -222,14 +268,15 @@ Result<Done> DriverDevice::check_memory(const std::string& name, const void* dat
   int ordinal = ordinal_;
   const CuDevicePointer pointer = device_pointer(data);
   if (api.cuPointerGetAttribute(&type, kCuPointerMemoryType, pointer) != kCuSuccess) type = 0;
-  if (type != kCuMemoryDevice &&
-      (api.cuPointerGetAttribute(&managed, kCuPointerIsManaged, pointer) != kCuSuccess || managed == 0))
+  const bool on_a_device = type == kCuMemoryDevice;
+  if (on_a_device) api.cuPointerGetAttribute(&ordinal, kCuPointerDeviceOrdinal, pointer);
+  if (on_a_device && ordinal == ordinal_) return Done{};
+  // Managed memory goes where it is wanted.
+  if (api.cuPointerGetAttribute(&managed, kCuPointerIsManaged, pointer) == kCuSuccess && managed != 0) return Done{};
+  if (!on_a_device)
     return invalid("{} lies in host memory ({}): GPU kernels take pointers to device memory", name, data);
-  if (managed == 0 && api.cuPointerGetAttribute(&ordinal, kCuPointerDeviceOrdinal, pointer) == kCuSuccess &&
-      ordinal != ordinal_)
-    return invalid("{} lies on CUDA device {} ({}), and the kernel is loaded on device {}", name, ordinal, data,
-                   ordinal_);
-  return Done{};
+  return invalid("{} lies on CUDA device {} ({}), and the kernel is loaded on device {}", name, ordinal, data,
+                 ordinal_);
 }
 
 Result<std::shared_ptr<void>> DriverDevice::allocate(int64_t bytes) const {

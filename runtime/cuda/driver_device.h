@@ -11,10 +11,12 @@ class DriverDevice final : public CudaDevice {
  public:
   /// The context that is current on this thread, as a host that uses CUDA (PyTorch, say) has made it. Errors: no
   /// driver, no current context, a device that no kernels are generated for. `cache_dir`: where cubins are kept between
-  /// processes, "" for nowhere.
-  static Result<std::shared_ptr<const DriverDevice>> of_current_context(const std::string& cache_dir);
+  /// processes, "" for nowhere. `driver` outlives the device.
+  static Result<std::shared_ptr<const DriverDevice>> of_current_context(
+      const std::string& cache_dir, const Result<CudaDriver>& driver = cuda_driver());
   /// The primary context of a device, made current on this thread: for programs that use no CUDA themselves.
-  static Result<std::shared_ptr<const DriverDevice>> open(int ordinal, const std::string& cache_dir);
+  static Result<std::shared_ptr<const DriverDevice>> open(int ordinal, const std::string& cache_dir,
+                                                          const Result<CudaDriver>& driver = cuda_driver());
   ~DriverDevice() override;
 
   const CudaTarget& target() const override { return target_; }

@@ -47,7 +47,7 @@ class DeviceTensors {
 }  // namespace
 
 Result<Done> run_from_host(const CudaKernel& kernel, std::span<const TensorView> inputs,
-                           std::span<const TensorView> outputs) {
+                           std::span<const TensorView> outputs, std::vector<CudaStepRun>* taken) {
   // On the host's pointers, before anything is copied: a null or misaligned one has no copy.
   const Signature& signature = kernel.program().compiled.signature;
   std::vector<int64_t> dims(signature.dims().size());
@@ -62,7 +62,7 @@ Result<Done> run_from_host(const CudaKernel& kernel, std::span<const TensorView>
     if (auto ok = in.add(view); !ok) return ok;
   for (const TensorView& view : outputs)
     if (auto ok = out.add(view); !ok) return ok;
-  const CudaRunOptions options{nullptr, workspace->get(), *bytes};
+  const CudaRunOptions options{nullptr, workspace->get(), *bytes, taken};
   if (auto ok = kernel.run(in.views(), out.views(), options); !ok) return ok;
   const Graph& graph = kernel.program().graph;
   for (size_t i = 0; i < inputs.size(); ++i)

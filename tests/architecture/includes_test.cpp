@@ -59,7 +59,7 @@ TEST(Includes, PointOneWay) {
       {"importers", {"ir", "compiler", "runtime", "importers"}},
       {"emulator", {"ir", "compiler", "codegen", "runtime", "emulator"}},
       {"cli", {"ir", "compiler", "codegen", "runtime", "layers", "importers", "emulator", "bench", "cli"}},
-      {"bench", {"ir", "compiler", "codegen", "runtime", "layers", "bench"}},
+      {"bench", {"ir", "compiler", "codegen", "runtime", "layers", "emulator", "bench"}},
       {"examples", {"ir", "compiler", "runtime", "layers", "importers", "examples"}}};
   const std::regex include(R"re(#include "([^"]+)")re");
   for (const Source& source : sources(kProduct))

@@ -237,6 +237,33 @@ TEST(CudaKernel, NamesTheSharedMemoryThatTheDeviceLacks) {
   expect_parts(to_string(kernel.error()), {"bytes of shared memory per block", "the device has 100"});
 }
 
+TEST(CudaKernel, NamesAHeadDimThatNoTileFits) {
+  const auto with_head_dim = [](int64_t head_dim) {
+    std::string text = kCausal;
+    for (size_t at = 0; (at = text.find(",16]", at)) != std::string::npos;)
+      text.replace(at, 4, fmt::format(",{}]", head_dim));
+    return *parse_graph(text);
+  };
+  // Beyond what is fused: an error where that is asked for, else plain loops.
+  CudaProgramOptions fused;
+  fused.require_fused = true;
+  const CudaTarget target = *parse_cuda_target("sm_80");
+  auto program = compile_cuda_program(with_head_dim(20000), target, fused);
+  ASSERT_FALSE(program);
+  expect_parts(to_string(program.error()), {"the head dim is 20000; a constant from 1 to 512 is needed"});
+  program = compile_cuda_program(with_head_dim(20000), target);
+  ASSERT_TRUE(program);
+  EXPECT_EQ((*program)->steps[0].choices[0].source.launch.schedule.kernel, CudaTemplate::loop);
+  // Fused, and beyond the shared memory of a device.
+  CudaTarget small = target;
+  small.shared_bytes_per_block = small.shared_bytes_per_multiprocessor = 4096;
+  program = compile_cuda_program(with_head_dim(512), small);
+  ASSERT_FALSE(program);
+  EXPECT_EQ(program.error().list[0].kind, ErrorKind::unsupported);
+  expect_parts(to_string(program.error()), {"no GPU template takes this step on sm_80", "head dim 512",
+                                            "one row of head dim 512 and value dim 512 does not fit 4096 bytes"});
+}
+
 TEST(CudaKernel, TakesTheChoiceWhoseTensorMapsTheLayoutAllows) {
   auto program = compile_cuda_program(causal(), *parse_cuda_target("sm_80"));
   ASSERT_TRUE(program);

@@ -4,6 +4,7 @@
 
 #include "runtime/cuda/compile_cuda.h"
 #include "tests/cuda/cuda_support.h"
+#include "tests/cuda/fake_libraries.h"
 #include "tests/support/temporary_folder.h"
 
 namespace tilewright {
@@ -75,6 +76,77 @@ TEST(Nvrtc, LoadsFromThePlaceWherePipPutsIt) {
   const auto loaded = Nvrtc::load(wheel);
   ASSERT_TRUE(loaded) << to_string(loaded.error());
   EXPECT_EQ(loaded->version(), nvrtc()->version());
+}
+
+/// A toolkit's folder with a fake NVRTC of that version, and its builtins.
+void make_toolkit(const fs::path& lib, int version, bool builtins = true) {
+  fs::create_directories(lib);
+  const std::string fake = testing::fake_library("libfake_nvrtc.so");
+  fs::copy_file(fake, lib / fmt::format("libnvrtc.so.{}", version));
+  if (builtins) fs::copy_file(fake, lib / fmt::format("libnvrtc-builtins.so.{}.{}", version, version == 12 ? 8 : 0));
+}
+
+TEST(FakeNvrtc, OfTheToolkitsFolderIsTakenTheNewerFirstEachWithItsBuiltins) {
+  const TemporaryFolder folder;
+  const fs::path home = std::string(folder.path());
+  make_toolkit(home / "lib64", 12);
+  const auto older = Nvrtc::load(nvrtc_candidates(home, {}));
+  ASSERT_TRUE(older) << to_string(older.error());
+  EXPECT_EQ(older->version(), "12.8");
+  EXPECT_EQ(older->file(), (home / "lib64/libnvrtc.so.12").string());
+  EXPECT_EQ(older->builtins(), (home / "lib64/libnvrtc-builtins.so.12.8").string());
+  EXPECT_NE(read_file("/proc/self/maps").find(older->builtins()), std::string::npos);
+  make_toolkit(home / "targets/x86_64-linux/lib", 13);
+  const auto newer = Nvrtc::load(nvrtc_candidates(home, {}));
+  ASSERT_TRUE(newer);
+  EXPECT_EQ(newer->file(), (home / "targets/x86_64-linux/lib/libnvrtc.so.13").string());
+}
+
+TEST(FakeNvrtc, OfAnOlderVersionIsPassedOverAndNamed) {
+  const TemporaryFolder folder;
+  const fs::path home = std::string(folder.path());
+  make_toolkit(home, 11);
+  const std::string old[] = {home / "libnvrtc.so.11"};
+  const auto loaded = Nvrtc::load(old);
+  ASSERT_FALSE(loaded);
+  EXPECT_NE(to_string(loaded.error()).find("libnvrtc.so.11 is version 11.0"), std::string::npos);
+  make_toolkit(home / "lib", 12);
+  const std::string both[] = {old[0], home / "lib/libnvrtc.so.12"};
+  EXPECT_TRUE(Nvrtc::load(both));
+}
+
+TEST(FakeNvrtc, IsGivenOnlyTheOptionsThatItsVersionKnows) {
+  const TemporaryFolder folder;
+  const fs::path home = std::string(folder.path());
+  for (const int version : {12, 13}) {
+    make_toolkit(home / std::to_string(version), version);
+    const std::string file[] = {home / std::to_string(version) / fmt::format("libnvrtc.so.{}", version)};
+    const auto compiler = Nvrtc::load(file);
+    ASSERT_TRUE(compiler);
+    const auto binary = compile_cuda_text(kScale, *parse_cuda_target("sm_90a"), *compiler);
+    ASSERT_TRUE(binary) << to_string(binary.error());
+    EXPECT_NE(binary->cubin.find("--gpu-architecture=sm_90a"), std::string::npos);
+    EXPECT_EQ(binary->cubin.find("--no-cache") != std::string::npos, version == 13);
+  }
+}
+
+TEST(FakeNvrtc, WithoutAGeneratorItsBuiltinsOrMemorySaysSo) {
+  const TemporaryFolder folder;
+  const fs::path home = std::string(folder.path());
+  make_toolkit(home, 12, false);
+  const std::string file[] = {home / "libnvrtc.so.12"};
+  const auto compiler = Nvrtc::load(file);
+  ASSERT_TRUE(compiler);
+  EXPECT_EQ(compiler->builtins(), "");
+  const auto why = [&](const char* text, const char* architecture) {
+    const auto binary = compile_cuda_text(text, *parse_cuda_target(architecture), *compiler);
+    EXPECT_FALSE(binary);
+    return binary ? "" : to_string(binary.error());
+  };
+  EXPECT_NE(why(kScale, "sm_120").find("NVRTC 12.8 (" + file[0] + ") has no code generator for sm_120: it knows sm_80"),
+            std::string::npos);
+  EXPECT_NE(why("builtins", "sm_80").find("has no libnvrtc-builtins.so.12.8 beside it"), std::string::npos);
+  EXPECT_NE(why("memory", "sm_80").find("NVRTC 12.8 failed for sm_80: what NVRTC says"), std::string::npos);
 }
 
 TEST(CompileCuda, GivesCubinPtxLogAndTimeForEveryArchitecture) {

@@ -1,18 +1,18 @@
 // Every primitive on the emulator does what the PTX ISA's tables say, in every legal execution.
 #include <gtest/gtest.h>
 
+#include "emulator/conformance.h"
 #include "emulator/tensor_map.h"
 #include "tests/emulator/kernel.h"
-#include "tests/support/primitive_cases.h"
 
 namespace tilewright::testing {
 namespace {
 
-class Primitive : public ::testing::TestWithParam<PrimitiveCase> {};
+class Primitive : public ::testing::TestWithParam<ConformanceCase> {};
 
 TEST_P(Primitive, HoldsOnTheEmulator) {
-  const PrimitiveCase& one = GetParam();
-  const auto module = EmulatedModule::build(primitive_source(one));
+  const ConformanceCase& one = GetParam();
+  const auto module = EmulatedModule::build(conformance_source(one));
   ASSERT_TRUE(module) << to_string(module.error());
   for (EmulatorOptions options : legal_executions()) {
     const std::vector<uint32_t> given = one.input(static_cast<uint32_t>(7 + options.seed));
@@ -24,7 +24,7 @@ TEST_P(Primitive, HoldsOnTheEmulator) {
     std::fill_n(out, one.output_words, 0u);
     options.buffers = {{in, given.size() * 4, false}, {out, one.output_words * 4, true}};
     std::vector<EmulatedTensorMap> maps;
-    for (const PrimitiveMap& map : one.maps) {
+    for (const ConformanceCase::Map& map : one.maps) {
       TensorMapGeometry geometry;
       geometry.base = map.over_output ? out : in;
       geometry.extents = map.extents;
@@ -37,12 +37,13 @@ TEST_P(Primitive, HoldsOnTheEmulator) {
       maps.push_back(*encoded);
     }
     ASSERT_EQ(run(*module, {one.threads, one.shared_bytes}, {in, out}, options, maps), "");
-    ASSERT_EQ(primitive_difference(one, given, {out, one.output_words}), "") << "seed " << options.seed;
+    ASSERT_EQ(compare_conformance(one, {out, one.output_words}, one.expected(given), "the PTX ISA"), "")
+        << "seed " << options.seed;
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Tables, Primitive, ::testing::ValuesIn(primitive_cases()),
-                         [](const ::testing::TestParamInfo<PrimitiveCase>& one) {
+INSTANTIATE_TEST_SUITE_P(Tables, Primitive, ::testing::ValuesIn(conformance_cases()),
+                         [](const ::testing::TestParamInfo<ConformanceCase>& one) {
                            std::string name = one.param.name;
                            std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(c); }, '_');
                            return name;

@@ -1,9 +1,9 @@
-// What the primitives of Hopper must do, by the PTX ISA's tables of TMA, mbarrier and wgmma.
+// The kernels of level sm90, and what they give: TMA, mbarriers, wgmma, registers.
 #include <fmt/format.h>
 
-#include "tests/support/primitive_words.h"
+#include "emulator/conformance_words.h"
 
-namespace tilewright::testing {
+namespace tilewright {
 namespace {
 
 /// 64 × n sums of a warpgroup to memory, row-major.
@@ -17,8 +17,8 @@ std::string store_sums(size_t n, const char* sums, const char* to) {
 
 }  // namespace
 
-void add_hopper_cases(std::vector<PrimitiveCase>& all) {
-  PrimitiveCase loads;
+void add_hopper_cases(std::vector<ConformanceCase>& all) {
+  ConformanceCase loads;
   loads.name = "TMA load and store with bounds and swizzle";
   loads.primitives = CudaPrimitives::sm90;
   loads.shared_bytes = 64 * 128 + 64;
@@ -67,7 +67,84 @@ void add_hopper_cases(std::vector<PrimitiveCase>& all) {
   };
   all.push_back(loads);
 
-  PrimitiveCase phases;
+  for (const int rank : {2, 4, 5}) {
+    // [2]…[2][20][64] halves; the box, one slice of the outer axes and 16 rows, begins before the first row of one
+    // slice and goes to the end of another, beyond it.
+    ConformanceCase moves;
+    moves.name = fmt::format("TMA load and store in {} dimensions", rank);
+    moves.primitives = CudaPrimitives::sm90;
+    moves.shared_bytes = 16 * 128 + 64;
+    std::vector<int64_t> extents = {64, 20}, box = {64, 16};
+    std::string from = "0, -3", to = "0, 9";
+    int64_t slices = 1, from_slice = 0, to_slice = 0;
+    for (int axis = 2; axis < rank; ++axis) {
+      extents.push_back(axis == 2 ? 3 : 2);
+      box.push_back(1);
+      const int64_t at = axis == 2 ? 2 : axis % 2;
+      from += fmt::format(", {}", at);
+      to += fmt::format(", {}", 1 - at % 2);
+      from_slice += at * slices;
+      to_slice += (1 - at % 2) * slices;
+      slices *= extents.back();
+    }
+    moves.maps = {{false, extents, box}, {true, extents, box}};
+    moves.body = fmt::format(R"(
+    const u32 barrier = base + 16 * 128;
+    if (t == 0) {{
+      mbarrier_init(barrier, 1);
+      mbarrier_init_fence();
+      mbarrier_expect(barrier, 16 * 128);
+      tma_load_{0}d(base, &map0, barrier, {1});
+      mbarrier_wait(barrier, 0);
+      tma_store_{0}d(&map1, base, {2});
+      tma_store_commit();
+      tma_store_wait_read<0>();
+    }})",
+                             rank, from, to);
+    const auto words_of_slice = size_t{20 * 32};
+    moves.input = random_input(static_cast<size_t>(slices) * words_of_slice);
+    moves.output_words = static_cast<size_t>(slices) * words_of_slice;
+    moves.expected = [=](const Words& input) {
+      Words words(input.size());
+      for (int64_t row = 0; row < 16; ++row)
+        for (size_t column = 0; column < 32; ++column) {
+          if (9 + row >= 20) continue;
+          const auto at = [&](int64_t slice, int64_t y) {
+            return static_cast<size_t>(slice) * words_of_slice + static_cast<size_t>(y) * 32 + column;
+          };
+          words[at(to_slice, 9 + row)] = row >= 3 ? input[at(from_slice, row - 3)] : 0;
+        }
+      return words;
+    };
+    all.push_back(moves);
+  }
+
+  ConformanceCase registers;
+  registers.name = "registers move from one warpgroup to two";
+  registers.primitives = CudaPrimitives::sm90;
+  registers.threads = 384;
+  registers.shared_bytes = 4 * 384;
+  // 168 · 384 registers are the kernel's: 24 and twice 240 are as many.
+  registers.body = R"(
+    if (t < 128) {
+      registers_decrease<24>();
+      st_shared_u32(base + 4 * t, in[t] + 1);
+    } else {
+      registers_increase<240>();
+      st_shared_u32(base + 4 * t, in[t] + 2);
+    }
+    block_sync();
+    out[t] = ld_shared_u32(base + 4 * (383 - t));)";
+  registers.input = random_input(384);
+  registers.output_words = 384;
+  registers.expected = [](const Words& input) {
+    Words words;
+    for (size_t t = 384; t-- > 0;) words.push_back(input[t] + (t < 128 ? 1 : 2));
+    return words;
+  };
+  all.push_back(registers);
+
+  ConformanceCase phases;
   phases.name = "mbarriers turn phases";
   phases.primitives = CudaPrimitives::sm90;
   phases.threads = 64;
@@ -105,7 +182,7 @@ void add_hopper_cases(std::vector<PrimitiveCase>& all) {
     for (const size_t n : {size_t{8}, size_t{64}, size_t{176}, size_t{256}}) {
       const std::string type = is_bf16 ? "bf16" : "f16";
       const auto rows = static_cast<int64_t>(n);
-      PrimitiveCase wgmma;
+      ConformanceCase wgmma;
       wgmma.name = fmt::format("wgmma m64n{} {} of descriptors", n, type);
       wgmma.primitives = CudaPrimitives::sm90;
       wgmma.threads = 128;
@@ -148,10 +225,16 @@ void add_hopper_cases(std::vector<PrimitiveCase>& all) {
       wgmma.input = small_integers((64 + n) * 64, is_bf16);
       wgmma.output_words = 2 * 64 * n;
       wgmma.expected = [=](const Words& input) {
-        Words words = product(input, 0, 64, 64 * 64, n, 64, is_bf16);
-        words.insert(words.end(), words.begin(), words.end());
-        return words;
+        const Words words = product(input, 0, 64, 64 * 64, n, 64, is_bf16);
+        Words twice = words;
+        twice.insert(twice.end(), words.begin(), words.end());
+        return twice;
       };
+      all.push_back(wgmma);
+      if (n != 64) continue;
+      wgmma.name += " of any numbers";
+      wgmma.input = normal_halves((64 + n) * 64, is_bf16);
+      wgmma.tolerance = 0x1p-16f;
       all.push_back(wgmma);
     }
 
@@ -160,7 +243,7 @@ void add_hopper_cases(std::vector<PrimitiveCase>& all) {
     for (const size_t n : {size_t{64}, size_t{128}, size_t{192}}) {
       const std::string type = is_bf16 ? "bf16" : "f16";
       const auto columns = static_cast<int64_t>(n);
-      PrimitiveCase wgmma;
+      ConformanceCase wgmma;
       wgmma.name = fmt::format("wgmma m64n{} {} of registers and a transposed B", n, type);
       wgmma.primitives = CudaPrimitives::sm90;
       wgmma.threads = 128;
@@ -219,4 +302,4 @@ void add_hopper_cases(std::vector<PrimitiveCase>& all) {
     }
 }
 
-}  // namespace tilewright::testing
+}  // namespace tilewright

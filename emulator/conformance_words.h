@@ -8,9 +8,9 @@
 #include <random>
 #include <vector>
 
-#include "tests/support/primitive_cases.h"
+#include "emulator/conformance.h"
 
-namespace tilewright::testing {
+namespace tilewright {
 
 using Words = std::vector<uint32_t>;
 
@@ -36,6 +36,16 @@ inline Words float_input(uint32_t seed) {
                          0x3f818000, 0x7f7fffff, 0x7f7f8000, 0x33800000, 0x34400000, 0x42fe0000};
   std::copy(special.begin(), special.end(), words.begin());
   return words;
+}
+/// Floats about N(0,1).
+inline std::function<Words(uint32_t)> finite_floats(size_t count) {
+  return [=](uint32_t seed) {
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal;
+    Words words(count);
+    for (uint32_t& word : words) word = as_bits(normal(random));
+    return words;
+  };
 }
 /// -8 … 8 as bf16 or f16: products and sums of hundreds of them are exact in f32.
 inline std::function<Words(uint32_t)> small_integers(size_t halves, bool is_bf16) {
@@ -83,20 +93,31 @@ inline uint32_t rounded_half(float x, bool is_bf16) {
   return sign | std::min(result, infinity);
 }
 
+/// About N(0,1), as bf16 or f16.
+inline std::function<Words(uint32_t)> normal_halves(size_t halves, bool is_bf16) {
+  return [=](uint32_t seed) {
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal;
+    Words words(halves / 2);
+    for (size_t i = 0; i < halves; ++i) words[i / 2] |= rounded_half(normal(random), is_bf16) << (16 * (i % 2));
+    return words;
+  };
+}
+
 /// A [rows][steps] · B [columns][steps]ᵀ, as f32 bits, row-major.
 inline Words product(const Words& input, size_t a, size_t rows, size_t b, size_t columns, size_t steps, bool is_bf16) {
   Words words;
   for (size_t m = 0; m < rows; ++m)
     for (size_t n = 0; n < columns; ++n) {
-      float sum = 0;
+      double sum = 0;
       for (size_t k = 0; k < steps; ++k)
-        sum += half_value(input, a + m * steps + k, is_bf16) * half_value(input, b + n * steps + k, is_bf16);
-      words.push_back(as_bits(sum));
+        sum += double{half_value(input, a + m * steps + k, is_bf16)} * half_value(input, b + n * steps + k, is_bf16);
+      words.push_back(as_bits(static_cast<float>(sum)));
     }
   return words;
 }
 
 /// The cases of level sm90: TMA, mbarriers, wgmma, registers.
-void add_hopper_cases(std::vector<PrimitiveCase>& all);
+void add_hopper_cases(std::vector<ConformanceCase>& all);
 
-}  // namespace tilewright::testing
+}  // namespace tilewright
