@@ -6,11 +6,6 @@ namespace tilewright::cpu {
 using llvm::Value;
 using Form = TilePacker::Form;
 
-namespace {
-constexpr int64_t kTile = AmxBackwardLayout::kTile, kGroup = AmxBackwardLayout::kGroup,
-                  kStep = AmxBackwardLayout::kStep;
-}  // namespace
-
 AmxBackwardPacker::AmxBackwardPacker(LlvmBuilder& builder, const BackwardSpec& spec, const ArgsLayout& args,
                                      const BackwardLayout& layout)
     : b_(builder), layout_(layout), amx_(*layout.amx), source_(builder, spec, args, layout), tiles_(builder) {

@@ -32,6 +32,8 @@ class AmxBackwardPacker {
   void turn_columns(size_t product, llvm::Value* group, llvm::Value* scratch);
 
  private:
+  static constexpr int64_t kTile = AmxBackwardLayout::kTile, kGroup = AmxBackwardLayout::kGroup,
+                           kStep = AmxBackwardLayout::kStep;
   llvm::Value* place(llvm::Value* scratch, int64_t at) { return b_.byte_pointer(scratch, b_.i64(at)); }
   llvm::Value* row(llvm::Value* scratch, int64_t at, llvm::Value* number, int64_t width) {
     return b_.byte_pointer(place(scratch, at), b_.mul(number, b_.i64(4 * width)));

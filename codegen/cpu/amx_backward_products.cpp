@@ -3,10 +3,6 @@
 namespace tilewright::cpu {
 using llvm::Value;
 
-namespace {
-constexpr int64_t kGroup = AmxBackwardLayout::kGroup, kStep = AmxBackwardLayout::kStep;
-}  // namespace
-
 AmxBackwardProducts::AmxBackwardProducts(LlvmBuilder& builder, const BackwardSpec& spec, const ArgsLayout& args,
                                          const BackwardLayout& layout)
     : BackwardProducts(builder, layout), amx_(*layout.amx), tiles_(builder), packer_(builder, spec, args, layout) {

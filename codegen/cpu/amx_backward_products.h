@@ -56,6 +56,7 @@ class AmxBackwardProducts final : public BackwardProducts {
   void column_sums(size_t product, llvm::Value* count, const std::function<void(const ColumnSums&)>& piece) override;
 
  private:
+  static constexpr int64_t kGroup = AmxBackwardLayout::kGroup, kStep = AmxBackwardLayout::kStep;
   using Tiles = AmxBackwardLayout::Tiles;
   struct Kind {
     int64_t products;  ///< of f32 operands
@@ -74,7 +75,7 @@ class AmxBackwardProducts final : public BackwardProducts {
   AmxProduct::Operand operand(const Tiles& tiles, llvm::Value* steps, llvm::Value* k);
   llvm::Value* place(int64_t at) { return b_.byte_pointer(b_.argument(3), b_.i64(at)); }
   llvm::Value* flag(int64_t at) { return b_.load(DType::i64, place(at)); }
-  llvm::Value* steps(llvm::Value* count) { return b_.ceil_div(count, AmxBackwardLayout::kStep); }
+  llvm::Value* steps(llvm::Value* count) { return b_.ceil_div(count, kStep); }
 
   const AmxBackwardLayout& amx_;
   AmxTiles tiles_;
