@@ -62,7 +62,7 @@ std::string compile_text(const CompileStats& stats) {
   return out;
 }
 
-std::string speed_text(const Report& report) {
+std::string report_speed_text(const Report& report) {
   const double ms = report.seconds.median() * 1e3;
   std::string out = fmt::format("{:.{}f} ms", ms, ms < 10 ? 3 : 1);
   if (report.work.flops <= 0) return out;
@@ -102,7 +102,7 @@ std::string text(const Report& report) {
   for (const AccuracyReport& result : report.accuracy)
     line(out, result.pass ? "verified" : "WRONG",
          fmt::format("%{}: {}{}", result.result, to_string(result), result.pass ? "" : "; " + result.failure));
-  line(out, "run", speed_text(report));
+  line(out, "run", report_speed_text(report));
   if (report.materialised) line(out, "", materialised_text(report));
   line(out, "memory", memory_text(report));
   if (!report.dump_path().empty()) line(out, "dumps", report.dump_path());

@@ -30,7 +30,7 @@ struct CudaReport {
   }
 };
 
-std::string dims_text(const DimBindings& dims, const DimBindings& defaulted) {
+std::string all_dims_text(const DimBindings& dims, const DimBindings& defaulted) {
   std::string text;
   for (const auto& [name, size] : dims)
     text +=
@@ -39,8 +39,8 @@ std::string dims_text(const DimBindings& dims, const DimBindings& defaulted) {
 }
 
 std::string text(const CudaReport& report, const CudaKernel& kernel) {
-  std::string out =
-      fmt::format("{} on {}\n  dims     {}\n", report.file, report.target, dims_text(report.dims, report.defaulted));
+  std::string out = fmt::format("{} on {}\n  dims     {}\n", report.file, report.target,
+                                all_dims_text(report.dims, report.defaulted));
   for (size_t i = 0; i < report.taken.size(); ++i) {
     const CudaStep& step = kernel.program().steps[i];
     const CudaSchedule& schedule = step.choices[report.taken[i].choice].source.launch.schedule;

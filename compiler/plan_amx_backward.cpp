@@ -8,17 +8,17 @@
 namespace tilewright {
 namespace {
 
-struct Block {
+struct AmxBlock {
   int64_t head_dim;  ///< up to this, the widest operand
   int64_t block_q, block_kv, chunk_kv;
 };
 // Not measured: block_kv so that S and T of a strip of 32 rows fit L1; block_q and block_kv so long that sums are
 // loaded and stored once per four to eight products; chunk_kv so large that packing a block of Q and dO, which happens
 // once per chunk, is a small part, and small enough for L2.
-constexpr Block kBlocks[] = {{64, 128, 128, 768}, {128, 128, 128, 512}, {256, 128, 128, 256}, {512, 64, 64, 128}};
+constexpr AmxBlock kAmxBlocks[] = {{64, 128, 128, 768}, {128, 128, 128, 512}, {256, 128, 128, 256}, {512, 64, 64, 128}};
 // Split operands: three to six products per 32 of the summed dimension, so that shorter blocks have as many between a
 // load and a store of their sums, and two or three times the bytes, of which the chunk should have most.
-constexpr Block kSplitBlocks[] = {{64, 64, 64, 768}, {128, 64, 64, 512}, {256, 64, 64, 256}, {512, 32, 32, 64}};
+constexpr AmxBlock kSplitBlocks[] = {{64, 64, 64, 768}, {128, 64, 64, 512}, {256, 64, 64, 256}, {512, 32, 32, 64}};
 
 struct Products {
   int64_t scores = 1, outputs = 1;
@@ -76,9 +76,9 @@ CpuSchedule schedule_amx_backward(const BackwardSpec& spec, const CpuTarget& tar
   s.products = products.scores;
   s.value_products = products.outputs;
   const bool split = std::max(s.products, s.value_products) > 1;
-  const std::span<const Block> blocks = split ? std::span(kSplitBlocks) : std::span(kBlocks);
+  const std::span<const AmxBlock> blocks = split ? std::span(kSplitBlocks) : std::span(kAmxBlocks);
   const auto block =
-      std::find_if(blocks.begin(), std::prev(blocks.end()), [&](const Block& t) { return width <= t.head_dim; });
+      std::find_if(blocks.begin(), std::prev(blocks.end()), [&](const AmxBlock& t) { return width <= t.head_dim; });
   s.block_q = block->block_q;
   s.block_kv = block->block_kv;
   s.chunk_kv = block->chunk_kv;

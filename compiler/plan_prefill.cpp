@@ -7,12 +7,13 @@
 namespace tilewright {
 namespace {
 
-struct Block {
+struct PrefillBlock {
   int64_t head_dim;  ///< up to this, the larger of Dqk and Dv
   int64_t block_q, block_kv, strip_rows;
 };
 // Measured best for f32 on 48 KB L1 and 2 MB L2; the loops below shrink them for less. See docs/performance-log.md.
-constexpr Block kBlocks[] = {{32, 384, 512, 12}, {128, 384, 256, 12}, {256, 192, 128, 24}, {512, 192, 64, 24}};
+constexpr PrefillBlock kPrefillBlocks[] = {
+    {32, 384, 512, 12}, {128, 384, 256, 12}, {256, 192, 128, 24}, {512, 192, 64, 24}};
 
 /// So many query heads that one block of queries each is work for all cores, twice over.
 bool heads_fill_cores(const AttentionSpec& spec, const CpuTarget& target) {
@@ -66,8 +67,8 @@ CpuSchedule schedule_prefill(const TileProgram& program, const CpuTarget& target
   s.k_unroll = target.has_avx512() ? 1 : 2;
   fit_micro_kernel(s, target, dv);
 
-  const Block* block = std::find_if(std::begin(kBlocks), std::end(kBlocks) - 1,
-                                    [&](const Block& t) { return std::max(dqk, dv) <= t.head_dim; });
+  const PrefillBlock* block = std::find_if(std::begin(kPrefillBlocks), std::end(kPrefillBlocks) - 1,
+                                           [&](const PrefillBlock& t) { return std::max(dqk, dv) <= t.head_dim; });
   s.strip_rows = round_up(block->strip_rows, s.mr);
   s.block_kv = std::max(s.nr(), block->block_kv * 4 / element / s.nr() * s.nr());
   while (s.block_kv > s.nr() && s.strip_rows * s.block_kv * element > target.l1_bytes / 2) s.block_kv -= s.nr();

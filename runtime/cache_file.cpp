@@ -16,10 +16,10 @@
 namespace tilewright {
 namespace {
 
-constexpr std::string_view kMagic = "twkcache";
+constexpr std::string_view kCacheMagic = "twkcache";
 constexpr uint32_t kVersion = 1;
 constexpr size_t kHeader = 48;
-constexpr int64_t kLargest = int64_t{1} << 30;
+constexpr int64_t kLargestCacheFile = int64_t{1} << 30;
 
 struct Checksum {
   uint64_t low, high;
@@ -88,7 +88,8 @@ Result<FileBytes> read_whole(const std::string& path) {
   if (fstat(file.fd, &info) != 0) return io_error("it cannot be read");
   if (!S_ISREG(info.st_mode)) return invalid("it is no regular file");
   if (info.st_uid != geteuid()) return invalid("it belongs to user {}", info.st_uid);
-  if (info.st_size > kLargest) return invalid("it has {} bytes; at most {} are read", info.st_size, kLargest);
+  if (info.st_size > kLargestCacheFile)
+    return invalid("it has {} bytes; at most {} are read", info.st_size, kLargestCacheFile);
   FileBytes out{std::string(static_cast<size_t>(info.st_size), '\0'),
                 info.st_mtim.tv_sec * int64_t{1'000'000'000} + info.st_mtim.tv_nsec};
   size_t done = 0;
@@ -114,7 +115,7 @@ std::string encode_cache_file(std::string_view key, std::string_view payload) {
   std::string body(key);
   body += payload;
   const Checksum sum = checksum(body, key.size(), payload.size());
-  std::string out(kMagic);
+  std::string out(kCacheMagic);
   put(out, kVersion);
   put(out, uint32_t{0});
   put<uint64_t>(out, key.size());
@@ -127,7 +128,7 @@ std::string encode_cache_file(std::string_view key, std::string_view payload) {
 Result<CacheFile> decode_cache_file(const FileBytes& file) {
   const std::string_view bytes = file.bytes;
   if (bytes.size() < kHeader) return invalid("it has {} bytes, less than a header ({})", bytes.size(), kHeader);
-  if (!bytes.starts_with(kMagic)) return invalid("it does not begin with {}", kMagic);
+  if (!bytes.starts_with(kCacheMagic)) return invalid("it does not begin with {}", kCacheMagic);
   if (const auto version = get<uint32_t>(bytes, 8); version != kVersion)
     return invalid("it has format {}; this build reads {}", version, kVersion);
   if (get<uint32_t>(bytes, 12) != 0) return invalid("its reserved field is not 0");

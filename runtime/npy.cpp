@@ -10,7 +10,7 @@
 namespace tilewright {
 namespace {
 
-constexpr std::string_view kMagic = "\x93NUMPY";
+constexpr std::string_view kNpyMagic = "\x93NUMPY";
 
 std::string_view descriptor(DType dtype) {
   switch (dtype) {
@@ -143,7 +143,7 @@ TensorView NpyArray::view() {
 }
 
 Result<NpyArray> parse_npy(const std::string& name, std::vector<char> file) {
-  if (file.size() < 10 || std::string_view(file.data(), 6) != kMagic)
+  if (file.size() < 10 || std::string_view(file.data(), 6) != kNpyMagic)
     return broken(name, "is no NPY file: it does not start with \\x93NUMPY");
   const int version = static_cast<unsigned char>(file[6]);
   if (version != 1 && version != 2) return broken(name, fmt::format("is NPY version {}; 1 and 2 can be read", version));
@@ -198,7 +198,7 @@ Result<Done> write_npy(const std::string& path, const TensorView& tensor) {
   std::vector<char> data(static_cast<size_t>(tensor.element_count() * size_of(dtype)));
   convert(tensor, TensorView::contiguous(data.data(), dtype, shape));
   std::ofstream file(path, std::ios::binary);
-  file << kMagic << '\x01' << '\0' << static_cast<char>(header.size() & 255) << static_cast<char>(header.size() >> 8)
+  file << kNpyMagic << '\x01' << '\0' << static_cast<char>(header.size() & 255) << static_cast<char>(header.size() >> 8)
        << header;
   file.write(data.data(), static_cast<std::streamsize>(data.size()));
   file.close();

@@ -58,7 +58,7 @@ void AmxBackwardProducts::load_queries(Value* b, Value* h, Value* begin, Value* 
 }
 
 AmxProduct::Operand AmxBackwardProducts::operand(const Tiles& t, Value* steps, Value* k) {
-  Value* offset = b_.add(b_.mul(steps, b_.i64(kStep / kGroup * t.next)), b_.mul(k, b_.i64(t.k)));
+  Value* offset = b_.add(b_.mul(steps, b_.i64(amx_.kStep / amx_.kGroup * t.next)), b_.mul(k, b_.i64(t.k)));
   return {b_.byte_pointer(place(t.at), offset), b_.i64(t.next), b_.i64(t.k), b_.i64(t.part)};
 }
 
@@ -85,8 +85,8 @@ void AmxBackwardProducts::widen(const Tile& tile, const Strip& strip) {
 
 void AmxBackwardProducts::tile_scores(const Tile& tile, const Strip& strip) {
   const BackwardLayout& l = layout_;
-  Value* first_row = b_.ir.CreateUDiv(strip.row, b_.i64(kStep));
-  Value* first_key = b_.ir.CreateUDiv(tile.offset, b_.i64(kStep));
+  Value* first_row = b_.ir.CreateUDiv(strip.row, b_.i64(amx_.kStep));
+  Value* first_key = b_.ir.CreateUDiv(tile.offset, b_.i64(amx_.kStep));
   for (size_t n = 0; n < l.terms.size(); ++n) {
     const auto& term = l.terms[n];
     const auto& queries = amx_.queries[term.queries];
@@ -94,12 +94,12 @@ void AmxBackwardProducts::tile_scores(const Tile& tile, const Strip& strip) {
     product(scores_of(term, n))
         .call({operand(queries.rows, first_row, b_.i64(0)), operand(keys.tiles, first_key, b_.i64(0)),
                scratch(l.tile(static_cast<size_t>(term.product))), b_.i64(l.tile_stride * 4), steps(strip.rows),
-               steps(tile.columns), b_.i64(queries.padded / kStep), place(amx_.file_at), place(amx_.dummy_at)});
+               steps(tile.columns), b_.i64(queries.padded / amx_.kStep), place(amx_.file_at), place(amx_.dummy_at)});
   }
 }
 
 void AmxBackwardProducts::take_weights(const Tile& tile, const Strip& strip) {
-  Value* number = b_.ir.CreateUDiv(strip.row, b_.i64(kStep));
+  Value* number = b_.ir.CreateUDiv(strip.row, b_.i64(amx_.kStep));
   const auto store = [&] { return packer_.store_weights(number, tile.columns, b_.argument(3)); };
   if (!fma_) {
     store();
@@ -136,22 +136,23 @@ void AmxBackwardProducts::tile_outputs(const Tile& tile) {
         .call({operand(amx_.queries[p.operand].transposed, zero, zero),
                operand(amx_.weights[p.weight].columns, zero, zero),
                b_.byte_pointer(place(sums.at), b_.mul(tile.offset, b_.i64(4))), b_.i64(sums.stride),
-               b_.i64(sums.padded / kStep), steps(tile.columns), steps(tile.rows), file, dummy});
+               b_.i64(sums.padded / amx_.kStep), steps(tile.columns), steps(tile.rows), file, dummy});
   }
   for (const auto& p : l.rows) {
     const auto& keys = amx_.row_keys[p.operand];
     product(rows_of(p))
         .call({operand(amx_.weights[p.weight].rows, zero, zero),
-               operand(keys.tiles, zero, b_.ir.CreateUDiv(tile.offset, b_.i64(kStep))), scratch(p.at),
-               b_.i64(p.stride * 4), steps(tile.rows), b_.i64(keys.padded / kStep), steps(tile.columns), file, dummy});
+               operand(keys.tiles, zero, b_.ir.CreateUDiv(tile.offset, b_.i64(amx_.kStep))), scratch(p.at),
+               b_.i64(p.stride * 4), steps(tile.rows), b_.i64(keys.padded / amx_.kStep), steps(tile.columns), file,
+               dummy});
   }
 }
 
 void AmxBackwardProducts::column_sums(size_t product, Value* count,
                                       const std::function<void(const ColumnSums&)>& piece) {
-  b_.loop(b_.i64(0), count, kGroup, [&](Value* first) {
-    packer_.turn_columns(product, b_.ir.CreateUDiv(first, b_.i64(kGroup)), b_.argument(3));
-    piece({first, b_.min(b_.sub(count, first), b_.i64(kGroup)), place(amx_.stage_at), amx_.stage_stride});
+  b_.loop(b_.i64(0), count, amx_.kGroup, [&](Value* first) {
+    packer_.turn_columns(product, b_.ir.CreateUDiv(first, b_.i64(amx_.kGroup)), b_.argument(3));
+    piece({first, b_.min(b_.sub(count, first), b_.i64(amx_.kGroup)), place(amx_.stage_at), amx_.stage_stride});
   });
 }
 

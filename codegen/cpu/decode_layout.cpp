@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "codegen/cpu/amx_tiles.h"
+#include "compiler/schedule.h"
 #include "ir/result.h"
 
 namespace tilewright::cpu {
@@ -13,8 +14,6 @@ namespace {
 // 20 % less.
 constexpr int64_t kNearBytes = 4 << 10;
 constexpr int64_t kFarBytes = 32 << 10;
-
-int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
 DecodeOperand operand(const AttentionSpec& spec, DType dtype, int64_t dim, int64_t lanes) {
   const bool pairs = dtype == DType::bf16 && dim % (2 * lanes) == 0 && spec.accumulate == DType::f32;

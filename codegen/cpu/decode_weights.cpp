@@ -9,7 +9,7 @@ namespace tilewright::cpu {
 using llvm::Value;
 
 namespace {
-enum Argument : unsigned { kArgs, kScratch, kBatch, kHead, kFirstRow, kCount, kKv, kKeys };
+enum WeightsArgument : unsigned { kArgs, kScratch, kBatch, kHead, kFirstRow, kCount, kKv, kKeys };
 }  // namespace
 
 DecodeWeights::DecodeWeights(LlvmBuilder& builder, const TileProgram& program, const Expr& score,

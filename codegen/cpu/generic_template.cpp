@@ -3,14 +3,13 @@
 
 #include "codegen/cpu/cpu_module.h"
 #include "codegen/cpu/templates.h"
+#include "compiler/schedule.h"
 #include "ir/result.h"
 
 namespace tilewright::cpu {
 using llvm::Value;
 
 namespace {
-int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
-
 bool is_constant(const Expr& expr, int64_t value) {
   return expr.root_node().kind == ExprKind::constant && expr.root_node().literal.integer == value;
 }

@@ -3,11 +3,10 @@
 #include <algorithm>
 
 #include "codegen/cpu/row_copy.h"
+#include "compiler/schedule.h"
 
 namespace tilewright::cpu {
 namespace {
-int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
-
 /// i64 expressions over dims.
 class Sizes {
  public:

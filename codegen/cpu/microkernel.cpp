@@ -6,7 +6,7 @@ namespace tilewright::cpu {
 using llvm::Value;
 
 namespace {
-enum Argument : unsigned { kA, kLda, kB, kLdb, kBStep, kC, kLdc, kK, kColumnTiles, kRowTiles, kFactors };
+enum MicrokernelArgument : unsigned { kA, kLda, kB, kLdb, kBStep, kC, kLdc, kK, kColumnTiles, kRowTiles, kFactors };
 }
 
 int64_t chain_length(int64_t padded_dim, int64_t unit, int64_t chain) {
@@ -48,7 +48,8 @@ TileProduct::TileProduct(LlvmBuilder& builder, DType dtype, int64_t lanes, Regis
 void TileProduct::emit_tile(Value* a, Value* b, Value* c, Value* factors) {
   const auto vectors = static_cast<size_t>(tile_.nv);
   const bool by_rows = order_ == AOrder::rows;
-  auto row_of = [&](Value* base, std::vector<Value*>& before, int64_t known, Argument run_time, int64_t row) {
+  auto row_of = [&](Value* base, std::vector<Value*>& before, int64_t known, MicrokernelArgument run_time,
+                    int64_t row) {
     if (row == 0) return base;
     if (known) return b_.element_pointer(dtype_, base, b_.i64(row * known));
     return b_.element_pointer(dtype_, before.back(), b_.argument(run_time));
