@@ -15,6 +15,7 @@ import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+WORKER = pathlib.Path(__file__).resolve().parent / "worker.py"
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import graphs  # noqa: E402
 
@@ -63,8 +64,10 @@ class Process:
             if self.code is None:
                 self.code = 124
                 self.child.kill()
-            self.errors.seek(0)
-            self.why = (self.why + " " + self.errors.read().strip()[-400:]).strip()
+                self.child.wait()
+            with self.errors:
+                self.errors.seek(0)
+                self.why = (self.why + " " + self.errors.read().strip()[-400:]).strip()
 
 
 def command(*arguments, timeout=RUN_SECONDS):
@@ -121,7 +124,6 @@ def conformance(setup, save):
             save({"cases": [cases[i] for i in sorted(cases)]})
             if lost:
                 break
-        process.child.kill()
         if not lost and process.code in (0, 1):
             break
         if not lost:
@@ -286,13 +288,13 @@ def benchmark(setup, save):
             rows[row["name"]] = row
         result["rows"] = list(rows.values())
         save(result)
-    environment = [sys.executable, pathlib.Path(__file__).resolve().parent / "worker.py", "--build", setup.build,
+    worker = [sys.executable, WORKER, "--build", setup.build,
                    "--target", setup.target, "--rounds", 2 if setup.emulated else 10 if setup.quick else 20]
     asked = {row["name"] for row in todo}
     for _ in range(RESTARTS):
         if not todo or time.time() - START > setup.limit:
             break
-        process = Process(environment, "".join(json.dumps(row) + "\n" for row in todo))
+        process = Process(worker, "".join(json.dumps(row) + "\n" for row in todo))
         for line in process.lines(ROW_SECONDS):
             try:
                 said = json.loads(line)
@@ -315,7 +317,6 @@ def benchmark(setup, save):
             keep(said)
             if time.time() - START > setup.limit:
                 break
-        process.child.kill()
         if process.code == 0 or time.time() - START > setup.limit:
             break
         if process.code == 3:  # said so itself, after its row
