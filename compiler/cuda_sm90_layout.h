@@ -9,7 +9,9 @@ namespace tilewright {
 struct Sm90CudaLayout {
   int64_t consumers = 2;  ///< warpgroups of 64 query rows
   int64_t producer_registers = 24, consumer_registers = 240;
-  int64_t sums = 0;           ///< registers of a consumer thread that hold O, S and P
+  int64_t sums = 0;  ///< registers of a consumer thread that hold O, S and P
+  /// Scores of a thread that are computed in one unrolled body: all, or a few where their expressions load from tables.
+  int64_t sums_at_once = 0;
   bool tma_store = false;     ///< O goes through shared memory
   bool clear_values = false;  ///< rows of V that are hidden, or beyond the last, become zeros in shared memory
   bool longest_first = false, persistent = false;

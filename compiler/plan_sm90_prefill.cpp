@@ -21,6 +21,8 @@ constexpr Registers kThreeConsumers = {32, 160, 130, 128};
 constexpr Registers kPlain = {24, 240, 200, 176};   ///< wide blocks of keys pay while all of a block is kept
 constexpr Registers kMasked = {40, 232, 200, 128};  ///< the producer tests blocks; a mask wastes what it cuts off
 constexpr Registers kTables = {88, 208, 160, 64};   ///< expressions load from tensors: addresses, and bounds to scan
+/// Scores in flight where each gathers: their addresses want registers, and their text is long.
+constexpr int64_t kGatheredSums = 8;
 /// Pointwise ops beside which three consumers' 160 registers suffice.
 constexpr int64_t kFewOps = 17;
 
@@ -162,6 +164,9 @@ Sm90CudaLayout sm90_cuda_layout(const AttentionSpec& spec, const CudaSchedule& s
   const Registers registers = registers_of(spec, schedule);
   layout.producer_registers = registers.producer;
   layout.consumer_registers = registers.consumer;
+  const bool gathers = loads_per_position(spec.score) || loads_per_position(spec.keep) ||
+                       (spec.weight_factor && loads_per_position(*spec.weight_factor));
+  layout.sums_at_once = gathers ? kGatheredSums : schedule.block_kv / 2;
   layout.clear_values = !spec.keep_kv.is_constant_true() ||
                         !std::get<TensorMapAccess>(analyze_map(spec, spec.value, Axis::kv, dv)).exact_rows;
   const auto output = analyze_map(spec, spec.output, Axis::q, dv);

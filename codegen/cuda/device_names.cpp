@@ -166,24 +166,25 @@ std::string DeviceNames::box_extreme(const Use& use) const {
   const std::string_view family = is_float(type.dtype) ? "real" : "int";
   std::string text = fmt::format("TW_DEVICE {} {}(const Args& args{}{}) {{\n", value_type(type.dtype), function(use),
                                  list("i64 low", rank), list("i64 high", rank));
-  std::string count = "1", corner;
+  std::string begin, carry;
   for (int axis = 0; axis < rank; ++axis) {
     const std::string size = shape(use.tensor, axis);
     text += fmt::format("  if ({} == 0) return 0;\n", size);
     text += fmt::format("  low{0} = clamp_index(low{0}, {1});\n", axis, size);
-    text +=
-        fmt::format("  const i64 count{0} = int_max(clamp_index(high{0}, {1}) - low{0} + 1, i64(1));\n", axis, size);
-    count += fmt::format(" * count{}", axis);
+    text += fmt::format("  const i64 end{0} = int_max(clamp_index(high{0}, {1}), low{0}) + 1;\n", axis, size);
+    begin += fmt::format("  i64 i{0} = low{0}{1};\n", axis, axis + 1 == rank ? " + lane_index()" : "");
+    if (axis > 0)
+      carry = fmt::format("    TW_NO_UNROLL\n    for (; i{0} >= end{0}; i{0} -= end{0} - low{0}) ++i{1};\n", axis,
+                          axis - 1) +
+              carry;
   }
   text += fmt::format("  {} best = {}(args{});\n", value_type(type.dtype), load, list("low", rank));
-  text += fmt::format("  for (i64 n = lane_index(); n < {}; n += 32) {{\n", count);
-  std::string rest = "n", indices;
-  for (int axis = rank - 1; axis >= 0; --axis) {
-    const std::string at = axis == 0 ? rest : fmt::format("{} % count{}", rest, axis);
-    indices = fmt::format(", low{} + {}", axis, at) + indices;
-    rest = fmt::format("{} / count{}", rest, axis);
-  }
-  text += fmt::format("    best = {}_{}(best, {}(args{}));\n  }}\n", family, pick, load, indices);
+  // Lanes walk 32 places at a time and carry over axes: a division of 64 bits is most of a page of machine code.
+  if (rank > 0)
+    text += fmt::format(
+        "{}  TW_NO_UNROLL\n  for (;; i{} += 32) {{\n{}    if (i0 >= end0) break;\n"
+        "    best = {}_{}(best, {}(args{}));\n  }}\n",
+        begin, rank - 1, carry, family, pick, load, list("i", rank));
   return text + fmt::format("  return warp_{}_{}(best);\n}}\n", family, pick);
 }
 

@@ -39,18 +39,6 @@ ScaledScore without_scale(const TileProgram& program) {
   return result;
 }
 
-bool loads(const Expr& expr) {
-  for (const ExprNode& node : expr.nodes())
-    if (node.kind == ExprKind::load) return true;
-  return false;
-}
-
-bool reads_tensors(const TileProgram& program) {
-  const AttentionSpec& spec = program.spec;
-  return loads(program.score) || loads(spec.keep) || (spec.sink && loads(*spec.sink)) ||
-         (spec.weight_factor && loads(*spec.weight_factor));
-}
-
 class Sm90Writer {
  public:
   Sm90Writer(const TileProgram& program, const CudaSchedule& schedule, const CudaTarget& target)
@@ -149,9 +137,10 @@ class Sm90Writer {
     };
     std::string text = "struct Operands : Variant {\n";
     text += constant_line("float", "kScoreScale", real_literal(scaled_.scale, Term::f32).text);
-    text += flag("kReadsTensors", reads_tensors(scaled_.program)) + flag("kTmaStore", layout_.tma_store) +
-            flag("kClearValues", layout_.clear_values) + flag("kLongestFirst", layout_.longest_first) +
+    text += flag("kTmaStore", layout_.tma_store) + flag("kClearValues", layout_.clear_values) +
+            flag("kLongestFirst", layout_.longest_first) +
             flag("kTakeTurns", std::max(spec_.dots[0].head_dim, spec_.value_dim) <= kMaxTurnDim);
+    text += constant_line("i32", "kSumsAtOnce", fmt::format("{}", layout_.sums_at_once));
     text += constant_line("i64", "kL2Bytes", fmt::format("{}", target_.l2_bytes / 2));
     load(text, names, "query", spec_.dots[0].query, Axis::q);
     load(text, names, "key", spec_.dots[0].key, Axis::kv);

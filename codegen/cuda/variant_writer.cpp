@@ -1,5 +1,6 @@
 #include "codegen/cuda/variant_writer.h"
 
+#include <algorithm>
 #include <numbers>
 
 #include "codegen/cuda/access_writer.h"
@@ -8,6 +9,11 @@
 
 namespace tilewright::cuda {
 namespace {
+
+bool loads(const Expr& expr) {
+  return std::any_of(expr.nodes().begin(), expr.nodes().end(),
+                     [](const ExprNode& node) { return node.kind == ExprKind::load; });
+}
 
 class VariantWriter : SpaceWriter {
  public:
@@ -47,6 +53,9 @@ class VariantWriter : SpaceWriter {
     flag("kHasSink", spec_.sink.has_value());
     flag("kHasWeightFactor", spec_.weight_factor.has_value());
     flag("kHasLogsumexp", spec_.logsumexp.has_value());
+    flag("kPlainScore", program_.score_scale == 1 && program_.score.root_node().kind == ExprKind::score);
+    flag("kReadsTensors", loads(program_.score) || loads(spec_.keep) || (spec_.sink && loads(*spec_.sink)) ||
+                              (spec_.weight_factor && loads(*spec_.weight_factor)));
     text_ += "\n";
   }
 

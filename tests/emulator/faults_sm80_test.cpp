@@ -21,6 +21,7 @@ constexpr Fault kFaults[] = {
     {"groups of chunks half as far", kTiles, "((chunks & ~kMask) << 4)", "((chunks & ~kMask) << 3)", kCausal},
     {"rows of memory half as far apart", kTiles, "from += kStep * rows.row_stride",
      "from += kStep / 2 * rows.row_stride", kCausal},
+    {"rows of a tile half as far apart", kTiles, "kStep * kChunks * 16)", "kStep * kChunks * 8)", kCausal},
     {"chunks of a row one too close", kTiles, "from + j * 8", "from + (j > 0 ? j - 1 : 0) * 8", kCausal},
     {"the halves of a pair change places", kTiles, "return pack_bf16(lo, hi)", "return pack_bf16(hi, lo)", kCausal},
     {"registers 1 and 2 of A change places", kMma, "offset(lane & 15, lane >> 4)",

@@ -9,8 +9,10 @@ namespace {
 
 constexpr std::string_view kTiles = "sm90_tiles.cuh", kPipeline = "sm90_pipeline.cuh", kSoftmax = "sm90_softmax.cuh",
                            kFinish = "sm90_finish.cuh", kPrefill = "sm90_prefill.cuh";
-// Cases: causal, two boxes of columns; hidden keys; several items per thread block; no turns, so that less is ordered.
-constexpr std::string_view kCausal = "causal", kPadding = "padding", kPersistent = "persistent", kWide = "wide";
+// Cases: causal, two boxes of columns; hidden keys; several items per thread block; no turns, so that less is ordered;
+// scores that load a bias each.
+constexpr std::string_view kCausal = "causal", kPadding = "padding", kPersistent = "persistent", kWide = "wide",
+                           kBias = "bias";
 
 constexpr Fault kFaults[] = {
     // Descriptors and fragments.
@@ -97,6 +99,7 @@ constexpr Fault kFaults[] = {
     // Softmax.
     {"columns of the wrong sum", kSoftmax, "const i32 kv = first + i / 4 * 8 + (i & 1);",
      "const i32 kv = first + i / 4 * 8 + (i & 2);", kCausal},
+    {"the next scores do not come first", kSoftmax, "      sm90_turn<kPart>(s);\n", "", kBias},
     {"maxima over two lanes", kSoftmax, "return max_f32(v, shuffle_xor_f32(v, 2))", "return v", kCausal},
     {"row sums over two lanes", kSoftmax, "return v + shuffle_xor_f32(v, 2)", "return v", kCausal},
     {"both rows scaled by the first one's factor", kPrefill, "o[i] *= alpha[(i & 2) / 2]", "o[i] *= alpha[0]", kCausal},
@@ -119,7 +122,7 @@ constexpr Fault kFaults[] = {
     {"a cleared tile is not passed on", kPrefill, "if (lane == 0) mbarrier_arrive(barriers.value_full(values.stage));",
      "", kPadding},
     // The end of an item.
-    {"O is stored without the swizzle", kFinish, "(i % 8 ^ (row & 7))", "(i % 8)", kCausal},
+    {"O is stored without the swizzle", kFinish, "((row & 7) << 4) + ", "", kCausal},
     {"O is stored without a proxy fence", kFinish, "    fence_proxy_async();\n", "", kCausal},
     {"O is stored before all warps have written it", kFinish, "    named_sync(4 + group, 128);\n    if (thread == 0) {",
      "    if (thread == 0) {", kCausal},
@@ -137,6 +140,7 @@ FaultCase make(std::string_view name) {
     options.batch = 2;
   }
   if (name == kWide) options.dqk = 136;
+  if (name == kBias) options.score = Score::bias;
   if (name == kPersistent) {
     options.heads = 3;
     target.multiprocessors = 2;
@@ -151,7 +155,7 @@ TEST_P(Sm90Faults, AreAllCaught) {
   if (!HasFailure()) expect_all_caught(clean, kFaults, GetParam());
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, Sm90Faults, ::testing::Values(kCausal, kPadding, kPersistent, kWide),
+INSTANTIATE_TEST_SUITE_P(Cases, Sm90Faults, ::testing::Values(kCausal, kPadding, kPersistent, kWide, kBias),
                          [](const auto& test) { return std::string(test.param); });
 
 }  // namespace

@@ -144,7 +144,7 @@ TW_DEVICE void weigh_band(const Args& args, i32 b, const RowPlace (&at)[2], i32 
   for (int i = 0; i < 4 * kTiles; ++i) {
     const i32 kv = first + i / 4 * 8 + (i & 1);
     float& x = s[i / 4][i % 4];
-    x = Variant::score(args, x, b, at[i % 4 / 2].h, at[i % 4 / 2].q, kv < last ? kv : last);
+    x = Variant::score(args, x, b, at[i % 4 / 2].h, at[i % 4 / 2].q, readable<Variant>(kv, last));
   }
   if (!full) {
     TW_UNROLL
@@ -152,7 +152,7 @@ TW_DEVICE void weigh_band(const Args& args, i32 b, const RowPlace (&at)[2], i32 
       const i32 kv = first + i / 4 * 8 + (i & 1);
       bool keep = kv <= last;
       if constexpr (Variant::kMasked)
-        keep = keep & Variant::keep(args, b, at[i % 4 / 2].h, at[i % 4 / 2].q, kv < last ? kv : last);
+        keep = keep & Variant::keep(args, b, at[i % 4 / 2].h, at[i % 4 / 2].q, readable<Variant>(kv, last));
       float& x = s[i / 4][i % 4];
       x = keep ? x : Variant::kSoftmax ? neg_inf() : 0.0f;
     }
@@ -179,7 +179,7 @@ TW_DEVICE void weigh_band(const Args& args, i32 b, const RowPlace (&at)[2], i32 
       for (int i = 0; i < 4 * kTiles; ++i) {
         const i32 kv = first + i / 4 * 8 + (i & 1);
         s[i / 4][i % 4] *=
-            Variant::weight_factor(args, b, at[i % 4 / 2].h, at[i % 4 / 2].q, kv < last ? kv : last);
+            Variant::weight_factor(args, b, at[i % 4 / 2].h, at[i % 4 / 2].q, readable<Variant>(kv, last));
       }
     }
   }

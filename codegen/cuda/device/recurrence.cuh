@@ -9,6 +9,12 @@
 // All in base 2. The reference is finite, so that a masked score, -inf, gives exactly 0 and never (-inf) - (-inf). max
 // passes NaN over; it reaches l and acc through p.
 
+/// The position at which expressions are evaluated: what they load is not read beyond the last one.
+template <class Variant>
+TW_DEVICE i32 readable(i32 at, i32 last) {
+  return !Variant::kReadsTensors || at < last ? at : last;
+}
+
 struct SoftmaxRow {
   float m, l;
 };

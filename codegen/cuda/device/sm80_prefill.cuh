@@ -61,6 +61,7 @@ struct Sm80Prefill {
   };
   TW_DEVICE void skip_hidden(const Args& args, const Place& p, KeyBlocks& blocks) {
     if constexpr (Variant::kMasked)
+      TW_NO_UNROLL
       while (blocks.at < blocks.end &&
              Variant::skip(args, p.b, p.h, p.q_begin, p.q_last, blocks.at, last_key(p, blocks.at)))
         blocks.at += kBlockKv;
@@ -222,6 +223,8 @@ struct Sm80Prefill {
       for (int half = 0; half < 2; ++half) {
         const i32 tile_row = warp_row + m * 16 + half * 8 + g;
         const i32 q = p.q_begin + tile_row;
+        const u32 first = shared + OutputTile::offset(tile_row, sizeof(Output) == 4 ? t / 2 : 0) +
+                          static_cast<u32>(sizeof(Output) == 4 ? t % 2 * 8 : t * 4);
         float scale = 1.0f;
         if constexpr (Variant::kSoftmax) {
           SoftmaxRow& row = rows[m][half];
@@ -237,11 +240,9 @@ struct Sm80Prefill {
         for (int n = 0; n < kValueChunks; ++n) {
           const float lo = o[m][n][half * 2] * scale, hi = o[m][n][half * 2 + 1] * scale;
           if constexpr (sizeof(Output) == 4)
-            st_shared_u64(shared + OutputTile::offset(tile_row, 2 * n + t / 2) + static_cast<u32>(t % 2 * 8),
-                          f32_bits(lo) | static_cast<u64>(f32_bits(hi)) << 32);
+            st_shared_u64(OutputTile::advance(first, 2 * n), f32_bits(lo) | static_cast<u64>(f32_bits(hi)) << 32);
           else
-            st_shared_u32(shared + OutputTile::offset(tile_row, n) + static_cast<u32>(t * 4),
-                          pack_pair(Output{}, lo, hi));
+            st_shared_u32(OutputTile::advance(first, n), pack_pair(Output{}, lo, hi));
         }
       }
     warp_sync();
@@ -258,6 +259,7 @@ struct Sm80Prefill {
       if (vectors) {
         if (chunk * kPerChunk < kValueDim) st_global_vec4(to, ld_shared_vec4(address));
       } else {
+        TW_NO_UNROLL
         for (int i = 0; i < kPerChunk && chunk * kPerChunk + i < kValueDim; ++i) {
           if constexpr (sizeof(Output) == 4)
             to[i * stride] = ld_shared_f32(address + static_cast<u32>(i * 4));

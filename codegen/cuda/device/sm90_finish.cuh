@@ -50,10 +50,11 @@ TW_DEVICE void sm90_finish(const Args& args, const Sm90Item& item, Sm90Rows& row
   if constexpr (Variant::kTmaStore) {
     const u32 slab = base + group * Layout::kWarpgroupRows * Layout::kRowBytes;
     const u32 row = thread / 32 * 16 + thread % 32 / 4;
+    const u32 first = slab + row * Layout::kRowBytes + ((row & 7) << 4) + pair * 4;  // boxes are 1024-byte aligned
     named_sync(4 + group, 128);  // every warp has read its Q, and the store before has read its O
     TW_UNROLL
     for (int i = 0; i < Variant::kValueDim / 8; ++i) {
-      const u32 to = slab + i / 8 * Layout::kQueryBox + row * Layout::kRowBytes + ((i % 8 ^ (row & 7)) << 4) + pair * 4;
+      const u32 to = (first ^ static_cast<u32>(i % 8 << 4)) + i / 8 * Layout::kQueryBox;
       typedef typename Variant::Output Output;
       st_shared_u32(to, sm90_pack(Output{}, o[4 * i] * factor[0], o[4 * i + 1] * factor[0]));
       st_shared_u32(to + 8 * Layout::kRowBytes, sm90_pack(Output{}, o[4 * i + 2] * factor[1], o[4 * i + 3] * factor[1]));

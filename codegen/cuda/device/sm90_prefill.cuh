@@ -22,7 +22,7 @@
 //
 // Variant is that of docs/gpu.md with, in generated text,
 //   static constexpr float kScoreScale;           // score() is without this positive factor
-//   static constexpr bool kReadsTensors;          // score, keep, weight_factor and sink load from tensors
+//   static constexpr i32 kSumsAtOnce;             // scores per unrolled body: of a thread's block_kv / 2
 //   static constexpr bool kTmaStore, kClearValues, kLongestFirst, kTakeTurns;  static constexpr i64 kL2Bytes;
 //   static void load_query/load_key/load_value(args, map, u32 target, u32 barrier, b, h, row, column);   // h: query head
 //   static void store_output(args, map, u32 source, b, h, row, column);
@@ -138,7 +138,7 @@ struct Sm90Producer {
       const u32 barrier = barriers.query_full();
       mbarrier_wait(barriers.query_empty(), query_phase ^ 1);
       mbarrier_expect(barrier, Layout::kQueryBytes);
-      TW_UNROLL
+      TW_NO_UNROLL
       for (int box = 0; box < Layout::kHeadBoxes; ++box)
         Variant::load_query(args, query_map, base + box * Layout::kQueryBox, barrier, item.b, item.h, item.q_begin,
                             box * Layout::kBoxColumns);
@@ -153,7 +153,7 @@ struct Sm90Producer {
       mbarrier_wait(barriers.key_empty(keys.stage), keys.phase ^ 1);
       sm90_describe(barriers.key_block(keys.stage), block, item);
       mbarrier_expect(barrier, Layout::kKeyBytes);
-      TW_UNROLL
+      TW_NO_UNROLL
       for (int box = 0; box < Layout::kHeadBoxes; ++box)
         Variant::load_key(args, key_map, tile + box * Layout::kKvBox, barrier, item.b, item.h,
                           block.block() * Layout::kBlockKv, box * Layout::kBoxColumns);
@@ -169,7 +169,7 @@ struct Sm90Producer {
       mbarrier_wait(barriers.value_empty(values.stage), values.phase ^ 1);
       if constexpr (Variant::kClearValues) sm90_describe(barriers.value_block(values.stage), block, item);
       mbarrier_expect(barrier, Layout::kValueBytes);
-      TW_UNROLL
+      TW_NO_UNROLL
       for (int box = 0; box < Layout::kValueBoxes; ++box)
         Variant::load_value(args, value_map, tile + box * Layout::kKvBox, barrier, item.b, item.h,
                             block.block() * Layout::kBlockKv, box * Layout::kBoxColumns);
@@ -260,7 +260,7 @@ TW_DEVICE void sm90_consume(const Args& args, const TensorMap* output_map, const
     TW_UNROLL
     for (int r = 0; r < 2; ++r) {
       rows.q[r] = item.q_begin + row + 8 * r;
-      rows.q_read[r] = sm90_readable<Variant>(rows.q[r], q_len);
+      rows.q_read[r] = readable<Variant>(rows.q[r], q_len - 1);
       softmax_init(rows.state[r]);
     }
     if (block.none()) {

@@ -22,10 +22,19 @@ TW_DEVICE float sm90_row_sum(float v) {
   return v + shuffle_xor_f32(v, 2);
 }
 
-/// The position at which expressions are evaluated: tensors are not read beyond the last one.
-template <class Variant>
-TW_DEVICE i32 sm90_readable(i32 at, i32 length) {
-  return !Variant::kReadsTensors || at < length ? at : length - 1;
+/// For loops over kSumsAtOnce sums that are not unrolled: the next ones come first, so that all are named by constants;
+/// after the last part every sum is in its place again.
+template <int part, int sums>
+TW_DEVICE void sm90_turn(float (&s)[sums]) {
+  if constexpr (part < sums) {
+    float first[part];
+    TW_UNROLL
+    for (int i = 0; i < part; ++i) first[i] = s[i];
+    TW_UNROLL
+    for (int i = 0; i < sums - part; ++i) s[i] = s[i + part];
+    TW_UNROLL
+    for (int i = 0; i < part; ++i) s[sums - part + i] = first[i];
+  }
 }
 
 /// Turns raw products of the keys from `kv_begin` on into scores; those that are not kept become -inf (softmax) or 0.
@@ -33,19 +42,26 @@ TW_DEVICE i32 sm90_readable(i32 at, i32 length) {
 template <class Variant, class Layout, bool masked>
 TW_DEVICE void sm90_score(const Args& args, const Sm90Item& item, const Sm90Rows& rows, i32 kv_begin, i32 kv_len,
                           float (&s)[Layout::kBlockKv / 2]) {
-  const i32 first = kv_begin + (thread_index() & 3) * 2;
-  TW_UNROLL
-  for (int i = 0; i < Layout::kBlockKv / 2; ++i) {
-    const int row = (i & 2) / 2;
-    const i32 kv = first + i / 4 * 8 + (i & 1);
-    if constexpr (masked) {
-      const i32 kv_read = sm90_readable<Variant>(kv, kv_len);
-      const float x = Variant::score(args, s[i], item.b, item.h, rows.q_read[row], kv_read);
-      bool keep = kv < kv_len;
-      if constexpr (Variant::kMasked) keep = keep & Variant::keep(args, item.b, item.h, rows.q_read[row], kv_read);
-      s[i] = keep ? x : Variant::kSoftmax ? neg_inf() : 0.0f;
-    } else {
-      s[i] = Variant::score(args, s[i], item.b, item.h, rows.q_read[row], kv);
+  if constexpr (masked || !Variant::kPlainScore) {
+    constexpr int kPart = Variant::kSumsAtOnce;
+    i32 first = kv_begin + (thread_index() & 3) * 2;
+    TW_NO_UNROLL
+    for (int part = 0; part < Layout::kBlockKv / 2; part += kPart, first += 2 * kPart) {
+      TW_UNROLL
+      for (int i = 0; i < kPart; ++i) {
+        const int row = (i & 2) / 2;
+        const i32 kv = first + i / 4 * 8 + (i & 1);
+        if constexpr (masked) {
+          const i32 kv_read = readable<Variant>(kv, kv_len - 1);
+          const float x = Variant::score(args, s[i], item.b, item.h, rows.q_read[row], kv_read);
+          bool keep = kv < kv_len;
+          if constexpr (Variant::kMasked) keep = keep & Variant::keep(args, item.b, item.h, rows.q_read[row], kv_read);
+          s[i] = keep ? x : Variant::kSoftmax ? neg_inf() : 0.0f;
+        } else {
+          s[i] = Variant::score(args, s[i], item.b, item.h, rows.q_read[row], kv);
+        }
+      }
+      sm90_turn<kPart>(s);
     }
   }
 }
@@ -74,13 +90,17 @@ template <class Variant, class Layout>
 TW_DEVICE void sm90_apply_factor(const Args& args, const Sm90Item& item, const Sm90Rows& rows, i32 kv_begin,
                                  i32 kv_len, float (&s)[Layout::kBlockKv / 2]) {
   if constexpr (Variant::kHasWeightFactor) {
-    const i32 first = kv_begin + (thread_index() & 3) * 2;
-    TW_UNROLL
-    for (int i = 0; i < Layout::kBlockKv / 2; ++i) {
-      const i32 kv = first + i / 4 * 8 + (i & 1);
-      const float factor = Variant::weight_factor(args, item.b, item.h, rows.q_read[(i & 2) / 2],
-                                                  sm90_readable<Variant>(kv, kv_len));
-      s[i] *= factor;
+    constexpr int kPart = Variant::kSumsAtOnce;
+    i32 first = kv_begin + (thread_index() & 3) * 2;
+    TW_NO_UNROLL
+    for (int part = 0; part < Layout::kBlockKv / 2; part += kPart, first += 2 * kPart) {
+      TW_UNROLL
+      for (int i = 0; i < kPart; ++i) {
+        const i32 kv = first + i / 4 * 8 + (i & 1);
+        s[i] *= Variant::weight_factor(args, item.b, item.h, rows.q_read[(i & 2) / 2],
+                                       readable<Variant>(kv, kv_len - 1));
+      }
+      sm90_turn<kPart>(s);
     }
   }
 }

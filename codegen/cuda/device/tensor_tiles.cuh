@@ -18,7 +18,7 @@ struct SharedTile {
   TW_DEVICE u32 offset(int row, int chunk) {
     return static_cast<u32>(row * kRowBytes + ((chunk ^ (row >> (3 - kBits) & kMask)) << 4));
   }
-  /// The address `chunks` (even, a constant) further in the row of `address`, an address of an even or odd chunk below 2.
+  /// The address `chunks` (a constant) further in the row of `address`: even from a chunk below 2, any number from chunk 0.
   TW_DEVICE u32 advance(u32 address, int chunks) {
     return (address ^ static_cast<u32>((chunks & kMask) << 4)) + static_cast<u32>((chunks & ~kMask) << 4);
   }
@@ -89,15 +89,17 @@ TW_DEVICE void load_tile(u32 tile, i32 thread, const Rows<T>& rows, i32 begin, c
     const i32 chunk = thread % kSharers;
     i32 row = thread / kSharers;
     const T* from = rows.data + (begin + row) * rows.row_stride + chunk * 8;
+    u32 to = tile + SharedTile<kChunks>::offset(row, chunk);  // steps of 8 rows leave the XOR as it is
     TW_UNROLL
     for (int i = 0; i < (kRows + kStep - 1) / kStep; ++i) {
       if (kRows % kStep != 0 && row >= kRows) break;
       const bool valid = is_valid(row);
       TW_UNROLL
       for (int j = 0; j < kChunks; j += kSharers)
-        cp_async_16(tile + SharedTile<kChunks>::offset(row, chunk) + static_cast<u32>(j * 16), from + j * 8,
+        cp_async_16(to + static_cast<u32>(j * 16), from + j * 8,
                     valid && (kColumns % 16 == 0 || chunk + j < kColumns / 8));
       row += kStep;
+      to = kStep % 8 == 0 ? to + static_cast<u32>(kStep * kChunks * 16) : tile + SharedTile<kChunks>::offset(row, chunk);
       from += kStep * rows.row_stride;
     }
   } else {
