@@ -16,6 +16,7 @@
 namespace tilewright {
 namespace {
 
+using testing::expect_parts;
 using testing::Layout;
 using testing::TestTensor;
 
@@ -106,10 +107,6 @@ std::string refusal(const Scene& scene, const CudaRunOptions& options = {}, cons
   EXPECT_FALSE(done);
   EXPECT_EQ(device->launches, 0);
   return done ? "" : to_string(done.error());
-}
-
-void expect_parts(const std::string& sentence, std::initializer_list<const char*> parts) {
-  for (const char* part : parts) EXPECT_NE(sentence.find(part), std::string::npos) << sentence;
 }
 
 TEST(CudaKernel, RunsAGraphOnTheEmulator) {

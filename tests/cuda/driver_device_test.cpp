@@ -13,10 +13,11 @@
 namespace tilewright {
 namespace {
 
+using testing::expect_parts;
 using testing::FakeLaunch;
 using testing::the_fake_driver;
 
-constexpr const char* kCausal = R"(
+constexpr const char* kNarrowCausal = R"(
 graph @causal(%q: bf16[B,2,S,64], %k: bf16[B,2,S,64], %v: bf16[B,2,S,64]) -> bf16[B,2,S,64] {
   %s = matmul_nt %q, %k               : f32[B,2,S,S]
   %e = mask_causal %s, align=top_left : f32[B,2,S,S]
@@ -37,11 +38,6 @@ void make_current() {
 
 std::string text(const Diagnostics& errors) { return to_string(errors); }
 
-void expect_parts(const std::string& sentence, std::initializer_list<const char*> parts) {
-  for (const char* part : parts) EXPECT_NE(sentence.find(part), std::string::npos) << sentence;
-  EXPECT_EQ(sentence.find('\n'), std::string::npos) << sentence;
-}
-
 /// A kernel loaded in a caller's context, and device memory for its arguments.
 class FakeGpu : public ::testing::Test {
  protected:
@@ -52,7 +48,7 @@ class FakeGpu : public ::testing::Test {
     testing::reset_fake_driver();
     make_current();
     if (!kernel_) {
-      const auto graph = parse_graph(kCausal);
+      const auto graph = parse_graph(kNarrowCausal);
       ASSERT_TRUE(graph) << text(graph.error());
       driver_ = new Result<CudaDriver>(testing::load_fake_driver());
       ASSERT_TRUE(*driver_) << text(driver_->error());
@@ -311,7 +307,7 @@ TEST_F(FakeGpuLoad, TheDevicesOwnSharedMemoryBoundsWhatIsTaken) {
   the_fake_driver().shared_bytes_per_block = 48 << 10;
   const auto device = open();
   ASSERT_TRUE(device) << text(device.error());
-  const auto graph = parse_graph(kCausal);
+  const auto graph = parse_graph(kNarrowCausal);
   // Planned for a Hopper with all of its shared memory, loaded on one that gives less.
   const auto program = compile_cuda_program(*graph, *parse_cuda_target("sm_90a"));
   ASSERT_TRUE(program);
