@@ -2,6 +2,9 @@
 // right is a change to a case that the template takes.
 #pragma once
 
+#include <gtest/gtest.h>
+
+#include <string>
 #include <vector>
 
 #include "compiler/plan_rules.h"
