@@ -89,7 +89,7 @@ class CudaKernel::Launcher {
     Diagnostics why;
     for (choice_ = 0; choice_ < choices.size(); ++choice_) {
       if (!choices[choice_].use_when.evaluate(dims_)) continue;
-      auto fits = view_maps(nullptr, 0);
+      auto fits = view_maps(nullptr, 0, nullptr);
       if (fits) return check_grids();
       why.add(fits.error().list.front());
     }
@@ -115,7 +115,7 @@ class CudaKernel::Launcher {
       if (call.blocks <= 0) continue;
       std::array<TensorMapView, kMaxMaps> maps;
       const size_t count = choice.source.launch.phases[phase].tensor_maps.size();
-      if (auto ok = view_maps(maps.data(), phase); !ok) return ok;
+      if (auto ok = view_maps(maps.data(), phase, workspace); !ok) return ok;
       call.args = {words.data(), words.size()};
       call.tensor_maps = {maps.data(), count};
       call.stream = stream;
@@ -129,7 +129,7 @@ class CudaKernel::Launcher {
   const CudaChoice& choice() const { return kernel_.program_->steps[step_].choices[choice_]; }
 
   /// The maps of one phase into `maps`, or with null the check that those of all phases can be had.
-  Result<Done> view_maps(TensorMapView* maps, size_t only) const {
+  Result<Done> view_maps(TensorMapView* maps, size_t only, void* workspace) const {
     const auto& phases = choice().source.launch.phases;
     const auto& tensors = kernel_.program_->compiled.program;
     for (size_t phase = 0; phase < phases.size(); ++phase) {
@@ -138,8 +138,14 @@ class CudaKernel::Launcher {
       for (size_t i = 0; i < phases[phase].tensor_maps.size(); ++i) {
         const TensorMapPlan& plan = phases[phase].tensor_maps[i];
         const auto tensor = static_cast<size_t>(plan.tensor);
-        const auto id = static_cast<size_t>(tensors.steps[step_].tensors[tensor]);
-        auto map = view_tensor_map(plan, views_[tensor], tensors.tensors[id].name, kernel_.device_->zeros());
+        const bool stored = tensor < views_.size();
+        const std::string& name = stored
+                                      ? tensors.tensors[static_cast<size_t>(tensors.steps[step_].tensors[tensor])].name
+                                      : choice().workspace_tensors[tensor - views_.size()].name;
+        const TensorView view = stored ? views_[tensor]
+                                       : choice().workspace_tensors[tensor - views_.size()].at(
+                                             workspace ? workspace : kernel_.device_->zeros(), dims_);
+        auto map = view_tensor_map(plan, view, name, kernel_.device_->zeros());
         if (!map) return map.error();
         if (maps) maps[i] = *map;
       }
