@@ -47,6 +47,7 @@ struct FaultSubject {
   std::vector<SpecTensor> names;  ///< of the tensors
   std::vector<TestTensor> tensors;
   std::function<void(const std::vector<TestTensor>&)> check;  ///< of a clean run
+  bool adds = false;                                          ///< outputs start as zeros; else they are poisoned
 };
 
 /// An attention of a forward template.
@@ -98,8 +99,12 @@ class FaultCase {
 
  private:
   std::string run(const EmulatedModule& module, const EmulatorOptions& options) {
-    for (size_t i = 0; i < subject_.tensors.size(); ++i)
-      if (subject_.names[i].output) subject_.tensors[i].poison();
+    for (size_t i = 0; i < subject_.tensors.size(); ++i) {
+      if (!subject_.names[i].output) continue;
+      TestTensor& output = subject_.tensors[i];
+      output.poison();
+      for (int64_t at = 0; subject_.adds && at < output.size(); ++at) output.set(at, 0);
+    }
     return launch_all(module, subject_.source->launch, subject_.layout, subject_.dims, views_of(subject_.tensors),
                       options);
   }
