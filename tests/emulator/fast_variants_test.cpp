@@ -5,6 +5,7 @@
 #include "compiler/plan_cuda_decode.h"
 #include "compiler/plan_sm80_prefill.h"
 #include "tests/emulator/variant_runs.h"
+#include "tests/support/input_family.h"
 
 namespace tilewright::testing {
 namespace {
@@ -132,6 +133,32 @@ TEST_P(FastVariants, DecodeMatchesTheOracle) {
   for (size_t turn = 0; turn < 2; ++turn) {
     const size_t which = (static_cast<size_t>(GetParam().number) + turn) % 3;
     run(GetParam(), {CudaTemplate::decode, kTiles[which], turn ? 128 : 64, 1, turn ? some : all}, which);
+  }
+}
+
+/// R23: six products of three parts are as good as f32, whatever the numbers are.
+TEST(SixProducts, HoldTheRuleOfF32OnEveryFamilyOfInputs) {
+  for (const int number : {1, 2}) {
+    Graph graph = respell(all_variants(variant_folder())[static_cast<size_t>(number - 1)].graph, Numbers::f32, 40, 40);
+    Graph parts = graph;
+    parts.precision = PrecisionPolicy::f32_x3;
+    int refused = 0;
+    const Setting setting{CudaTemplate::sm80_prefill, {32, 16, 2, 2}, 0, 6, {}};
+    const auto program = EmulatedProgram::create(parts, [&](const TileProgram& tiles, const CudaTarget& target) {
+      return choose(setting, tiles, target, refused);
+    });
+    ASSERT_TRUE(program) << to_string(program.error());
+    ASSERT_EQ(refused, 0);
+    for (const Family family : kFamilies) {
+      std::mt19937_64 random(static_cast<uint64_t>(number));
+      OracleRun run{{std::string(to_string(family)), 1, 37, 70}};
+      run.spoil = [&](const Graph& of, std::vector<TestTensor>& inputs) {
+        for (size_t i = 0; i < inputs.size(); ++i)
+          if (const std::string& name = of[of.params[i]].name; name == "q" || name == "k" || name == "v")
+            fill_family(inputs[i], family, random);
+      };
+      check_against_oracle(*program, graph, run, random);
+    }
   }
 }
 
