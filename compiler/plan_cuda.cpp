@@ -4,6 +4,7 @@
 #include "compiler/cuda_backward_layout.h"
 #include "compiler/cuda_generic_layout.h"
 #include "compiler/plan_cuda_rules.h"
+#include "compiler/workspace_rows.h"
 #include "ir/result.h"
 
 namespace tilewright {
@@ -15,11 +16,21 @@ struct Row {
   CudaTemplate kernel;
   Planner plan;
 };
-/// The generic one comes last and takes everything.
+/// The generic one comes last and takes everything; the others read rows of Q and K where they lie.
 constexpr Row kTemplates[] = {{CudaTemplate::decode, plan_cuda_decode},
                               {CudaTemplate::sm90_prefill, plan_cuda_sm90_prefill},
                               {CudaTemplate::sm80_prefill, plan_cuda_sm80_prefill},
                               {CudaTemplate::generic, plan_cuda_generic}};
+
+constexpr std::pair<int64_t, int64_t> kGenericBlocks[] = {{64, 32}, {32, 32}, {16, 32}, {16, 16}, {8, 16},
+                                                          {8, 8},   {4, 8},   {4, 4},   {2, 2},   {1, 1}};
+
+void add_row_reasons(const WorkspaceRows& rows, CudaSchedule& schedule) {
+  for (const WorkspaceTensor& tensor : rows.tensors)
+    schedule.reasons.push_back(
+        fmt::format("a phase before this one computes %{} once and writes it to the workspace as {}", tensor.name,
+                    to_string(tensor.type.dtype)));
+}
 
 }  // namespace
 
@@ -31,14 +42,17 @@ Expr always_cuda() {
 
 CudaPlan plan_cuda(const TileProgram& program, const CudaTarget& target, const CudaPlanOptions& options) {
   CudaPlan plan;
+  const WorkspaceRows rows = with_stored_rows(program);
   for (const Row& row : kTemplates) {
-    if (options.force_generic && row.kernel != CudaTemplate::generic) continue;
-    CudaOffer offer = row.plan(program, target);
+    const bool generic = row.kernel == CudaTemplate::generic;
+    if (options.force_generic && !generic) continue;
+    CudaOffer offer = row.plan(generic ? program : rows.program, target);
     if (auto* refusal = std::get_if<CudaPlan::Refusal>(&offer)) {
       plan.refused.push_back(std::move(*refusal));
       continue;
     }
     auto& choice = std::get<CudaPlan::Choice>(offer);
+    if (!generic) add_row_reasons(rows, choice.schedule);
     const bool last = choice.use_when.is_constant_true() && !choice.needs_tensor_maps;
     plan.choices.push_back(std::move(choice));
     if (last) break;
@@ -75,14 +89,25 @@ CudaPlan plan_cuda(const LoopStep&, const CudaTarget&, const CudaPlanOptions&) {
   return {{{schedule, always_cuda()}}, {}};
 }
 
+std::vector<CudaSchedule> cuda_generic_schedules(const TileProgram& program, const CudaTarget& target) {
+  std::vector<CudaSchedule> all;
+  for (const auto& [block_q, block_kv] : kGenericBlocks)
+    for (const int64_t warps : {4, 2, 8}) {
+      CudaSchedule schedule;
+      schedule.block_q = block_q;
+      schedule.block_kv = block_kv;
+      schedule.warps = warps;
+      if (generic_cuda_layout(program, schedule).bytes <= target.shared_bytes_per_block)
+        all.push_back(std::move(schedule));
+    }
+  return all;
+}
+
 /// The largest tiles of which two blocks fit a multiprocessor, else one.
 CudaOffer plan_cuda_generic(const TileProgram& program, const CudaTarget& target) {
-  constexpr std::pair<int64_t, int64_t> kBlocks[] = {{64, 32}, {32, 32}, {16, 32}, {16, 16}, {8, 16},
-                                                     {8, 8},   {4, 8},   {4, 4},   {2, 2},   {1, 1}};
   CudaSchedule schedule;
-  schedule.kernel = CudaTemplate::generic;
   for (const int64_t limit : {target.shared_bytes_per_multiprocessor / 2 - 1024, target.shared_bytes_per_block})
-    for (const auto& [block_q, block_kv] : kBlocks) {
+    for (const auto& [block_q, block_kv] : kGenericBlocks) {
       schedule.block_q = block_q;
       schedule.block_kv = block_kv;
       const int64_t bytes = generic_cuda_layout(program, schedule).bytes;

@@ -35,7 +35,7 @@ CudaSchedule schedule_cuda_decode(const TileProgram& program, const CudaTarget& 
     --s.stages;
     break;
   }
-  s.split_kv = 256;
+  s.split_kv = round_up(256, s.warps * s.block_kv);  // whole rounds of the warps
   s.reasons.push_back(fmt::format("{} warps stream {} keys at a time through rings of {}: {} KB in flight", s.warps,
                                   s.block_kv, s.stages, (s.stages - 1) * stage_bytes(spec, s) >> 10));
   s.reasons.push_back(fmt::format("splits of {} keys and more, as many as make {} thread blocks, at most {}",

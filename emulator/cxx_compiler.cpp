@@ -109,13 +109,14 @@ Result<std::string> CxxCompiler::build(const std::string& text, const std::vecto
                     log = scratch / "log";
   if (!(std::ofstream(source, std::ios::binary) << text).flush())
     return Diagnostic{ErrorKind::io, fmt::format("the kernel's text could not be written to {}", source), {}, 0};
-  // In two steps: a compiler that is told of sanitizers would link their libraries, too.
+  // In two steps: a compiler that is told of sanitizers would link their libraries, too. Functions of the C library
+  // are those of this process.
   std::vector<std::string> compile = command_, link = command_;
   compile.insert(compile.end(), flags.begin(), flags.end());
   for (const std::string& word : {std::string("-fPIC"), std::string("-c"), std::string("-o"), object, source})
     compile.push_back(word);
-  for (const std::string& word :
-       {std::string("-shared"), std::string("-Wl,-Bsymbolic"), std::string("-o"), library, object})
+  for (const std::string& word : {std::string("-shared"), std::string("-nostdlib"), std::string("-Wl,-Bsymbolic"),
+                                  std::string("-o"), library, object})
     link.push_back(word);
   for (const std::vector<std::string>& command : {compile, link})
     if (const int code = run_program(command, log); code != 0)

@@ -18,6 +18,12 @@ TensorMapGeometry geometry(const TensorMapView& view) {
   return out;
 }
 
+}  // namespace
+
+Result<EmulatedTensorMap> encode_tensor_map(const TensorMapView& view) { return encode_tensor_map(geometry(view)); }
+
+namespace {
+
 class EmulatorModule final : public CudaModule {
  public:
   EmulatorModule(EmulatedModule module, CudaLaunch launch, EmulatorOptions options)
@@ -30,7 +36,7 @@ class EmulatorModule final : public CudaModule {
                          phase.cluster);
     std::vector<EmulatedTensorMap> maps;
     for (const TensorMapView& view : call.tensor_maps) {
-      auto map = encode_tensor_map(geometry(view));
+      auto map = encode_tensor_map(view);
       if (!map) return map.error();
       maps.push_back(*map);
     }

@@ -6,6 +6,9 @@
 
 namespace tilewright {
 
+/// What the driver encodes for a GPU.
+Result<EmulatedTensorMap> encode_tensor_map(const TensorMapView& view);
+
 /// Kernels read and write the host's memory; launches have ended when they return, streams mean nothing.
 class EmulatorDevice final : public CudaDevice {
  public:

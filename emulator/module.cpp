@@ -40,11 +40,11 @@ std::string_view emulated_file(std::string_view name) {
   return {};
 }
 
-/// Fast to build first: kernels are compiled as often as they are run. What -O1 leaves of a kernel's plain accesses are
-/// those that touch memory.
+/// Fast to build: kernels are compiled as often as they are run, and fibers and collectives take most of a run anyway
+/// (-O1 makes small runs no faster and compiles four times as long).
 std::vector<std::string> flags(const CxxCompiler& compiler, const EmulatedBuildOptions& options) {
   std::vector<std::string> all = {"-std=c++17",
-                                  "-O1",
+                                  "-O0",
                                   "-w",
                                   "-march=x86-64-v3",
                                   "-ffp-contract=off",
@@ -92,7 +92,8 @@ std::string emulator_text(const CudaSource& source, const EmulatedBuildOptions& 
 }
 
 Result<EmulatedModule> EmulatedModule::build(const CudaSource& source, const EmulatedBuildOptions& options) {
-  const auto compiler = CxxCompiler::find(options.cxx);
+  static const Result<CxxCompiler> standard = CxxCompiler::find(environment().cxx);
+  const Result<CxxCompiler> compiler = options.cxx == environment().cxx ? standard : CxxCompiler::find(options.cxx);
   if (!compiler) return compiler.error();
   const std::string text = emulator_text(source, options);
   const std::vector<std::string> build_flags = flags(*compiler, options);

@@ -7,13 +7,14 @@
 
 #include "codegen/kernel_abi.h"
 #include "compiler/cuda_schedule.h"
+#include "compiler/workspace_rows.h"
 
 namespace tilewright {
 
 /// A TMA descriptor that the host encodes before a launch; kernels take them as parameters after Args, in this order.
 /// Over a step tensor as it lies in memory; boxes land in shared memory with the 128-byte swizzle.
 struct TensorMapPlan {
-  int tensor = -1;
+  int tensor = -1;           ///< of the step, or after those one of CudaLaunch::workspace_tensors
   std::vector<int> axes;     ///< tensor axes, innermost (stride 1) first; all of them, 5 at most
   std::vector<int64_t> box;  ///< elements per axis, in that order; box[0] · element bytes = 128
 };
@@ -31,7 +32,8 @@ struct CudaPhase {
 struct CudaLaunch {
   CudaSchedule schedule;
   std::vector<CudaPhase> phases;
-  Expr workspace_bytes;  ///< i64 over dims; device memory that must be given, 64-byte aligned
+  Expr workspace_bytes;                            ///< i64 over dims; device memory that must be given, 64-byte aligned
+  std::vector<WorkspaceTensor> workspace_tensors;  ///< that one phase writes and tensor maps of others reach
 };
 
 /// Primitives come in levels; each contains the ones before it.

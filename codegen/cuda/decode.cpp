@@ -20,14 +20,15 @@ bool range_depends_on_head(const KvRange& range) {
 
 }  // namespace
 
-Result<CudaSource> generate_decode(const TileProgram& program, const CudaSchedule& s, const CudaTarget& target,
+Result<CudaSource> generate_decode(const WorkspaceRows& rows, const CudaSchedule& s, const CudaTarget& target,
                                    const std::string& symbol_prefix) {
+  const TileProgram& program = rows.program;
   if (auto legal = validate_cuda_decode(program, s, target); !legal) return legal.error();
   const AttentionSpec& spec = program.spec;
   const std::string attend = symbol_prefix + "_decode", combine = symbol_prefix + "_combine";
   CudaSource source;
   source.primitives = CudaPrimitives::sm80;
-  source.parts = {std::string(device_file("math.cuh")), write_attention_text(program)};
+  source.parts = {std::string(device_file("math.cuh")), write_attention_text(program, rows.step)};
   for (const char* file : {"recurrence.cuh", "tensor_tiles.cuh", "mma_attention.cuh", "decode.cuh"})
     source.parts.push_back("\n" + std::string(device_file(file)));
   source.parts.push_back(fmt::format(

@@ -6,6 +6,7 @@
 #include <cctype>
 
 #include "codegen/cuda/cuda_source.h"
+#include "codegen/cuda/expr_writer.h"
 #include "codegen/philox.h"
 #include "ir/result.h"
 
@@ -92,6 +93,7 @@ std::string DeviceNames::dim(const std::string& name) const {
 }
 
 std::string DeviceNames::stride(int tensor, int axis) const {
+  if (in_workspace(tensor)) return fmt::format("stride_{}_{}(args)", this->tensor(tensor), axis);
   return fmt::format("args.meta[kStride_{} + {}]", this->tensor(tensor), axis);
 }
 std::string DeviceNames::shape(int tensor, int axis) const {
@@ -100,6 +102,9 @@ std::string DeviceNames::shape(int tensor, int axis) const {
 
 std::string DeviceNames::base(int tensor) const {
   const SpecTensor& spec = spec_tensors_[static_cast<size_t>(tensor)];
+  if (in_workspace(tensor))
+    return fmt::format("((const {}*)((const u8*)args.workspace + before_{}(args)))", storage_type(spec.type.dtype),
+                       this->tensor(tensor));
   return fmt::format("(({}{}*)args.tensors[kTensor_{}])", spec.output ? "" : "const ", storage_type(spec.type.dtype),
                      this->tensor(tensor));
 }
@@ -188,21 +193,48 @@ std::string DeviceNames::box_extreme(const Use& use) const {
   return text + fmt::format("  return warp_{}_{}(best);\n}}\n", family, pick);
 }
 
+std::string DeviceNames::workspace_used() const {
+  return in_workspace(static_cast<int>(tensors_.size()) - 1) ? fmt::format("after_{}(args)", tensors_.back()) : "0";
+}
+
+std::string DeviceNames::workspace_text() const {
+  std::string text, end = "0";
+  for (size_t i = layout_.stride_offset.size(); i < tensors_.size(); ++i) {
+    const TensorType& type = spec_tensors_[i].type;
+    text += fmt::format("// {} {}, in the workspace\n", tensors_[i], to_string(type));
+    std::string stride = "1";
+    const auto function = [&](const std::string& name, const std::string& value) {
+      text += fmt::format("TW_DEVICE i64 {}(const Args& args) {{ return {}; }}\n", name, value);
+      return name + "(args)";
+    };
+    for (auto axis = static_cast<int>(type.rank()) - 1; axis >= 0; --axis) {
+      const std::string own = function(fmt::format("stride_{}_{}", tensors_[i], axis), stride);
+      constexpr int kProduct = 5;
+      stride = fmt::format("{} * {}", own, within(write_dim(*this, type.shape[static_cast<size_t>(axis)]), kProduct));
+    }
+    const std::string before = function("before_" + tensors_[i], end);
+    end = function("after_" + tensors_[i], fmt::format("{} + {} * {}", before, stride, size_of(type.dtype)));
+  }
+  return text;
+}
+
 std::string DeviceNames::text() const {
   std::string text;
   if (random_) text += random_text();
   std::string_view separator = "";
   text += "enum {";
-  for (size_t i = 0; i < tensors_.size(); ++i) {
+  const size_t count = layout_.stride_offset.size();
+  for (size_t i = 0; i < count; ++i) {
     text += fmt::format("{} kTensor_{} = {}, kShape_{} = {}, kStride_{} = {}", separator, tensors_[i], i, tensors_[i],
                         layout_.shape_offset[i], tensors_[i], layout_.stride_offset[i]);
     separator = ",\n      ";
   }
   text += " };\n";
-  text += fmt::format("struct Args {{\n  void* tensors[{}];\n  i64 meta[{}];\n  void* workspace;\n}};\n",
-                      tensors_.size(), std::max<int64_t>(layout_.size, 1));
+  text += fmt::format("struct Args {{\n  void* tensors[{}];\n  i64 meta[{}];\n  void* workspace;\n}};\n", count,
+                      std::max<int64_t>(layout_.size, 1));
   for (size_t i = 0; i < dims_.size(); ++i)
     text += fmt::format("TW_DEVICE i32 dim_{}(const Args& args) {{ return i32(args.meta[{}]); }}\n", dims_[i], i);
+  text += workspace_text();
   for (const Use& use : uses_)
     text +=
         "\n" +

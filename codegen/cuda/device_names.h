@@ -20,6 +20,7 @@ std::string constant_line(std::string_view type, std::string_view name, std::str
 /// Text may use an accessor as soon as it was asked for here; text() then declares it.
 class DeviceNames {
  public:
+  /// Tensors that `layout` has not lie in the workspace, contiguous, one after the other.
   DeviceNames(const std::vector<SpecTensor>& tensors, const ArgsLayout& layout);
 
   /// A C++ identifier, unique among the tensors.
@@ -31,6 +32,8 @@ class DeviceNames {
   std::string stride(int tensor, int axis) const;
   std::string shape(int tensor, int axis) const;
   std::string base(int tensor) const;  ///< "((const float*)args.tensors[kTensor_q])", without const for outputs
+  /// "after_computed_k(args)": an i64, bytes of the workspace that are such tensors; "0" where there are none.
+  std::string workspace_used() const;
 
   /// Function over (args, one index per axis): the element in its value type. Clamped ones give 0 for empty tensors.
   std::string load(int tensor, bool in_bounds);
@@ -49,6 +52,8 @@ class DeviceNames {
     enum Kind { plain, clamped, least, greatest } kind;
     auto operator<=>(const Use&) const = default;
   };
+  bool in_workspace(int tensor) const { return static_cast<size_t>(tensor) >= layout_.stride_offset.size(); }
+  std::string workspace_text() const;
   std::string function(const Use& use) const;
   std::string declaration(const Use& use) const;
   std::string plain_load(const Use& use) const;

@@ -120,7 +120,7 @@ Result<CudaSource> generate_generic(const TileProgram& program, const CudaSchedu
   const std::string symbol = symbol_prefix + "_generic";
   GenericWriter writer(program, schedule);
   CudaSource source;
-  source.parts = {std::string(device_file("math.cuh")), write_attention_text(program),
+  source.parts = {std::string(device_file("math.cuh")), write_attention_text(program, program.spec),
                   "\n" + std::string(device_file("generic_tiles.cuh")), writer.run(symbol)};
   source.launch.schedule = schedule;
   source.launch.phases.push_back(

@@ -12,8 +12,9 @@ std::string write_sm80_parts(const TileProgram& program, const CudaSchedule& sch
                      parts.query, parts.weight, parts.value);
 }
 
-Result<CudaSource> generate_sm80_prefill(const TileProgram& program, const CudaSchedule& schedule,
+Result<CudaSource> generate_sm80_prefill(const WorkspaceRows& rows, const CudaSchedule& schedule,
                                          const CudaTarget& target, const std::string& symbol_prefix) {
+  const TileProgram& program = rows.program;
   if (auto legal = validate_sm80_prefill(program, schedule, target); !legal) return legal.error();
   const AttentionSpec& spec = program.spec;
   const std::string symbol = symbol_prefix + "_sm80_prefill";
@@ -23,8 +24,9 @@ Result<CudaSource> generate_sm80_prefill(const TileProgram& program, const CudaS
       schedule.warps, schedule.stages);
   CudaSource source;
   source.primitives = CudaPrimitives::sm80;
-  source.parts = {std::string(device_file("math.cuh")), write_attention_text(program)};
-  for (const char* file : {"recurrence.cuh", "tensor_tiles.cuh", "mma_attention.cuh", "whole_rows.cuh", "sm80_prefill.cuh"})
+  source.parts = {std::string(device_file("math.cuh")), write_attention_text(program, rows.step)};
+  for (const char* file :
+       {"recurrence.cuh", "tensor_tiles.cuh", "mma_attention.cuh", "whole_rows.cuh", "sm80_prefill.cuh"})
     source.parts.push_back("\n" + std::string(device_file(file)));
   source.parts.push_back(kernel);
   source.launch.schedule = schedule;

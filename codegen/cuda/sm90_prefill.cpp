@@ -41,17 +41,18 @@ ScaledScore without_scale(const TileProgram& program) {
 
 class Sm90Writer {
  public:
-  Sm90Writer(const TileProgram& program, const CudaSchedule& schedule, const CudaTarget& target)
-      : scaled_(without_scale(program)),
-        spec_(program.spec),
+  Sm90Writer(const WorkspaceRows& rows, const CudaSchedule& schedule, const CudaTarget& target)
+      : scaled_(without_scale(rows.program)),
+        spec_(rows.program.spec),
+        step_(rows.step),
         schedule_(schedule),
         target_(target),
-        layout_(sm90_cuda_layout(program.spec, schedule)) {}
+        layout_(sm90_cuda_layout(rows.program.spec, schedule)) {}
 
   std::vector<std::string> parts(const std::string& symbol) {
     std::vector<std::string> parts = {
         std::string(device_file("math.cuh")), std::string(device_file("recurrence.cuh")), products(),
-        write_attention_text(scaled_.program, [&](DeviceNames& names) { return operands(names); })};
+        write_attention_text(scaled_.program, step_, [&](DeviceNames& names) { return operands(names); })};
     for (const std::string_view file : kDeviceFiles) parts.emplace_back("\n" + std::string(device_file(file)));
     parts.push_back(kernel(symbol));
     return parts;
@@ -170,7 +171,7 @@ class Sm90Writer {
   static constexpr int64_t kMaxTurnDim = 128;
 
   const ScaledScore scaled_;
-  const AttentionSpec& spec_;
+  const AttentionSpec &spec_, &step_;
   const CudaSchedule& schedule_;
   const CudaTarget& target_;
   const Sm90CudaLayout layout_;
@@ -178,12 +179,13 @@ class Sm90Writer {
 
 }  // namespace
 
-Result<CudaSource> generate_sm90_prefill(const TileProgram& program, const CudaSchedule& schedule,
+Result<CudaSource> generate_sm90_prefill(const WorkspaceRows& rows, const CudaSchedule& schedule,
                                          const CudaTarget& target, const std::string& symbol_prefix) {
+  const TileProgram& program = rows.program;
   if (const std::string reason = validate_sm90_prefill(program.spec, schedule, target); !reason.empty())
     return unsupported("the schedule does not fit the sm_90a prefill template: {}", reason);
   const std::string symbol = symbol_prefix + "_sm90_prefill";
-  Sm90Writer writer(program, schedule, target);
+  Sm90Writer writer(rows, schedule, target);
   CudaSource source;
   source.primitives = CudaPrimitives::sm90;
   source.parts = writer.parts(symbol);

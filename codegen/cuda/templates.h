@@ -9,12 +9,15 @@ namespace tilewright::cuda {
 
 Result<CudaSource> generate_generic(const TileProgram& program, const CudaSchedule& schedule, const CudaTarget& target,
                                     const std::string& symbol_prefix);
-Result<CudaSource> generate_sm80_prefill(const TileProgram& program, const CudaSchedule& schedule,
+Result<CudaSource> generate_sm80_prefill(const WorkspaceRows& rows, const CudaSchedule& schedule,
                                          const CudaTarget& target, const std::string& symbol_prefix);
-Result<CudaSource> generate_sm90_prefill(const TileProgram& program, const CudaSchedule& schedule,
+Result<CudaSource> generate_sm90_prefill(const WorkspaceRows& rows, const CudaSchedule& schedule,
                                          const CudaTarget& target, const std::string& symbol_prefix);
-Result<CudaSource> generate_decode(const TileProgram& program, const CudaSchedule& schedule, const CudaTarget& target,
+Result<CudaSource> generate_decode(const WorkspaceRows& rows, const CudaSchedule& schedule, const CudaTarget& target,
                                    const std::string& symbol_prefix);
+
+/// The phase before all others that computes rows, where there are any, its text and its part of the workspace.
+void add_row_phase(CudaSource& source, const WorkspaceRows& rows, const std::string& symbol_prefix);
 
 /// "struct Parts { … };": in how many parts operands of mma.sync are multiplied.
 std::string write_sm80_parts(const TileProgram& program, const CudaSchedule& schedule);

@@ -17,8 +17,8 @@ bool loads(const Expr& expr) {
 
 class VariantWriter : SpaceWriter {
  public:
-  VariantWriter(DeviceNames& names, const TileProgram& program)
-      : SpaceWriter(names, program.spec), program_(program), spec_(program.spec) {}
+  VariantWriter(DeviceNames& names, const TileProgram& program, const AttentionSpec& step)
+      : SpaceWriter(names, program.spec), program_(program), spec_(program.spec), step_(step) {}
 
   std::string run() {
     text_ = "struct Variant {\n";
@@ -56,6 +56,7 @@ class VariantWriter : SpaceWriter {
     flag("kPlainScore", program_.score_scale == 1 && program_.score.root_node().kind == ExprKind::score);
     flag("kReadsTensors", loads(program_.score) || loads(spec_.keep) || (spec_.sink && loads(*spec_.sink)) ||
                               (spec_.weight_factor && loads(*spec_.weight_factor)));
+    function("void*", "workspace", "", returning(fmt::format("(u8*)args.workspace + {}", names_.workspace_used())));
     text_ += "\n";
   }
 
@@ -98,11 +99,11 @@ class VariantWriter : SpaceWriter {
     const std::string& position = axes[at];
     std::string sums, values;
     for (size_t i = 0; i < spec_.dots.size(); ++i) {
-      const DotTerm& dot = spec_.dots[i];
+      const DotTerm &dot = spec_.dots[i], &element = step_.dots[i];
       const std::string suffix = fmt::format("{}_{}", name, i);
       const std::string when = i + 1 < spec_.dots.size() ? fmt::format("if (term == {}) ", i) : "";
-      if (dot.*computed) {
-        computed_row(suffix, axes, at, *(dot.*computed));
+      if (element.*computed) {
+        computed_row(suffix, axes, at, *(element.*computed));
         sums += fmt::format("  {}return {}_sums(args, b, h, {});\n", when, suffix, position);
         values += fmt::format("  {}return {}_element(args, b, h, {}, d, sums);\n", when, suffix, position);
       } else {
@@ -170,21 +171,21 @@ class VariantWriter : SpaceWriter {
   }
 
   const TileProgram& program_;
-  const AttentionSpec& spec_;
+  const AttentionSpec &spec_, &step_;
 };
 
 }  // namespace
 
-std::string write_variant(DeviceNames& names, const TileProgram& program) {
-  return VariantWriter(names, program).run();
+std::string write_variant(DeviceNames& names, const TileProgram& program, const AttentionSpec& step) {
+  return VariantWriter(names, program, step).run();
 }
 
-std::string write_attention_text(const TileProgram& program, const std::function<std::string(DeviceNames&)>& more) {
-  const AttentionSpec& spec = program.spec;
-  DeviceNames names(spec.tensors, args_layout(spec));
-  std::string variant = write_variant(names, program);
+std::string write_attention_text(const TileProgram& program, const AttentionSpec& step,
+                                 const std::function<std::string(DeviceNames&)>& more) {
+  DeviceNames names(program.spec.tensors, args_layout(step));
+  std::string variant = write_variant(names, program, step);
   if (more) variant += "\n" + more(names);
-  return fmt::format("// {}\n", spec.name) + names.text() + "\n" + variant;
+  return fmt::format("// {}\n", step.name) + names.text() + "\n" + variant;
 }
 
 }  // namespace tilewright::cuda

@@ -109,6 +109,9 @@ Result<CudaStep> make_step(const StepView& view, const StepView& unnamed, const 
     choice.use_when = LaunchExpr(planned.use_when, names);
     choice.condition = planned.use_when.is_constant_true() ? "always" : print(planned.use_when, view.tensors());
     for (const CudaPhase& phase : source->launch.phases) choice.blocks.emplace_back(phase.blocks, names);
+    for (const WorkspaceTensor& tensor : source->launch.workspace_tensors)
+      choice.workspace_tensors.push_back({tensor.name, tensor.type.dtype, tensor_size(tensor.type, names).shape,
+                                          LaunchExpr(tensor.offset_bytes, names)});
     choice.source = std::move(*source);
     step.choices.push_back(std::move(choice));
   }
@@ -144,6 +147,19 @@ Result<CudaCopy> make_copy(const TensorType& type, const CudaTarget& target, std
 }
 
 }  // namespace
+
+TensorView WorkspaceView::at(void* workspace, std::span<const int64_t> dims) const {
+  TensorView view;
+  view.data = static_cast<std::byte*>(workspace) + offset_bytes.evaluate(dims);
+  view.dtype = dtype;
+  view.rank = static_cast<int>(shape.size());
+  int64_t stride = 1;
+  for (size_t axis = shape.size(); axis-- > 0; stride *= view.shape[axis]) {
+    view.shape[axis] = shape[axis].evaluate(dims);
+    view.strides[axis] = stride;
+  }
+  return view;
+}
 
 Result<std::shared_ptr<const CudaProgram>> compile_cuda_program(const Graph& graph, const CudaTarget& target,
                                                                 const CudaProgramOptions& options) {

@@ -18,12 +18,23 @@ struct CudaProgramOptions {
   bool want_texts = false;  ///< fills CudaProgram::texts
 };
 
+/// A WorkspaceTensor, for runs.
+struct WorkspaceView {
+  std::string name;
+  DType dtype = DType::f32;
+  std::vector<DimFormula> shape;
+  LaunchExpr offset_bytes;
+  /// With `workspace` as the address of the step's workspace.
+  TensorView at(void* workspace, std::span<const int64_t> dims) const;
+};
+
 /// One way to run a step; the first whose condition holds, and whose tensor maps the layouts allow, does.
 struct CudaChoice {
   CudaSource source;
   LaunchExpr use_when;
   std::string condition;           ///< use_when in words
   std::vector<LaunchExpr> blocks;  ///< per phase
+  std::vector<WorkspaceView> workspace_tensors;
 };
 
 struct CudaStep {

@@ -26,7 +26,7 @@ Result<Done> StepLauncher::choose(std::vector<std::string>* passed_over) {
       pass_over("it runs when " + choices[choice_].condition);
       continue;
     }
-    auto fits = view_maps(nullptr, 0);
+    auto fits = view_maps(nullptr, 0, nullptr);
     if (fits) return check_grids();
     pass_over(fits.error().list.front().message);
     why.add(fits.error().list.front());
@@ -53,7 +53,7 @@ Result<Done> StepLauncher::launch(void* workspace, void* stream) const {
     if (call.blocks <= 0) continue;
     std::array<TensorMapView, kMaxMaps> maps;
     const size_t count = choice.source.launch.phases[phase].tensor_maps.size();
-    if (auto ok = view_maps(maps.data(), phase); !ok) return ok;
+    if (auto ok = view_maps(maps.data(), phase, workspace); !ok) return ok;
     call.args = {words.data(), words.size()};
     call.tensor_maps = {maps.data(), count};
     call.stream = stream;
@@ -63,7 +63,7 @@ Result<Done> StepLauncher::launch(void* workspace, void* stream) const {
 }
 
 /// The maps of one phase into `maps`, or with null the check that those of all phases can be had.
-Result<Done> StepLauncher::view_maps(TensorMapView* maps, size_t only) const {
+Result<Done> StepLauncher::view_maps(TensorMapView* maps, size_t only, void* workspace) const {
   const auto& phases = source().launch.phases;
   for (size_t phase = 0; phase < phases.size(); ++phase) {
     if (maps && phase != only) continue;
@@ -71,12 +71,20 @@ Result<Done> StepLauncher::view_maps(TensorMapView* maps, size_t only) const {
     for (size_t i = 0; i < phases[phase].tensor_maps.size(); ++i) {
       const TensorMapPlan& plan = phases[phase].tensor_maps[i];
       const auto tensor = static_cast<size_t>(plan.tensor);
-      auto map = view_tensor_map(plan, views_[tensor], loaded_.step.tensors[tensor], loaded_.device.zeros());
+      auto map = tensor < views_.size()
+                     ? view_tensor_map(plan, views_[tensor], loaded_.step.tensors[tensor], loaded_.device.zeros())
+                     : view_workspace_map(plan, workspace ? workspace : loaded_.device.zeros());
       if (!map) return map.error();
       if (maps) maps[i] = *map;
     }
   }
   return Done{};
+}
+
+Result<TensorMapView> StepLauncher::view_workspace_map(const TensorMapPlan& plan, void* workspace) const {
+  const auto& tensors = loaded_.step.choices[choice_].workspace_tensors;
+  const WorkspaceView& tensor = tensors[static_cast<size_t>(plan.tensor) - views_.size()];
+  return view_tensor_map(plan, tensor.at(workspace, dims_), tensor.name, loaded_.device.zeros());
 }
 
 Result<Done> StepLauncher::check_grids() const {

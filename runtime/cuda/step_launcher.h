@@ -31,7 +31,8 @@ class StepLauncher {
 
  private:
   const CudaSource& source() const { return loaded_.step.choices[choice_].source; }
-  Result<Done> view_maps(TensorMapView* maps, size_t only) const;
+  Result<Done> view_maps(TensorMapView* maps, size_t only, void* workspace) const;
+  Result<TensorMapView> view_workspace_map(const TensorMapPlan& plan, void* workspace) const;
   Result<Done> check_grids() const;
 
   LoadedCudaStep loaded_;

@@ -7,12 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "codegen/cuda/cuda_source.h"
 #include "compiler/passes.h"
-#include "emulator/module.h"
 #include "ir/bind.h"
-#include "ir/interp.h"
-#include "tests/emulator/tensor_maps.h"
+#include "tests/emulator/launches.h"
 #include "tests/support/random_graph.h"
 #include "tests/support/test_tensor.h"
 
@@ -36,46 +33,14 @@ class EmulatedStep {
 
   const CudaLaunch& launch() const { return launch_; }
 
-  /// Empty when all went well, else the sentence. The workspace starts as NaN.
-  std::string run(const DimBindings& dims, std::span<const TensorView> tensors, EmulatorOptions options) const {
-    std::vector<uint64_t> words, meta;
-    for (const std::string& name : layout_.dims) meta.push_back(static_cast<uint64_t>(dims.at(name)));
-    for (const TensorView& view : tensors) {
-      words.push_back(reinterpret_cast<uint64_t>(view.data));
-      for (int axis = 0; axis < view.rank; ++axis) meta.push_back(static_cast<uint64_t>(view.shape[axis]));
-      for (int axis = 0; axis < view.rank; ++axis) meta.push_back(static_cast<uint64_t>(view.strides[axis]));
-    }
-    if (meta.empty()) meta.push_back(0);
-    words.insert(words.end(), meta.begin(), meta.end());
-    std::vector<double> workspace(static_cast<size_t>(at_dims(launch_.workspace_bytes, dims) / 8 + 1), std::nan(""));
-    words.push_back(reinterpret_cast<uint64_t>(workspace.data()));
-    options.buffers = {{workspace.data(), workspace.size() * sizeof(double)}};
-    for (const TensorView& view : tensors) options.buffers.push_back(buffer_of(view));
-    for (const CudaPhase& phase : launch_.phases) {
-      EmulatedLaunch launch;
-      launch.symbol = phase.symbol;
-      launch.blocks = at_dims(phase.blocks, dims);
-      launch.threads = phase.threads;
-      launch.shared_bytes = phase.shared_bytes;
-      launch.args = words;
-      if (launch.blocks == 0) continue;
-      const auto maps = encode(phase, tensors);
-      if (!maps) return to_string(maps.error());
-      launch.tensor_maps = *maps;
-      auto done = module_.launch(launch, options);
-      if (!done) return to_string(done.error());
-    }
-    return {};
+  /// Empty when all went well, else the sentence.
+  std::string run(const DimBindings& dims, std::span<const TensorView> tensors, const EmulatorOptions& options) const {
+    return launch_all(module_, launch_, layout_, dims, tensors, options);
   }
 
  private:
   EmulatedStep(ArgsLayout layout, CudaLaunch launch, EmulatedModule module)
       : layout_(std::move(layout)), launch_(std::move(launch)), module_(std::move(module)) {}
-
-  static int64_t at_dims(const Expr& expr, const DimBindings& dims) {
-    const std::vector<int64_t> axes(16, 0);
-    return evaluate_int(expr, dims, {}, axes);
-  }
 
   ArgsLayout layout_;
   CudaLaunch launch_;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -38,19 +39,38 @@ inline CudaSource plant(CudaSource source, const Fault& fault) {
   return source;
 }
 
-/// One kernel with data, its outputs in the clean form, and the executions that are tried.
+/// One step's kernels with data, and who judges what they write.
+struct FaultSubject {
+  Result<CudaSource> source;
+  ArgsLayout layout;
+  DimBindings dims;
+  std::vector<SpecTensor> names;  ///< of the tensors
+  std::vector<TestTensor> tensors;
+  std::function<void(const std::vector<TestTensor>&)> check;  ///< of a clean run
+  bool adds = false;                                          ///< outputs start as zeros; else they are poisoned
+};
+
+/// An attention of a forward template.
+inline FaultSubject subject(AttentionCase test, const CudaSchedule& schedule, const CudaTarget& target) {
+  auto source = generate_cuda(build_tile_program(test.spec), schedule, target, "k");
+  const auto check = [test](const std::vector<TestTensor>& tensors) {
+    AttentionCase done = test;
+    done.tensors = tensors;
+    check_case(done, done.options.dtype);
+  };
+  return {std::move(source), args_layout(test.spec), test.dims, test.spec.tensors, test.tensors, check};
+}
+
+/// A subject, its outputs in the clean form, and the executions that are tried.
 class FaultCase {
  public:
-  FaultCase(AttentionCase test, const CudaSchedule& schedule, const CudaTarget& target,
-            std::vector<EmulatorOptions> executions)
-      : test_(std::move(test)), executions_(std::move(executions)) {
-    auto source = generate_cuda(build_tile_program(test_.spec), schedule, target, "k");
-    if (!source) {
-      ADD_FAILURE() << to_string(source.error());
+  FaultCase(FaultSubject given, std::vector<EmulatorOptions> executions)
+      : subject_(std::move(given)), executions_(std::move(executions)) {
+    if (!subject_.source) {
+      ADD_FAILURE() << to_string(subject_.source.error());
       return;
     }
-    source_ = std::move(*source);
-    const auto module = EmulatedModule::build(source_);
+    const auto module = EmulatedModule::build(*subject_.source);
     if (!module) {
       ADD_FAILURE() << to_string(module.error());
       return;
@@ -60,12 +80,12 @@ class FaultCase {
       if (clean_.empty()) clean_ = outputs();
       EXPECT_TRUE(same()) << "clean executions differ";
     }
-    check_case(test_, test_.options.dtype);
+    subject_.check(subject_.tensors);
   }
 
   /// What the first execution that shows the fault says; empty when none does.
   std::string caught(const Fault& fault) {
-    const auto module = EmulatedModule::build(plant(source_, fault));
+    const auto module = EmulatedModule::build(plant(*subject_.source, fault));
     if (!module) {
       ADD_FAILURE() << fault.name << " does not compile: " << to_string(module.error());
       return {};
@@ -79,9 +99,14 @@ class FaultCase {
 
  private:
   std::string run(const EmulatedModule& module, const EmulatorOptions& options) {
-    for (size_t i = 0; i < test_.tensors.size(); ++i)
-      if (test_.spec.tensors[i].output) test_.tensors[i].poison();
-    return launch_spec(module, source_.launch, args_layout(test_.spec), test_.dims, test_.tensors, options);
+    for (size_t i = 0; i < subject_.tensors.size(); ++i) {
+      if (!subject_.names[i].output) continue;
+      TestTensor& output = subject_.tensors[i];
+      output.poison();
+      for (int64_t at = 0; subject_.adds && at < output.size(); ++at) output.set(at, 0);
+    }
+    return launch_all(module, subject_.source->launch, subject_.layout, subject_.dims, views_of(subject_.tensors),
+                      options);
   }
 
   struct Value {
@@ -90,25 +115,27 @@ class FaultCase {
   /// Tolerances are far beyond rounding, so that what differs is wrong by rule 19, too.
   std::vector<Value> outputs() const {
     std::vector<Value> all;
-    for (size_t i = 0; i < test_.tensors.size(); ++i) {
-      const double tolerance = test_.spec.tensors[i].type.dtype == DType::f32 ? 0.002 : 0.02;
-      for (int64_t at = 0; test_.spec.tensors[i].output && at < test_.tensors[i].size(); ++at)
-        all.push_back({test_.tensors[i].get(at), tolerance});
+    for (size_t i = 0; i < subject_.tensors.size(); ++i) {
+      const TestTensor& tensor = subject_.tensors[i];
+      const double tolerance = subject_.names[i].type.dtype == DType::f32 ? 0.002 : 0.02;
+      for (int64_t at = 0; subject_.names[i].output && at < tensor.size(); ++at)
+        all.push_back({tensor.get(at), tolerance});
     }
     return all;
   }
 
   bool same() const {
     const std::vector<Value> now = outputs();
-    for (size_t i = 0; i < now.size(); ++i)
-      if (!(now[i].value == clean_[i].value || std::abs(now[i].value - clean_[i].value) < now[i].tolerance))
-        return false;
+    for (size_t i = 0; i < now.size(); ++i) {
+      const auto& [want, tolerance] = clean_[i];
+      const double got = now[i].value;
+      if (std::isnan(want) ? !std::isnan(got) : got != want && !(std::abs(got - want) < tolerance)) return false;
+    }
     return true;
   }
 
-  AttentionCase test_;
+  FaultSubject subject_;
   std::vector<EmulatorOptions> executions_;
-  CudaSource source_;
   std::vector<Value> clean_;
 };
 

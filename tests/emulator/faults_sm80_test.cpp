@@ -7,12 +7,12 @@ namespace tilewright::testing::sm80_faults {
 namespace {
 
 constexpr std::string_view kRecurrence = "recurrence.cuh", kTiles = "tensor_tiles.cuh", kMma = "mma_attention.cuh",
-                           kPrefill = "sm80_prefill.cuh", kDecode = "decode.cuh";
+                           kPrefill = "sm80_prefill.cuh", kDecode = "decode.cuh", kRows = "computed_rows.cuh";
 // Cases: causal with rows that attend nothing; five keys, no mask; f32 in two parts, one value too
 // large for that; decode with several splits, no mask; decode with two
 // tiles of packed rows, causal.
 constexpr std::string_view kCausal = "causal", kShort = "short", kParts = "parts", kSplits = "splits",
-                           kPacked = "packed";
+                           kPacked = "packed", kComputed = "computed";
 
 constexpr Fault kFaults[] = {
     // Layouts and fragments.
@@ -96,6 +96,20 @@ constexpr Fault kFaults[] = {
      "const RowPlace at = place_of_row(p, p.row_begin + row);\n      const Query*",
      "const RowPlace at = place_of_row(p, row);\n      const Query*", kPacked},
     {"keys of the first query alone", kDecode, "p.q_hi = (row_end - 1) / kGroup;", "p.q_hi = p.q_lo;", kPacked},
+    // Rows that are computed before.
+    {"keys of the group's number", kRows, "take_index(row, kv_heads) * Variant::kHeadGroup",
+     "take_index(row, kv_heads)", kComputed},
+    {"keys are numbered on from the queries", kRows, "    row -= queries;\n", "", kComputed},
+    {"half of the columns", kRows, "d < Variant::kHeadDim; d += 32)\n        store_element",
+     "d < Variant::kHeadDim / 2; d += 32)\n        store_element", kComputed},
+    {"every second column", kRows, "i32 d = lane_index(); d < Variant::kHeadDim; d += 32)\n      store_element",
+     "i32 d = 2 * lane_index(); d < Variant::kHeadDim; d += 64)\n      store_element", kComputed},
+    {"sums of the first query", kRows, "Variant::query_sums(args, 0, b, h, q)", "Variant::query_sums(args, 0, b, h, 0)",
+     kComputed},
+    {"keys that are hidden from the group's first head are not written", kRows, "visible = visible | Variant::keep_kv",
+     "visible = visible & Variant::keep_kv", kComputed},
+    {"R16: one row too many", kRows, "if (row >= batch * kv_heads * kv_len) return;",
+     "if (row > batch * kv_heads * kv_len) return;", kComputed},
 };
 
 FaultCase make(std::string_view name) {
@@ -118,6 +132,18 @@ FaultCase make(std::string_view name) {
     s.block_kv = 16;
     s.split_kv = 64;
     options = narrow({.heads = 3, .group = 3, .sq = 2, .sk = 305, .dqk = 40, .dv = 40, .lse = true});
+    if (name == kComputed) {
+      options = narrow({.heads = 6,
+                        .group = 3,
+                        .sq = 3,
+                        .sk = 76,
+                        .dqk = 40,
+                        .dv = 40,
+                        .mask = Mask::padding,
+                        .query_rows = Rows::norm_rope,
+                        .key_rows = Rows::norm_rope});
+      return {subject(make_rounding_case(options), s, *parse_cuda_target("sm_80")), legal_executions()};
+    }
     if (name == kPacked)
       options = narrow({.heads = 6, .group = 6, .sq = 5, .sk = 16, .dqk = 40, .dv = 40, .mask = Mask::causal});
   }
@@ -129,7 +155,7 @@ FaultCase make(std::string_view name) {
     s.products = 3;
     test.tensors[static_cast<size_t>(test.spec.value.tensor)].set(0, 1e30);
   }
-  return {std::move(test), s, *parse_cuda_target("sm_80"), legal_executions()};
+  return {subject(std::move(test), s, *parse_cuda_target("sm_80")), legal_executions()};
 }
 
 class Sm80Faults : public ::testing::TestWithParam<std::string_view> {};
@@ -139,7 +165,7 @@ TEST_P(Sm80Faults, AreAllCaught) {
   if (!HasFailure()) expect_all_caught(clean, kFaults, GetParam());
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, Sm80Faults, ::testing::Values(kCausal, kShort, kParts, kSplits, kPacked),
+INSTANTIATE_TEST_SUITE_P(Cases, Sm80Faults, ::testing::Values(kCausal, kShort, kParts, kSplits, kPacked, kComputed),
                          [](const auto& test) { return std::string(test.param); });
 
 }  // namespace

@@ -145,7 +145,8 @@ FaultCase make(std::string_view name) {
     options.heads = 3;
     target.multiprocessors = 2;
   }
-  return {sm90_case(options), sm90_schedule(name == kPersistent ? 80 : 32), target, sm90_executions(2)};
+  return {subject(make_rounding_case(options), sm90_schedule(name == kPersistent ? 80 : 32), target),
+          sm90_executions(2)};
 }
 
 class Sm90Faults : public ::testing::TestWithParam<std::string_view> {};

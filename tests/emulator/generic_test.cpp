@@ -1,13 +1,10 @@
-// The generic GPU template on the emulator: every variant of the suite against the oracle (semantics 19), in legal
-// executions of several seeds, on guarded memory.
+// The generic GPU template on the emulator: every variant of the suite against the oracle (semantics 19), by several
+// schedules, in legal executions of several seeds, on guarded memory.
 #include <gtest/gtest.h>
 
-#include "ir/accuracy.h"
-#include "ir/text.h"
-#include "tests/emulator/emulated_program.h"
+#include "compiler/plan_cuda_rules.h"
+#include "tests/emulator/variant_runs.h"
 #include "tests/support/attention_case.h"
-#include "tests/support/paths.h"
-#include "tests/support/variant_case.h"
 
 namespace tilewright::testing {
 namespace {
@@ -19,41 +16,49 @@ const Sizes kGenericSizes[] = {
     {"no keys", 2, 9, 0},  {"no queries", 1, 0, 20},    {"several blocks", 1, 66, 70},
 };
 
-class GenericVariants : public ::testing::TestWithParam<Variant> {};
-
-TEST_P(GenericVariants, MatchTheOracle) {
-  const Variant& variant = GetParam();
-  const auto number = static_cast<size_t>(variant.number);
-  std::mt19937_64 random(number);
-  const int64_t dim = kGenericHeadDims[number % std::size(kGenericHeadDims)];
-  const Graph graph =
-      respell(variant.graph, kAllNumbers[number % std::size(kAllNumbers)], dim, number == 22 ? dim + 3 : dim);
-  auto program = EmulatedProgram::create(graph);
-  ASSERT_TRUE(program) << to_string(program.error());
-  for (size_t turn : {0, 1, 2}) {
-    const Sizes& sizes = kGenericSizes[(number + 2 * turn) % std::size(kGenericSizes)];
-    SCOPED_TRACE(sizes.name);
-    const DimBindings dims = bind_sizes(graph, sizes);
-    const std::vector<TestTensor> inputs = variant_inputs(graph, dims, random);
-    const std::vector<TensorView> views = views_of(inputs);
-    std::vector<TestTensor> outputs;
-    for (const ValueId result : graph.results)
-      outputs.emplace_back(graph.type(result).dtype, concrete_shape(graph.type(result), dims),
-                           static_cast<Layout>(random() % 4), random);
-    for (TestTensor& output : outputs) output.poison();
-    EmulatorOptions options;
-    options.seed = turn;
-    const std::string error = program->run(dims, views, views_of(outputs), options);
-    ASSERT_EQ(error, "");
-    for (const TestTensor& output : outputs) EXPECT_TRUE(output.gaps_intact());
-    auto reports = verify_outputs(graph, dims, views, views_of(outputs));
-    ASSERT_TRUE(reports) << to_string(reports.error());
-    for (const AccuracyReport& report : *reports) EXPECT_TRUE(report.pass) << report.failure << to_string(report);
+class GenericVariants : public ::testing::TestWithParam<Variant> {
+ protected:
+  /// Runs the variant by a schedule at some of the sizes.
+  void run(const ChooseSchedule& choose, std::initializer_list<size_t> turns) {
+    const Variant& variant = GetParam();
+    const auto number = static_cast<size_t>(variant.number);
+    std::mt19937_64 random(number);
+    const int64_t dim = kGenericHeadDims[number % std::size(kGenericHeadDims)];
+    const Graph graph =
+        has_fixed_spelling(variant)
+            ? variant.graph
+            : respell(variant.graph, kAllNumbers[number % std::size(kAllNumbers)], dim, number == 22 ? dim + 3 : dim);
+    const auto program = EmulatedProgram::create(graph, choose);
+    ASSERT_TRUE(program) << to_string(program.error());
+    for (const size_t turn : turns)
+      check_against_oracle(*program, graph,
+                           {kGenericSizes[(number + 2 * turn) % std::size(kGenericSizes)], {.seed = turn}}, random);
   }
+};
+
+TEST_P(GenericVariants, MatchTheOracle) { run(generic_schedule, {0, 1, 2}); }
+
+/// Tiles of a few rows and keys, so that small shapes have several, and whatever else is legal, another for each.
+TEST_P(GenericVariants, MatchTheOracleByOtherSchedules) {
+  const auto number = static_cast<size_t>(GetParam().number);
+  run(
+      [&](const TileProgram& program, const CudaTarget& target) {
+        const std::vector<CudaSchedule> legal = cuda_generic_schedules(program, target);
+        return legal[(number * 5 + 1) % legal.size()];
+      },
+      {0});
+  run(
+      [&](const TileProgram& program, const CudaTarget& target) {
+        const std::vector<CudaSchedule> legal = cuda_generic_schedules(program, target);
+        for (const CudaSchedule& schedule : legal)
+          if (schedule.block_q == 8 && schedule.block_kv == (number % 2 ? 8 : 16) && schedule.warps == 2)
+            return schedule;
+        return legal.back();
+      },
+      {2});
 }
 
-INSTANTIATE_TEST_SUITE_P(Suite, GenericVariants, ::testing::ValuesIn(variants(source_dir() + "/examples/variants")),
-                         [](const auto& test) { return "variant_" + std::to_string(test.param.number); });
+INSTANTIATE_TEST_SUITE_P(Suite, GenericVariants, ::testing::ValuesIn(all_variants(variant_folder())), variant_name);
 
 class GenericSpecs : public ::testing::TestWithParam<CaseOptions> {};
 

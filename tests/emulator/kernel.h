@@ -70,6 +70,12 @@ inline std::string run(const EmulatedModule& module, const Geometry& geometry, c
   return {};
 }
 
+inline std::string describe(const EmulatorOptions& options) {
+  const auto when = [](bool late) { return late ? "late" : "early"; };
+  return fmt::format("seed {}, cp.async {}, TMA {}, wgmma {}", options.seed, when(options.late_copies),
+                     when(options.late_tma), when(options.late_wgmma));
+}
+
 /// The executions that every right kernel survives: each engine early and late, threads in order and shuffled.
 inline std::vector<EmulatorOptions> legal_executions() {
   std::vector<EmulatorOptions> all;

@@ -35,24 +35,4 @@ inline std::vector<EmulatorOptions> sm90_executions(uint64_t seeds = 1) {
   return all;
 }
 
-inline std::string describe(const EmulatorOptions& options) {
-  return fmt::format("TMA {}, wgmma {}, seed {}", options.late_tma ? "late" : "early",
-                     options.late_wgmma ? "late" : "early", options.seed);
-}
-
-/// A spec with data whose kernels may round weights to the type of V.
-inline AttentionCase sm90_case(const CaseOptions& options) {
-  std::mt19937_64 random(7);
-  AttentionCase test = make_case(options, random);
-  test.spec.weights = options.dtype;
-  return test;
-}
-
-/// The plan's choice for this template, wherever it stands; null when there is none.
-inline const CudaPlan::Choice* sm90_choice(const CudaPlan& plan) {
-  for (const CudaPlan::Choice& choice : plan.choices)
-    if (choice.schedule.kernel == CudaTemplate::sm90_prefill) return &choice;
-  return nullptr;
-}
-
 }  // namespace tilewright::testing

@@ -313,7 +313,7 @@ struct Decode {
     return (static_cast<i64>(b) * Variant::heads(args) + at.h) * Variant::q_len(args) + at.q;
   }
   TW_DEVICE float* partial_state(const Args& args, i32 splits, i32 split, i64 row) {
-    return static_cast<float*>(args.workspace) + (row * splits + split) * 2;
+    return static_cast<float*>(Variant::workspace(args)) + (row * splits + split) * 2;
   }
   TW_DEVICE void store_state(const Args& args, i32 splits, i32 split, i64 row, const SoftmaxRow& state) {
     float* to = partial_state(args, splits, split, row);
@@ -321,7 +321,7 @@ struct Decode {
     to[1] = state.l;
   }
   TW_DEVICE float* partial_sums(const Args& args, i32 splits, i32 split, i64 row) {
-    return static_cast<float*>(args.workspace) + count_rows(args) * splits * 2 + (row * splits + split) * kValueDim;
+    return static_cast<float*>(Variant::workspace(args)) + count_rows(args) * splits * 2 + (row * splits + split) * kValueDim;
   }
 
   /// One thread block per row. Every warp joins the states for itself; two splits a lane.
