@@ -82,4 +82,10 @@ void analyze_mask(ScoreSpace& spec) {
   spec.keep_kv = simplify(hidden.pruned(), extents);
 }
 
+bool hides_keys_by_head(const ScoreSpace& spec) {
+  const std::vector<uint32_t> depends = dependencies(spec.keep_kv);
+  return spec.head_group > 1 && !depends.empty() &&
+         (depends[static_cast<size_t>(raw(spec.keep_kv.root()))] & bit(Axis::h)) != 0;
+}
+
 }  // namespace tilewright

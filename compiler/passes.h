@@ -26,6 +26,9 @@ Result<Program> lower_unfused(const Graph& canonical);
 
 /// Fills spec.keep_kv and spec.kv_range from spec.keep.
 void analyze_mask(ScoreSpace& spec);
+/// Whether query heads that share K and V hide different keys: then rows that are loaded once for all of them cannot be
+/// cleared by keep_kv.
+bool hides_keys_by_head(const ScoreSpace& spec);
 
 /// `expr` · factor with the factor merged into constants and row-uniform parts where that is free; `left_over` is
 /// what could not be merged (1 or factor).

@@ -3,6 +3,7 @@
 #include <span>
 
 #include "compiler/arithmetic.h"
+#include "compiler/passes.h"
 #include "compiler/plan_rules.h"
 
 namespace tilewright {
@@ -82,9 +83,7 @@ std::string refuse_fast_backward(const BackwardSpec& spec, const CpuTarget& targ
   }
   if (backward_width(spec) > kMaxHeadDim)
     return fmt::format("head dim {} is over {}", backward_width(spec), kMaxHeadDim);
-  const auto depends = dependencies(spec.keep_kv);
-  if (spec.head_group > 1 && !depends.empty() && depends[static_cast<size_t>(raw(spec.keep_kv.root()))] & bit(Axis::h))
-    return "which keys are hidden differs between query heads that share K and V";
+  if (hides_keys_by_head(spec)) return "which keys are hidden differs between query heads that share K and V";
   return {};
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "compiler/arithmetic.h"
+#include "compiler/passes.h"
 #include "compiler/plan_rules.h"
 
 namespace tilewright {
@@ -69,9 +70,7 @@ std::string refuse_fast(const TileProgram& program, const CpuTarget& target) {
   }
   for (int64_t dim : {dot.head_dim, spec.value_dim})
     if (dim > kMaxHeadDim) return fmt::format("head dim {} is over {}", dim, kMaxHeadDim);
-  const auto depends = dependencies(spec.keep_kv);
-  if (spec.head_group > 1 && !depends.empty() && depends[static_cast<size_t>(raw(spec.keep_kv.root()))] & bit(Axis::h))
-    return "which keys are hidden differs between query heads that share K and V";
+  if (hides_keys_by_head(spec)) return "which keys are hidden differs between query heads that share K and V";
   return {};
 }
 

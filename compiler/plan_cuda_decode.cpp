@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "compiler/passes.h"
 #include "compiler/plan_cuda_rules.h"
 #include "compiler/schedule.h"
 
@@ -157,9 +158,7 @@ CudaOffer plan_cuda_decode(const TileProgram& program, const CudaTarget& target)
     if (tensor.type.dtype == DType::f32)
       return refuse(fmt::format("%{} is f32, and this template multiplies what it streams as it is", tensor.name));
   }
-  const auto depends = dependencies(spec.keep_kv);
-  if (spec.head_group > 1 && !depends.empty() && depends[static_cast<size_t>(raw(spec.keep_kv.root()))] & bit(Axis::h))
-    return refuse("which keys are hidden differs between query heads that share K and V");
+  if (hides_keys_by_head(spec)) return refuse("which keys are hidden differs between query heads that share K and V");
   const Dim rows = spec.q_len * spec.head_group;
   if (rows.is_constant() && rows.constant() > kCudaDecodeRowLimit)
     return refuse(fmt::format("{} query rows share one KV head, more than the {} that decode takes", rows.constant(),

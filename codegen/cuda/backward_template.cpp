@@ -6,6 +6,7 @@
 #include "codegen/cuda/space_writer.h"
 #include "codegen/cuda/templates.h"
 #include "compiler/cuda_backward_layout.h"
+#include "compiler/passes.h"
 #include "ir/result.h"
 
 namespace tilewright::cuda {
@@ -222,11 +223,13 @@ class BackwardWriter : SpaceWriter {
     phases_.back().blocks = key_items();
     line("const KeyRows keys = key_rows<Space, {}>(args);", schedule_.block_kv);
     line("const i32 kv = keys.kv_begin, kv_end = keys.kv_end, q_len = Space::q_len(args);");
-    load(true, "keys.b, keys.h, kv, kv_end");
+    const bool by_head = hides_keys_by_head(spec_);
+    if (!by_head) load(true, "keys.b, keys.h, kv, kv_end");
     for (size_t i = 0; i < spec_.columns.size(); ++i) line("tile_fill(out_{}, 0);", i);
     line("TW_NO_UNROLL");
     line("for (i32 h = keys.h; h < keys.h + {}; ++h) {{", spec_.head_group);
     indent_ = "    ";
+    if (by_head) load(true, "keys.b, h, kv, kv_end");
     line("TW_NO_UNROLL");
     line("for (i32 q = 0; q < q_len; q += {}) {{", schedule_.block_q);
     indent_ = "      ";

@@ -122,6 +122,30 @@ TEST(RandomGradientsOnTheEmulator, MatchTheOracle) {
       [](uint64_t seed) { return describe(draw_cheap(seed)); });
 }
 
+/// K and V that query heads share are loaded anew for each of them where they hide different keys.
+TEST(GradientsOnTheEmulator, HeadsOfAGroupHideKeysOfTheirOwn) {
+  const auto graph = parse_graph(R"(
+    graph @hidden(%q: f32[B,2,S,16], %k: f32[B,1,S,16], %v: f32[B,1,S,16], %mask: bool[B,2,1,S]) -> f32[B,2,S,16] {
+      %k2 = repeat_heads %k, times=2    : f32[B,2,S,16]
+      %v2 = repeat_heads %v, times=2    : f32[B,2,S,16]
+      %s  = matmul_nt %q, %k2           : f32[B,2,S,S]
+      %a  = mul %s, 0.25                : f32[B,2,S,S]
+      %e  = select %mask, %a, -inf      : f32[B,2,S,S]
+      %p  = softmax %e, axis=3          : f32[B,2,S,S]
+      %o  = matmul %p, %v2              : f32[B,2,S,16]
+      return %o
+    })");
+  ASSERT_TRUE(graph) << to_string(graph.error());
+  for (const uint64_t seed : {1, 2, 3}) {
+    RandomCase drawn;
+    drawn.seed = seed;
+    drawn.graph = *graph;
+    drawn.dims = {{"B", 2}, {"S", 20}};
+    drawn.fills.resize(graph->params.size());
+    for (const std::string& failure : check_backward(drawn)) ADD_FAILURE() << "seed " << seed << ": " << failure;
+  }
+}
+
 /// What f64 cannot hold is infinite; the oracle has more range.
 bool agree(long double expected, double actual) {
   if (std::isnan(expected)) return std::isnan(actual);
