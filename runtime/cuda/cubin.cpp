@@ -110,7 +110,7 @@ void for_each_attribute(std::string_view info, const Take& take) {
     if (format == kFormatSized) {
       if (value > info.size() - at) return;
       words.resize(value / sizeof(uint32_t));
-      std::memcpy(words.data(), info.data() + at, words.size() * sizeof(uint32_t));
+      if (!words.empty()) std::memcpy(words.data(), info.data() + at, words.size() * sizeof(uint32_t));
       at += value;
     }
     take(attribute, words, value);
