@@ -38,10 +38,10 @@ TEST(CompileGate, EveryHeadDimAndDtypeOnTheArchitecturesWithTemplatesOfTheirOwn)
   expect_clean(options);
 }
 
-TEST(CompileGate, TheUsualHeadDimsOnEveryArchitecture) {
+TEST(CompileGate, TheUsualAndTheWidestHeadDimsOnEveryArchitecture) {
   TILEWRIGHT_NEEDS_NVRTC();
   bench::GpuCompileOptions options = bench::whole_compile_gate();
-  options.head_dims = {{64, 64}, {128, 128}};
+  options.head_dims = {{64, 64}, {128, 128}, {256, 256}};
   options.targets.clear();
   for (const CudaTarget& target : known_targets())
     if (target.capability != 80 && target.capability != 90) options.targets.push_back(target);
