@@ -24,10 +24,9 @@ class GenericVariants : public ::testing::TestWithParam<Variant> {
     const auto number = static_cast<size_t>(variant.number);
     std::mt19937_64 random(number);
     const int64_t dim = kGenericHeadDims[number % std::size(kGenericHeadDims)];
-    const Graph graph =
-        has_fixed_spelling(variant)
-            ? variant.graph
-            : respell(variant.graph, kAllNumbers[number % std::size(kAllNumbers)], dim, number == 22 ? dim + 3 : dim);
+    const Graph graph = variant.number == kLlamaDecode ? variant.graph
+                                                       : spell(variant, kAllNumbers[number % std::size(kAllNumbers)],
+                                                               dim, number == 22 ? dim + 3 : dim);
     const auto program = EmulatedProgram::create(graph, choose);
     ASSERT_TRUE(program) << to_string(program.error());
     for (const size_t turn : turns)
