@@ -127,7 +127,8 @@ Result<TuneResult> tune_graph(const TuneRequest& request) {
     const StepReport& report = request.rules->stats.step_reports[step];
     const SearchSubject subject(program.steps[step]);
     const CpuSchedule& rules = report.schedules[choice];
-    std::string shape = shape_class(rules, subject.step(), length_bucket(length_at(rules, subject.step(), dims)));
+    std::string shape =
+        shape_class(class_template(rules), subject.step(), length_bucket(length_at(rules, subject.step(), dims)));
     if (std::ranges::find(classes, shape) != classes.end()) {
       result.notes.push_back(fmt::format("%{} is of a class that is tuned already", report.name));
       return;

@@ -43,7 +43,7 @@ ScheduledStep SearchSubject::step() const {
 
 int64_t length_at(const CpuSchedule& schedule, const ScheduledStep& step, const DimBindings& dims) {
   const std::array<int64_t, 12> axes{};
-  return evaluate_int(class_length(schedule, step), dims, {}, axes);
+  return evaluate_int(class_length(class_template(schedule), step), dims, {}, axes);
 }
 
 double guess_flops(const Program& program, const Step& step, const DimBindings& dims) {

@@ -41,7 +41,7 @@ class Search {
     out_.name = rules_->stats.step_reports[search_.step].name;
     out_.dims = search_.dims;
     out_.workers = executor_->workers();
-    out_.shape_class = shape_class(rules, step_, length_bucket(length_at(rules, step_, search_.dims)));
+    out_.shape_class = shape_class(class_template(rules), step_, length_bucket(length_at(rules, step_, search_.dims)));
     const int64_t shortest = shortest_in_bucket(length_bucket(length_at(rules, step_, search_.dims)));
     const RacePart part =
         choose_part(cost_, search_.step, search_.dims, most_candidates(rules), search_.seconds * kRaceShare,

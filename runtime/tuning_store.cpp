@@ -103,7 +103,7 @@ TuningStore::Snapshot TuningStore::user() const {
 
 std::optional<CpuSchedule> TuningStore::look_up(const CpuSchedule& rules, const ScheduledStep& step,
                                                 const CpuTarget& target, size_t bucket) const {
-  const std::string shape = shape_class(rules, step, bucket);
+  const std::string shape = shape_class(class_template(rules), step, bucket);
   const Snapshot own = user();
   const TuningEntry* entry = own->find(device_fingerprint(target), codegen_version(), shape);
   if (!entry) entry = shipped_->find(device_family(target), {}, shape);
@@ -119,7 +119,7 @@ void TuningStore::apply(CpuPlan& plan, const ScheduledStep& step, const CpuTarge
   std::vector<CpuPlan::Choice> choices;
   for (CpuPlan::Choice& choice : plan.choices) {
     const CpuSchedule rules = choice.schedule;
-    const Expr length = class_length(rules, step);
+    const Expr length = class_length(class_template(rules), step);
     if (const auto known = constant_length(length)) {
       if (auto tuned = look_up(rules, step, target, length_bucket(*known))) choice.schedule = std::move(*tuned);
       choices.push_back(std::move(choice));
