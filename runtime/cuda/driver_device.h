@@ -29,6 +29,10 @@ class DriverDevice final : public CudaDevice {
   Result<Done> copy_in(void* device, const void* host, int64_t bytes) const override;
   Result<Done> copy_out(void* host, const void* device, int64_t bytes) const override;
 
+  /// Events of the driver's.
+  Result<std::unique_ptr<CudaClock>> make_clock() const override;
+  MeasuredWith measured_with() const override;
+
   const CudaDriver& driver() const { return *driver_; }
 
  private:
