@@ -86,6 +86,7 @@ std::vector<CaseOptions> spec_cases() {
   add({.dtype = f64, .output = f64, .mask = Mask::causal_padding, .lse = true, .two_dots = true});
   add({.sq = 33, .sk = 70, .dqk = 9, .dv = 5, .score = Score::bias, .layout = Layout::reversed, .dropout = true});
   add({.mask = Mask::everything, .sink = true, .lse = true});
+  add({.batch = 2, .sk = 37, .mask = Mask::holes, .lse = true});
   add({.sk = 0, .lse = true});
   add({.sq = 3, .sk = 40, .dqk = 512, .dv = 512, .mask = Mask::tensor});
   add({.dtype = f64, .output = f64, .sq = 2, .sk = 9, .dqk = 512, .dv = 512});

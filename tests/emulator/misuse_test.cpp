@@ -102,6 +102,7 @@ TEST(Misuse, OfGlobalMemoryAndTheLanguage) {
       {"a load before its buffer", "out[t] = in[opaque(-1)];", "outside every buffer"},
       {"a store to an input", "in[t] = 1;", "writes to a buffer that is only read"},
       {"a store beyond", "out[4096] = 1;", "a store of 4 bytes at"},
+      {"a sum beyond", "out[4096] += 1;", "a load of 4 bytes at"},
       {"a primitive's load", "out[0] = ld_global_nc_f32(in + 4096);", "ld.global of 4 bytes at"},
       {"a primitive's alignment", "ld_global_vec4(in + 1);", "which is no multiple of them"},
       {"a copy", "*reinterpret_cast<Vec4*>(out) = *reinterpret_cast<const Vec4*>(in + 4096);", "outside every buffer"},
