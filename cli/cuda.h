@@ -35,7 +35,7 @@ struct CudaTuneCommand {
   std::vector<std::string> files, dims;
   double budget = 60;
   int candidates = 32;
-  bool json = false;
+  bool twins = true, json = false;
 };
 int tune_on_cuda(const CudaTuneCommand& command);
 

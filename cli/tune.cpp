@@ -17,7 +17,7 @@ struct TuneFlags {
   std::string target = "cpu", database, report, filter;
   double budget = 60;
   int candidates = 32, threads = 0;
-  bool json = false, suite = false, family = false;
+  bool json = false, suite = false, family = false, no_twins = false;
 };
 
 /// What a CPU's candidate has besides.
@@ -47,7 +47,7 @@ int tune_command(const TuneFlags& options) {
                               options.target),
                   options.json);
     return tune_on_cuda({options.target, options.database, options.files, options.dims, options.budget,
-                         options.candidates, options.json});
+                         options.candidates, !options.no_twins, options.json});
   }
   if (options.target != "cpu")
     return fail(fmt::format("--target {} is not known; cpu and cuda are", options.target), options.json);
@@ -55,6 +55,7 @@ int tune_command(const TuneFlags& options) {
   tuning.budget_seconds = options.budget;
   tuning.candidates = options.candidates;
   tuning.for_family = options.family;
+  tuning.twins = !options.no_twins;
   EngineOptions engine_options;
   engine_options.threads = options.threads;
   if (!options.database.empty()) engine_options.tuning = options.database;
@@ -130,6 +131,7 @@ void add_tune(CommandLine& line) {
   command.flag("--suite", options->suite,
                "the shapes of the benchmark in place of files, and what rules lose to tuned");
   command.option("--filter", options->filter, "shapes of the suite whose name contains this");
+  command.flag("--no-twins", options->no_twins, "no decode step beside each prefill");
   command.flag("--family", options->family,
                "keep results for every device of this family (what ships in runtime/tuned)");
   command.flag("--json", options->json, "print JSON");

@@ -15,6 +15,7 @@ int tune_on_cuda(const CudaTuneCommand& command) {
   SearchOptions options;
   options.budget_seconds = command.budget;
   options.candidates = command.candidates;
+  options.twins = command.twins;
   if (!command.json) options.progress = [&](const TuneProgress& progress) { line.show(progress); };
   Json results = Json::array();
   std::string not_saved;
