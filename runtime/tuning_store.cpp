@@ -12,6 +12,7 @@
 #include "codegen/cpu/target_features.h"
 #include "compiler/shape_class.h"
 #include "runtime/cache_file.h"
+#include "runtime/disk_cache.h"
 #include "runtime/options.h"
 
 namespace tilewright {
@@ -82,6 +83,11 @@ std::unique_ptr<TuningStore> open_tuning(const std::string& wanted, const std::s
   if (wanted == "off") return nullptr;
   if (!wanted.empty()) return std::make_unique<TuningStore>(wanted, false);
   return std::make_unique<TuningStore>(cache_folder.empty() ? "" : cache_folder + "/tuning.json", true);
+}
+
+std::unique_ptr<TuningStore> open_environment_tuning(const std::string& wanted) {
+  const DiskCache cache = DiskCache::open(environment().cache_dir);
+  return open_tuning(wanted.empty() ? environment().tuning : wanted, cache.usable() ? cache.folder() : "");
 }
 
 TuningStore::TuningStore(std::string file, bool owned)

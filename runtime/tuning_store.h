@@ -49,6 +49,9 @@ class TuningStore {
 /// By what TILEWRIGHT_TUNING or an engine's options say: "off" = null, the rules alone; a file; "" = our own
 /// "tuning.json" in the cache's folder, if there is one ("" = none).
 std::unique_ptr<TuningStore> open_tuning(const std::string& wanted, const std::string& cache_folder);
+/// As an engine without options has it, for who needs no engine. A `wanted` that is not empty goes before the
+/// environment's.
+std::unique_ptr<TuningStore> open_environment_tuning(const std::string& wanted = {});
 /// The JSON texts of runtime/tuned/, built in.
 std::vector<std::string_view> shipped_tunings();
 

@@ -308,7 +308,10 @@ Result<Done> DriverDevice::copy_out(void* host, const void* device, int64_t byte
 Result<std::unique_ptr<CudaClock>> DriverDevice::make_clock() const { return make_driver_clock(*driver_, *this); }
 
 MeasuredWith DriverDevice::measured_with() const {
-  const CudaDeviceFacts& facts = driver_->devices()[static_cast<size_t>(ordinal_)];
+  return tilewright::measured_with(driver_->devices()[static_cast<size_t>(ordinal_)]);
+}
+
+MeasuredWith measured_with(const CudaDeviceFacts& facts) {
   std::string name = facts.name;  // the database holds plain text
   for (char& c : name)
     if (c < ' ' || c > '~') c = '?';

@@ -53,4 +53,7 @@ class DriverDevice final : public CudaDevice {
 /// device's own sizes. Errors: none, one sentence.
 Result<CudaTarget> code_target(const CudaDeviceFacts& device);
 
+/// What measurements on such a device depend on, with the NVRTC of this process.
+MeasuredWith measured_with(const CudaDeviceFacts& device);
+
 }  // namespace tilewright

@@ -17,8 +17,9 @@ namespace {
 
 using Fate = TunedOutcome::Fate;
 
-constexpr double kOracleShare = 0.2, kCompileShare = 0.4;  // of a search's time
-constexpr double kLastJudgement = 0.05;                    // of it, for the winner's last check
+// Of a search's time: the oracle's rows; what is left when nothing more is compiled, and nothing more is judged; the
+// winner's last check.
+constexpr double kOracleShare = 0.2, kAfterCompile = 0.6, kAfterJudging = 0.35, kLastCheck = 0.05;
 
 /// A graph on a device, and what its searches share.
 struct Session {
@@ -90,7 +91,7 @@ class CudaSearch {
 
   /// On several threads, in the order of the candidates, until their share of the time is spent.
   void compile() {
-    const double until = seconds_ * (1 - kCompileShare);
+    const double until = kAfterCompile * seconds_;
     std::vector<std::optional<Result<CudaKernel>>> made(kernels_.size());  // nothing: its turn never came
     std::atomic<size_t> next{1};
     const auto work = [&] {
@@ -118,7 +119,7 @@ class CudaSearch {
     for (size_t i = 1; i < kernels_.size(); ++i) {
       tell("check", kernels_.size() - i);
       if (!kernels_[i]) continue;
-      if (left() <= 0) {
+      if (left() < kAfterJudging * seconds_) {
         out_.out_of_time = true;
         kernels_[i].reset();  // not judged, so not timed
       } else if (std::string wrong = scene_.judge(*kernels_[i]); !wrong.empty()) {
@@ -136,7 +137,7 @@ class CudaSearch {
     field.judge = [&](size_t i) { return scene_.judge(*kernels_[i]); };
     field.disqualify = [&](size_t i, std::string why) { fail(i, Fate::wrong, std::move(why)); };
     field.seconds_left = [&] { return left(); };
-    field.seconds_after = kLastJudgement * seconds_;
+    field.seconds_after = kLastCheck * seconds_;
     field.progress = [&](const std::string& stage, size_t left_in_race) { tell(stage, left_in_race); };
     const RaceResult result = race_field(field);
     out_.chosen = result.chosen;
