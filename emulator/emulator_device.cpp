@@ -40,8 +40,9 @@ class EmulatorModule final : public CudaModule {
       if (!map) return map.error();
       maps.push_back(*map);
     }
-    auto done =
-        module_.launch({phase.symbol, call.blocks, phase.threads, phase.shared_bytes, call.args, maps}, options_);
+    auto done = module_.launch({phase.symbol, call.blocks, phase.threads, phase.shared_bytes, call.args, maps,
+                                phase.blocks_per_multiprocessor},
+                               options_);
     if (!done) return done.error();
     return Done{};
   }
