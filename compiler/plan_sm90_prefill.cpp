@@ -26,6 +26,9 @@ constexpr Registers kTables = {88, 208, 160, 64};   ///< expressions load from t
 constexpr int64_t kGatheredSums = 8;
 /// Pointwise ops beside which three consumers' 160 registers suffice.
 constexpr int64_t kFewOps = 17;
+/// Columns of a product whose sums a thread of 128 registers holds, as one and three warpgroups start them; ptxas gives
+/// up beyond.
+constexpr int64_t kWidestOfFewRegisters = 192;
 /// Keys of a block beside which functions of scores spill nothing (NVRTC 13: softcap does at 176 of head dim 128).
 constexpr int64_t kWidestOfFunctions = 160;
 
@@ -208,6 +211,10 @@ Result<Done> validate_sm90_prefill(const TileProgram& program, const CudaSchedul
   if (s.stages < 1 || s.stages > 4) return invalid("stages {} is not between 1 and 4", s.stages);
   if (s.block_q == 192 && reads_tables(program.spec))
     return invalid("block_q {} leaves no registers to expressions that load from tensors; 128 does", s.block_q);
+  if (const int64_t widest = std::max(s.block_kv, program.spec.value_dim);
+      s.block_q != 128 && widest > kWidestOfFewRegisters)
+    return invalid("block_q {} starts threads with registers for products of {} columns, and there are some of {}",
+                   s.block_q, kWidestOfFewRegisters, widest);
   if (s.block_kv > kWidestOfFunctions && calls_functions(program.spec))
     return invalid("block_kv {} is more than {}, beside which functions like tanh of a score find registers",
                    s.block_kv, kWidestOfFunctions);

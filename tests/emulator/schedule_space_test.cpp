@@ -120,6 +120,8 @@ TEST(CudaSpace, Sm90BudgetsNameWhatTheyAreOf) {
   // One warpgroup has half of a multiprocessor.
   EXPECT_EQ(why(d128, 64, 80, 2), "");
   has(why(d128, 64, 112, 2), "block_q 64, block_kv 112 and stages 2 take ");
+  has(why(narrow({.sq = 200, .sk = 200, .dqk = 64, .dv = 256}), 64, 32, 2),
+      "block_q 64 starts threads with registers for products of 192 columns, and there are some of 256");
   CaseOptions tables = d128;
   tables.mask = Mask::tensor;
   has(why(tables, 192, 32, 2), "block_q 192 leaves no registers to expressions that load from tensors; 128 does");
