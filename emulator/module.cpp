@@ -61,7 +61,9 @@ std::vector<std::string> flags(const CxxCompiler& compiler, const EmulatedBuildO
        "-fno-sanitize-recover=all"});
   // Arrays at the end of a struct have bounds, too.
   if (compiler.is_clang())
-    add({"-mllvm", "-tsan-instrument-func-entry-exit=0", "-fstrict-flex-arrays=3"});
+    // A read before a write of the same place would else be left out, and crash where the write is not allowed.
+    add({"-mllvm", "-tsan-instrument-func-entry-exit=0", "-mllvm", "-tsan-instrument-read-before-write=1",
+         "-fstrict-flex-arrays=3"});
   else
     add({"-fsanitize=bounds-strict"});
   return all;

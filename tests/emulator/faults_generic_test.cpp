@@ -12,12 +12,12 @@ namespace {
 constexpr std::string_view kTiles = "generic_tiles.cuh", kBackward = "generic_backward.cuh", kLoop = "loop.cuh",
                            kContract = "contract.cuh";
 // Forward: rows that attend nothing; hidden keys that are NaN, a sink and dropout; a sum of two products.
-// Backward: hidden keys and heads in groups; a bias by element; a table whose sums lie in the workspace.
-// Loops, one each.
+// Backward: hidden keys and heads in groups; hidden keys among others; a bias by element; a table whose sums lie in the
+// workspace. Loops, one each.
 constexpr std::string_view kCausal = "causal", kHidden = "hidden", kTwo = "two", kGradients = "gradients",
-                           kBias = "bias", kTable = "table", kPointwise = "pointwise", kMean = "mean",
+                           kHoles = "holes", kBias = "bias", kTable = "table", kPointwise = "pointwise", kMean = "mean",
                            kMaximum = "maximum", kSoftmax = "softmax", kSink = "sink", kLogsumexp = "logsumexp",
-                           kMatmul = "matmul", kScatter = "scatter";
+                           kMatmul = "matmul", kScatter = "scatter", kScatterItems = "scatter_items";
 
 constexpr Fault kFaults[] = {
     // Forward: places.
@@ -76,6 +76,8 @@ constexpr Fault kFaults[] = {
      kGradients},
     {"weights of hidden keys", kBackward, "kv < kv_end && Space::keep(args, rows.b, rows.h, q, kv)", "kv < kv_end",
      kGradients},
+    {"operands of hidden keys", kBackward,
+     "if (Operand::kKeys && Space::kHasKeepKv && visible) visible =", "if (false) visible =", kHoles},
     {"t in the place of s", kBackward, "Weight::value(args, tile_get(s, row, column), tile_get(t, row, column)",
      "Weight::value(args, tile_get(t, row, column), tile_get(s, row, column)", kGradients},
     {"R16: a gradient of one row too many", kBackward, "    if (begin + row < end)\n", "    if (begin + row <= end)\n",
@@ -123,6 +125,17 @@ constexpr Fault kFaults[] = {
     {"every lane adds", kLoop, " && (to & 31) == lane_index()", "", kScatter},
     {"updates beyond the last", kLoop, "if (first + lane < updates && ", "if (", kScatter},
     {"updates 31 at a time", kLoop, "first < updates; first += 32) {", "first < updates; first += 31) {", kScatter},
+    {"R16: one place too many", kLoop,
+     "if (item >= Step::items(args)) return;\n  typename Step::Index at = Step::index(args, item);\n  const i64 "
+     "updates",
+     "if (item > Step::items(args)) return;\n  typename Step::Index at = Step::index(args, item);\n  const i64 updates",
+     kScatterItems},
+    {"the last update is left out", kLoop, "for (i64 n = 0; n < updates; ++n) {",
+     "for (i64 n = 0; n < updates - 1; ++n) {", kScatterItems},
+    {"one update again and again", kLoop, "    Step::set_update(args, at, n);\n    add_element(",
+     "    Step::set_update(args, at, 0);\n    add_element(", kScatterItems},
+    {"the last update alone", kLoop, "add_element(float* p, float x) { *p += x; }",
+     "add_element(float* p, float x) { *p = x; }", kScatterItems},
     {"R16: one more of the depth", kContract, "if (k + d < depth && row + side < rows) {",
      "if (k + d <= depth && row + side < rows) {", kMatmul},
     {"columns four apart", kContract, "across + 16 * c) * sizeof", "across + 4 * c) * sizeof", kMatmul},
@@ -238,6 +251,8 @@ FaultSubject make(std::string_view name) {
     return backward(
         {.forward = {
              .batch = 2, .heads = 4, .group = 2, .sq = 19, .sk = 21, .dqk = 8, .dv = 8, .mask = Mask::causal_padding}});
+  if (name == kHoles)
+    return backward({.forward = {.batch = 2, .heads = 4, .group = 2, .sq = 10, .sk = 21, .mask = Mask::holes}});
   if (name == kBias)
     return backward({.forward = {.sq = 10, .sk = 21, .mask = Mask::causal, .score = Score::bias}, .captured = true});
   if (name == kTable) return backward({.forward = {.batch = 2, .sq = 19, .sk = 21}, .table = true});
@@ -250,7 +265,10 @@ FaultSubject make(std::string_view name) {
       {kLogsumexp, "(%x: f32[M,N]) -> f32[M,1] {\n  %y = logsumexp %x, axis=1 : f32[M,1]\n"},
       {kMatmul, "(%a: f32[M,K], %b: f32[N,K]) -> f32[M,N] {\n  %y = matmul_nt %a, %b : f32[M,N]\n"},
       {kScatter,
-       "(%a: f32[M,N], %i: i64[M,1], %j: i64[1,N]) -> f32[9,8] {\n  %y = scatter_add %a, %i, %j : f32[9,8]\n"}};
+       "(%a: f32[M,N], %i: i64[M,1], %j: i64[1,N]) -> f32[9,8] {\n  %y = scatter_add %a, %i, %j : f32[9,8]\n"},
+      {kScatterItems,
+       "(%a: f32[M,40], %i: i64[M,1]) -> f32[9,40] {\n  %j = index axis=1 : i64[1,40]\n  %y = scatter_add %a, %i, %j : "
+       "f32[9,40]\n"}};
   return loop("graph @loop" + bodies.at(name) + "  return %y\n}\n");
 }
 
@@ -264,8 +282,8 @@ TEST_P(GenericFaults, AreAllCaught) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, GenericFaults,
-                         ::testing::Values(kCausal, kHidden, kTwo, kGradients, kBias, kTable, kPointwise, kMean,
-                                           kMaximum, kSoftmax, kSink, kLogsumexp, kMatmul, kScatter),
+                         ::testing::Values(kCausal, kHidden, kTwo, kGradients, kHoles, kBias, kTable, kPointwise, kMean,
+                                           kMaximum, kSoftmax, kSink, kLogsumexp, kMatmul, kScatter, kScatterItems),
                          [](const auto& test) { return std::string(test.param); });
 
 }  // namespace

@@ -33,6 +33,7 @@ std::vector<BackwardOptions> backward_cases() {
   add({.forward = {.sq = 19, .sk = 37}});
   add({.forward = {.heads = 4, .group = 2, .sq = 21, .sk = 18, .mask = Mask::causal, .layout = Layout::reversed}});
   add({.forward = {.sq = 9, .sk = 33, .dqk = 9, .dv = 5, .mask = Mask::causal_padding}});
+  add({.forward = {.batch = 2, .heads = 4, .group = 2, .sq = 9, .sk = 33, .mask = Mask::holes}});
   add({.forward = {.dtype = f64, .output = f64, .batch = 2, .sk = 20, .mask = Mask::window, .two_dots = true}});
   add({.forward = {.batch = 2, .sq = 18, .sk = 21, .mask = Mask::causal, .score = Score::bias}, .captured = true});
   add({.forward = {.batch = 2, .score = Score::alibi}, .captured = true, .row_sum = true});

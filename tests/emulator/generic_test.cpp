@@ -24,10 +24,9 @@ class GenericVariants : public ::testing::TestWithParam<Variant> {
     const auto number = static_cast<size_t>(variant.number);
     std::mt19937_64 random(number);
     const int64_t dim = kGenericHeadDims[number % std::size(kGenericHeadDims)];
-    const Graph graph =
-        has_fixed_spelling(variant)
-            ? variant.graph
-            : respell(variant.graph, kAllNumbers[number % std::size(kAllNumbers)], dim, number == 22 ? dim + 3 : dim);
+    const Graph graph = variant.number == kLlamaDecode ? variant.graph
+                                                       : spell(variant, kAllNumbers[number % std::size(kAllNumbers)],
+                                                               dim, number == 22 ? dim + 3 : dim);
     const auto program = EmulatedProgram::create(graph, choose);
     ASSERT_TRUE(program) << to_string(program.error());
     for (const size_t turn : turns)
@@ -87,6 +86,7 @@ std::vector<CaseOptions> spec_cases() {
   add({.dtype = f64, .output = f64, .mask = Mask::causal_padding, .lse = true, .two_dots = true});
   add({.sq = 33, .sk = 70, .dqk = 9, .dv = 5, .score = Score::bias, .layout = Layout::reversed, .dropout = true});
   add({.mask = Mask::everything, .sink = true, .lse = true});
+  add({.batch = 2, .sk = 37, .mask = Mask::holes, .lse = true});
   add({.sk = 0, .lse = true});
   add({.sq = 3, .sk = 40, .dqk = 512, .dv = 512, .mask = Mask::tensor});
   add({.dtype = f64, .output = f64, .sq = 2, .sk = 9, .dqk = 512, .dv = 512});

@@ -102,6 +102,7 @@ TEST(Misuse, OfGlobalMemoryAndTheLanguage) {
       {"a load before its buffer", "out[t] = in[opaque(-1)];", "outside every buffer"},
       {"a store to an input", "in[t] = 1;", "writes to a buffer that is only read"},
       {"a store beyond", "out[4096] = 1;", "a store of 4 bytes at"},
+      {"a sum beyond", "out[4096] += 1;", "a load of 4 bytes at"},
       {"a primitive's load", "out[0] = ld_global_nc_f32(in + 4096);", "ld.global of 4 bytes at"},
       {"a primitive's alignment", "ld_global_vec4(in + 1);", "which is no multiple of them"},
       {"a copy", "*reinterpret_cast<Vec4*>(out) = *reinterpret_cast<const Vec4*>(in + 4096);", "outside every buffer"},
@@ -219,6 +220,16 @@ TEST(Misuse, OfBarriersAndTheTensorMemoryAccelerator) {
        "if (t == 0) { tma_store_2d(&map0, base, 0, 64); tma_store_commit(); st_shared_u32(base, 1); "
        "tma_store_wait_read<0>(); }",
        "which an asynchronous engine still reads"},
+      {"over what was stored",
+       "if (t == 0) { tma_store_2d(&map0, base, 0, 64); tma_store_commit(); tma_store_wait_read<0>(); "
+       "st_shared_u32(base, 1); }",
+       ""},
+      {"an mbarrier out of place", "mbarrier_init(base + 4, 1);",
+       "mbarrier.init at 1028, which must be a multiple of 8"},
+      {"an mbarrier for nobody", "mbarrier_init(base, 0);", "mbarrier.init with count 0"},
+      {"a third parity", "const u32 b = init(1); mbarrier_wait(b, 2);", "mbarrier.try_wait for parity 2"},
+      {"a mebibyte", "const u32 b = init(2); if (t == 0) mbarrier_expect(b, 1 << 20);",
+       "mbarrier 0 expects 1048576 bytes, and at most 2^20 - 1 are counted"},
   };
   check_all(cases, CudaPrimitives::sm90, 128, before);
 }
@@ -270,6 +281,17 @@ TEST(Misuse, OfWarpgroups) {
        "ready(); float d[32]; wgmma_fence(); wgmma_bf16_ss(d, at(base), at(base + 8192), false); wgmma_commit(); "
        "st_shared_u32(base + 4 * t, 1); wgmma_wait<0>();",
        "which an asynchronous engine still reads"},
+      {"operands overwritten after the wait",
+       "ready(); float d[32]; wgmma_fence(); wgmma_bf16_ss(d, at(base), at(base + 8192), false); wgmma_commit(); "
+       "wgmma_wait<0>(); block_sync(); st_shared_u32(base + 4 * t, 1);",
+       ""},
+      {"a base offset",
+       "ready(); float d[32]; wgmma_fence(); wgmma_bf16_ss(d, at(base) | u64{1} << 49, at(base), false);",
+       "whose base offset is not 0"},
+      {"sums in two shapes",
+       "ready(); float d[64]; wgmma_fence(); wgmma_bf16_ss(reinterpret_cast<float(&)[32]>(d), at(base), at(base), "
+       "false); wgmma_bf16_ss(d, at(base), at(base), false);",
+       "wgmma with sums of which some are in flight in another shape"},
       {"no commit", "ready(); float d[32]; wgmma_fence(); wgmma_bf16_ss(d, at(base), at(base + 8192), false);",
        "a thread ends with wgmma that it did not commit"},
       {"no wait",
@@ -280,8 +302,13 @@ TEST(Misuse, OfWarpgroups) {
       {"too many registers", "registers_increase<264>();", "setmaxnreg.inc to 264 registers; it takes multiples of 8"},
       {"an increase that decreases", "registers_increase<40>();",
        "setmaxnreg.inc to 40 registers by a warpgroup that has 248"},
+      {"a decrease that increases", "registers_decrease<256>();",
+       "setmaxnreg.dec to 256 registers by a warpgroup that has 248"},
   };
   check_all(cases, CudaPrimitives::sm90, 128, before);
+  check_all({{"less than a warpgroup", "wgmma_commit();",
+              "an instruction of warpgroups by threads that do not fill one of 128"}},
+            CudaPrimitives::sm90, 96);
 }
 
 TEST(Misuse, OfLaunchesAndBuilds) {

@@ -1,6 +1,7 @@
 // Primitives of levels base and sm80 on the emulator against the tables of the PTX ISA, written down here once more.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -30,7 +31,58 @@ TEST(Base, ThreadsMeetAtBarriersAndShuffle) {
   }
 }
 
-TEST(Sm80, CopiesAreThereAfterTheWaitAndNotSurelyBefore) {
+/// What each of 64 threads finds in a counter that it raises.
+std::vector<uint32_t> turns(const EmulatedModule& module, uint64_t seed) {
+  std::vector<uint32_t> out(65);
+  EmulatorOptions options;
+  options.seed = seed;
+  EXPECT_EQ(run(module, {64}, {out.data()}, options), "");
+  return out;
+}
+
+TEST(Base, ThreadsRunInTheOrderOfTheSeed) {
+  const EmulatedModule module = build({R"(
+    u32* out = static_cast<u32*>(args.tensors[0]);
+    block_sync();
+    out[thread_index()] = out[64]++;
+  )"});
+  const std::vector<uint32_t> one = turns(module, 1);
+  EXPECT_EQ(one, turns(module, 1));
+  EXPECT_NE(one, turns(module, 2));
+  EXPECT_NE(one, turns(module, 0));
+  std::vector<bool> taken(64);
+  for (size_t t = 0; t < 64; ++t) taken[one[t]] = true;
+  EXPECT_EQ(std::count(taken.begin(), taken.end(), true), 64);
+}
+
+TEST(Sm80, CopiesMayBeThereBeforeTheWait) {
+  const EmulatedModule module = build({R"(
+    const i32 t = thread_index();
+    float* const in = static_cast<float*>(args.tensors[0]);
+    cp_async_16(shared_base() + 16 * t, in + 4 * t, true);
+    cp_async_commit();
+    static_cast<float*>(args.tensors[1])[t] = ld_shared_f32(shared_base() + 16 * t);
+    in[4 * t] = 5;
+    cp_async_wait<0>();
+    static_cast<float*>(args.tensors[2])[t] = ld_shared_f32(shared_base() + 16 * t);
+  )",
+                                       CudaPrimitives::sm80, 3});
+  for (const bool late : {false, true}) {
+    alignas(16) float in[32 * 4];
+    float before[32], after[32];
+    std::fill(std::begin(in), std::end(in), 3.0f);
+    EmulatorOptions options;
+    options.check_races = false;
+    options.late_copies = late;
+    ASSERT_EQ(run(module, {32, 512}, {in, before, after}, options), "");
+    for (size_t t = 0; t < 32; ++t) {
+      EXPECT_EQ(std::isnan(before[t]), late);  // shared memory starts as NaN
+      EXPECT_EQ(after[t], late ? 5 : 3);
+    }
+  }
+}
+
+TEST(Sm80, CopiesAreThereAfterTheWait) {
   const EmulatedModule module = build({R"(
     const i32 t = thread_index();
     const u32 at = shared_base() + 16 * t;

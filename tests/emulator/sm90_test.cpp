@@ -77,6 +77,37 @@ TEST(Tma, BoxesLandSwizzledAndZeroOutside) {
   }
 }
 
+TEST(Tma, LoadsThatArePutOffMayComeAtAnyTime) {
+  const EmulatedModule module = build({R"(
+    const u32 box = shared_base(), barrier = box + 64 * 128;
+    if (thread_index() == 0) {
+      mbarrier_init(barrier, 1);
+      mbarrier_init_fence();
+      mbarrier_expect(barrier, 64 * 128);
+      tma_load_2d(box, &map0, barrier, 0, 0);
+    }
+    u32 turns = 0;
+    for (; turns < 1000; ++turns) {
+      const float first = ld_shared_f32(box);
+      if (warp_any(first == first)) break;
+    }
+    static_cast<u32*>(args.tensors[0])[thread_index()] = turns;
+    mbarrier_wait(barrier, 0);
+  )",
+                                       CudaPrimitives::sm90, 1, 1});
+  const Matrix tensor(64 * 64, 3);
+  for (const uint64_t seed : {0, 1, 2}) {
+    EmulatorOptions options;
+    options.check_races = false;
+    options.late_tma = true;
+    options.seed = seed;
+    std::vector<uint32_t> turns(32);
+    ASSERT_EQ(run(module, {32, 64 * 128 + 64}, {turns.data()}, options, {map_of(tensor, {64, 64}, {64, 64})}), "");
+    // With an odd seed they come before anybody waits for them.
+    EXPECT_EQ(turns[0] < 1000, seed % 2 == 1) << turns[0];
+  }
+}
+
 TEST(Tma, StoresWriteWhatLiesInside) {
   const EmulatedModule module = build({R"(
     const u32 box = shared_base();

@@ -22,14 +22,12 @@ class Sm90Variants : public ::testing::TestWithParam<Variant> {};
 
 TEST_P(Sm90Variants, MatchTheOracle) {
   const Variant& variant = GetParam();
-  if (has_fixed_spelling(variant) && variant.number != kLlamaDecode) return;  // in f32: see Coverage
   const auto number = static_cast<size_t>(variant.number);
+  if (number == 20 || number == 23) return;  // refused: see Coverage
   std::mt19937_64 random(number);
   const int64_t dim = kSm90HeadDims[number % std::size(kSm90HeadDims)];
   const Numbers numbers = number % 2 == 0 ? Numbers::bf16 : Numbers::f16;
-  const Graph graph = variant.number == kLlamaDecode
-                          ? narrow_llama(DType::bf16)
-                          : respell(variant.graph, numbers, number == 22 ? 192 : dim, number == 22 ? 128 : dim);
+  const Graph graph = spell(variant, numbers, number == 22 ? 192 : dim, number == 22 ? 128 : dim);
   CudaTarget target = *parse_cuda_target("sm_90a");
   target.multiprocessors = 3;
   const std::vector<EmulatorOptions> executions = sm90_executions(2);

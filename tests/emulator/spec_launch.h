@@ -39,6 +39,7 @@ inline std::vector<NamedOptions> expression_cases() {
       {"window", {.mask = Mask::window}},
       {"padding", {.batch = 2, .mask = Mask::padding}},
       {"causal_padding", {.batch = 2, .mask = Mask::causal_padding}},
+      {"holes", {.batch = 2, .mask = Mask::holes}},
       {"mask_tensor", {.mask = Mask::tensor}},
       {"everything_masked", {.mask = Mask::everything}},
       {"alibi", {.mask = Mask::causal, .score = Score::alibi}},

@@ -22,12 +22,6 @@ inline std::string variant_name(const ::testing::TestParamInfo<Variant>& test) {
   return "variant_" + std::to_string(test.param.number);
 }
 
-/// Variants whose files `respell` does not know: they run as they are, in f32, or in 16 bits as narrow_llama.
-inline bool has_fixed_spelling(const Variant& variant) {
-  return variant.number == 19 || variant.number == 20 || variant.number == 23 || variant.number == 24 ||
-         variant.number == kLlamaDecode;
-}
-
 /// Variant 26 with Q, K and V in `dtype`: rows are normalised and turned in f32, and rounded before the product.
 inline Graph narrow_llama(DType dtype) {
   std::ostringstream file;
@@ -57,6 +51,19 @@ inline Graph narrow_llama(DType dtype) {
   if (!graph) ADD_FAILURE() << to_string(graph.error());
   TW_CHECK(graph.ok());
   return std::move(*graph);
+}
+
+/// The variant in other numbers, with rows of `dim` and values of `value_dim` where its file lets them.
+inline Graph spell(const Variant& variant, Numbers numbers, int64_t dim, int64_t value_dim) {
+  const bool is_f16 = numbers == Numbers::f16 || numbers == Numbers::f16_cast;
+  if (variant.number == kLlamaDecode)
+    return numbers == Numbers::f32 ? variant.graph : narrow_llama(is_f16 ? DType::f16 : DType::bf16);
+  if (variant.number == 20) {
+    dim = value_dim = 64;                                               // an index runs over them
+    if (numbers == Numbers::bf16_cast || numbers == Numbers::f16_cast)  // it gathers from K and V as they are stored
+      numbers = is_f16 ? Numbers::f16 : Numbers::bf16;
+  }
+  return respell(variant.graph, numbers, dim, value_dim);
 }
 
 struct OracleRun {

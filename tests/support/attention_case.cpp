@@ -98,7 +98,7 @@ struct SpecBuilder {
   }
 
   bool has(Mask mask) const {
-    return o.mask == mask || o.mask == Mask::everything ||
+    return o.mask == mask || (o.mask == Mask::everything && mask != Mask::holes) ||
            (o.mask == Mask::causal_padding && (mask == Mask::causal || mask == Mask::padding));
   }
 
@@ -129,6 +129,12 @@ struct SpecBuilder {
         *root = both(*make, *root, make->test(Op::lt, make->axis(Axis::kv), length));
       }
     }
+    if (has(Mask::holes)) {
+      const int valid = tensor("valid", DType::boolean, {Dim::named("B"), c.spec.kv_len});
+      for (auto [make, root] : {std::pair{&keep, &all}, std::pair{&keep_kv, &all_kv}})
+        *root =
+            both(*make, *root, make->e.load(valid, DType::boolean, {make->axis(Axis::b), make->axis(Axis::kv)}, true));
+    }
     if (has(Mask::tensor)) {
       const int table = tensor("mask", DType::boolean, {Dim(1), Dim(1), c.spec.q_len, c.spec.kv_len});
       all = both(
@@ -141,7 +147,7 @@ struct SpecBuilder {
       c.spec.keep = keep.done(all);
     }
     c.spec.keep_kv = keep_kv.done(all_kv);
-    if (!has(Mask::padding)) {
+    if (!has(Mask::padding) && !has(Mask::holes)) {
       c.spec.keep_kv = Expr();
       c.spec.keep_kv.set_root(c.spec.keep_kv.constant_int(1, DType::boolean));
     }
@@ -222,6 +228,9 @@ AttentionCase make_case(const CaseOptions& o, std::mt19937_64& random) {
   std::vector<int64_t> lengths(static_cast<size_t>(o.batch), o.sk);
   if (b.has(Mask::padding))
     for (int64_t& length : lengths) length = static_cast<int64_t>(random() % static_cast<uint64_t>(o.sk + 1));
+  std::vector<bool> valid(static_cast<size_t>(o.batch * o.sk), true);
+  if (b.has(Mask::holes))
+    for (size_t i = 0; i < valid.size(); ++i) valid[i] = random() % 3 != 0;
   for (const SpecTensor& t : spec.tensors) {
     std::vector<int64_t> shape;
     for (const Dim& dim : t.type.shape) shape.push_back(*dim.evaluate(b.c.dims));
@@ -236,9 +245,11 @@ AttentionCase make_case(const CaseOptions& o, std::mt19937_64& random) {
       if (t.name == "lengths") value = static_cast<double>(lengths[static_cast<size_t>(i)]);
       if (t.name == "seed") value = static_cast<double>(random() >> 12);
       if (t.type.dtype == DType::boolean) value = random() % 3 ? 1 : 0;
+      if (t.name == "valid") value = valid[static_cast<size_t>(i)] ? 1 : 0;
       if (is_kv) {
         const int64_t batch = i / (tensor.size() / o.batch), kv = i / inner % shape[static_cast<size_t>(seq_axis)];
-        if (kv >= lengths[static_cast<size_t>(batch)]) value = std::numeric_limits<double>::quiet_NaN();
+        if (kv >= lengths[static_cast<size_t>(batch)] || !valid[static_cast<size_t>(batch * o.sk + kv)])
+          value = std::numeric_limits<double>::quiet_NaN();
       }
       tensor.set(i, value);
     }

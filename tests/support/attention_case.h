@@ -10,7 +10,16 @@
 
 namespace tilewright::testing {
 
-enum class Mask : uint8_t { none, causal, window, padding, causal_padding, tensor, everything };
+enum class Mask : uint8_t {
+  none,
+  causal,
+  window,
+  padding,
+  causal_padding,
+  tensor,
+  holes,      ///< keys of a table by (b, kv), hidden among others
+  everything  ///< but holes
+};
 enum class Score : uint8_t { scale, alibi, softcap, bias };
 enum class Arrangement : uint8_t {
   bhsd,    ///< [B, H, S, D]
@@ -53,7 +62,7 @@ struct AttentionCase {
   std::vector<TestTensor> tensors;  ///< by spec tensor; outputs poisoned
 };
 
-/// Inputs are N(0,1); with a padding mask, K and V rows behind it are NaN.
+/// Inputs are N(0,1); with a padding mask, K and V rows behind it are NaN, with holes those in them.
 AttentionCase make_case(const CaseOptions& options, std::mt19937_64& random);
 
 /// Generates, verifies, links and runs one schedule: phases in order, each split into `pieces` ranges of items, scratch

@@ -17,7 +17,13 @@ namespace {
 // 19, 20, 23, 24 and 26 parse, verify and interpret; their kernels come later.
 const std::set<int> kLater = {19, 20, 23, 24, 26};
 
-bool is_operand(const std::string& name) { return name == "q" || name == "k" || name == "v"; }
+/// Rows of Q, K and V, of one product or of two.
+bool is_operand(const std::string& name) {
+  static const std::set<std::string> kNames = {"q", "k", "v", "q1", "k1", "q2", "k2", "qr", "qc", "kr", "ckv"};
+  return kNames.contains(name);
+}
+/// Variant 23 has two head dims, and values that are keys.
+bool has_any_head_dim(const std::string& name) { return name.size() == 1 || std::isdigit(name.back()); }
 
 struct Spelling {
   DType stored;   ///< of Q, K, V and the result
@@ -75,18 +81,27 @@ class Respeller {
     return add(std::move(node));
   }
 
+  /// Results of products that meet other floats.
+  void lift(Node& node) {
+    const auto is = [&](DType dtype) { return [this, dtype](ValueId x) { return to_.type(x).dtype == dtype; }; };
+    if (std::none_of(node.operands.begin(), node.operands.end(), is(how_.between))) return;
+    for (ValueId& operand : node.operands)
+      if (is(how_.stored)(operand)) operand = cast(operand, how_.between);
+  }
+
   void copy(Node node) {
     for (ValueId& operand : node.operands) operand = moved(operand);
     if (node.type.dtype == DType::f32) node.type.dtype = how_.between;
     const bool stored = node.op == Op::param && is_operand(node.name);
     if (stored) {
       node.type.dtype = how_.stored;
-      node.type.shape.back() = node.name == "v" ? value_dim_ : qk_dim_;
+      if (has_any_head_dim(node.name)) node.type.shape.back() = node.name == "v" ? value_dim_ : qk_dim_;
     }
     if (node.op == Op::matmul && !how_.cast) {
       node.type.dtype = how_.stored;
       if (to_.type(node.operands[0]).dtype != how_.stored) node.operands[0] = cast(node.operands[0], how_.stored);
     }
+    if (info(node.op).group == OpGroup::pointwise && how_.stored != how_.between) lift(node);
     const ValueId id = add(std::move(node));
     moved_.push_back(stored && how_.cast ? cast(id, how_.between) : id);
   }
