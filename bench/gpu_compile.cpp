@@ -5,6 +5,7 @@
 #include <set>
 #include <thread>
 
+#include "compiler/cuda_schedule_space.h"
 #include "compiler/passes.h"
 #include "ir/text.h"
 #include "layers/graph_parts.h"
@@ -100,12 +101,17 @@ Result<std::vector<GpuCompileCase>> gpu_compile_cases(const GpuCompileOptions& o
   std::set<std::string> known;  // text and architecture
   const auto add = [&](const TileProgram& program, const CudaTarget& target, const std::string& name,
                        bool force_generic) -> Result<Done> {
-    for (const CudaPlan::Choice& choice : plan_cuda(program, target, {force_generic}).choices) {
-      auto source = generate_cuda(program, choice.schedule, target, "kernel");
-      if (!source) return source.error();
-      if (!known.insert(target.architecture() + nvrtc_text(*source)).second) continue;
-      cases.push_back({fmt::format("{} {}", to_string(choice.schedule.kernel), name), target, std::move(*source),
-                       program.spec.dots.front().head_dim, program.spec.value_dim});
+    for (const CudaPlan::Choice& choice : plan_cuda(program, target, {.force_generic = force_generic}).choices) {
+      std::vector<CudaSchedule> schedules = {choice.schedule};
+      if (options.every_schedule) schedules = legal_cuda_schedules(choice.schedule, &program, target);
+      for (const CudaSchedule& schedule : schedules) {
+        auto source = generate_cuda(program, schedule, target, "kernel");
+        if (!source) return source.error();
+        if (!known.insert(target.architecture() + nvrtc_text(*source)).second) continue;
+        cases.push_back({options.every_schedule ? fmt::format("{} {}", name, print(schedule))
+                                                : fmt::format("{} {}", to_string(schedule.kernel), name),
+                         target, std::move(*source), program.spec.dots.front().head_dim, program.spec.value_dim});
+      }
     }
     return Done{};
   };

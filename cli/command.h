@@ -18,10 +18,11 @@ class Command {
  public:
   /// Parsing stores the text of an option in the variable given for it, which must live until the command has run.
   void required(const std::string& name, std::string& value, const std::string& help);  ///< positional
-  void files(const std::string& name, std::vector<std::string>& values, const std::string& help);  ///< positional, any number
+  void files(const std::string& name, std::vector<std::string>& values,
+             const std::string& help);  ///< positional, any number
   void option(const std::string& name, std::string& value, const std::string& help);
   void option(const std::string& name, std::vector<std::string>& values, const std::string& help);  ///< repeatable
-  void list(const std::string& name, std::vector<std::string>& values, const std::string& help);  ///< a,b,c
+  void list(const std::string& name, std::vector<std::string>& values, const std::string& help);    ///< a,b,c
   void option(const std::string& name, int& value, const std::string& help);
   void option(const std::string& name, int64_t& value, const std::string& help);
   void option(const std::string& name, uint64_t& value, const std::string& help);

@@ -49,6 +49,14 @@ Result<CudaTarget> parse_emit_target(const std::string& name) {
   return parse_architecture(name.substr(colon + 1));
 }
 
+MeasuredWith measured_here(const CudaTarget& target) {
+  if (const auto& driver = cuda_driver())
+    for (const CudaDeviceFacts& device : driver->devices())
+      if (const auto code = code_target(device); code && code->architecture() == target.architecture())
+        return measured_with(device);
+  return {};
+}
+
 Json cuda_json() {
   Json json;
   if (const auto& compiler = nvrtc())

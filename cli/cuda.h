@@ -19,6 +19,8 @@ struct CudaRunTarget {
 Result<CudaRunTarget> open_cuda_target(const std::string& name);
 /// "cuda:sm_90a" of `emit`.
 Result<CudaTarget> parse_emit_target(const std::string& name);
+/// Of the first GPU here that runs code for that architecture; nobody's where there is none.
+MeasuredWith measured_here(const CudaTarget& target);
 
 struct CudaRunCommand {
   std::string file, target, dump_dir;
@@ -27,6 +29,15 @@ struct CudaRunCommand {
   bool json = false, verify = false, require_fused = false, generic = false;
 };
 int run_on_cuda(const Graph& graph, const CudaRunCommand& command);
+
+struct CudaTuneCommand {
+  std::string target, database;
+  std::vector<std::string> files, dims;
+  double budget = 60;
+  int candidates = 32;
+  bool twins = true, json = false;
+};
+int tune_on_cuda(const CudaTuneCommand& command);
 
 /// Stages cu, ptx, sass and census, and those that it shares with the CPU, of every kernel of the graph.
 int emit_cuda(const Graph& graph, const std::string& file, const std::string& stage, const std::string& target,

@@ -59,8 +59,7 @@ int emit_command(const EmitFlags& options) {
   request.want_texts = true;
   request.link = false;
   // What an engine would choose, measured schedules included.
-  const DiskCache cache = DiskCache::open(environment().cache_dir, EngineOptions().cache_limit_bytes);
-  const auto tuning = open_tuning(environment().tuning, cache.usable() ? cache.folder() : "");
+  const auto tuning = open_environment_tuning();
   request.tuning = tuning.get();
   const auto compilation = generates_code() ? compile_back(*graph, std::move(*front), request)
                                             : compile_ahead_of_time(*graph, std::move(*front), request);

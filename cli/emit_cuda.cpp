@@ -32,6 +32,9 @@ int emit_cuda(const Graph& graph, const std::string& file, const std::string& st
   CudaProgramOptions options;
   options.want_texts = true;
   options.plan.force_generic = generic;
+  // What was measured counts for the GPU of this machine, where it has one of that architecture.
+  const auto tuning = open_environment_tuning();
+  options.tuning = {tuning.get(), measured_here(*target)};
   const auto program = compile_cuda_program(graph, *target, options);
   if (!program) return fail(program.error(), json, file);
   std::vector<StageText> texts = (*program)->texts;
@@ -41,7 +44,8 @@ int emit_cuda(const Graph& graph, const std::string& file, const std::string& st
     if (stage == "census")
       for (const CompiledCudaChoice& choice : *compiled)
         texts.push_back(
-            {fmt::format("07_{}.{}", choice.step, to_string(choice.report.schedule.kernel)), print(choice.report)});
+            {fmt::format("07_{}.{}.{}", choice.step, choice.choice, to_string(choice.report.schedule.kernel)),
+             print(choice.report)});
     else
       for (StageText& text : machine_texts(**program, *compiled)) texts.push_back(std::move(text));
   }

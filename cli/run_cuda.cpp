@@ -103,6 +103,8 @@ int run_on_cuda(const Graph& graph, const CudaRunCommand& command) {
   options.require_fused = command.require_fused;
   options.plan.force_generic = command.generic;
   options.want_texts = !command.dump_dir.empty();
+  const auto tuning = open_environment_tuning();
+  options.tuning = {tuning.get(), target->device->measured_with()};
   const auto program = compile_cuda_program(graph, target->device->target(), options);
   if (!program) return fail(program.error(), command.json, command.file);
   const auto kernel = CudaKernel::load(*program, target->device);

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace tilewright {
 
 std::string_view to_string(CudaTemplate name) {
@@ -23,6 +25,12 @@ std::span<const CudaScheduleField> cuda_schedule_fields() {
       {"split_kv", &CudaSchedule::split_kv}, {"pack_gqa", &CudaSchedule::pack_gqa},
       {"products", &CudaSchedule::products}};
   return kFields;
+}
+
+bool same_choice(const CudaSchedule& a, const CudaSchedule& b) {
+  return a.kernel == b.kernel && std::ranges::all_of(cuda_schedule_fields(), [&](const CudaScheduleField& field) {
+           return a.*field.member == b.*field.member;
+         });
 }
 
 std::string print(const CudaSchedule& schedule) {

@@ -42,6 +42,9 @@ struct CudaScheduleField {
 };
 std::span<const CudaScheduleField> cuda_schedule_fields();
 
+/// Same template and integers; reasons do not count.
+bool same_choice(const CudaSchedule& a, const CudaSchedule& b);
+
 /// "sm80_prefill: block_q 128, block_kv 64, …" one line, reasons left out.
 std::string print(const CudaSchedule& schedule);
 

@@ -8,7 +8,7 @@ namespace tilewright {
 
 struct Sm90CudaLayout {
   int64_t consumers = 2;  ///< warpgroups of 64 query rows
-  int64_t producer_registers = 24, consumer_registers = 240;
+  int64_t producer_registers = 40, consumer_registers = 232;
   int64_t sums = 0;  ///< registers of a consumer thread that hold O, S and P
   /// Scores of a thread that are computed in one unrolled body: all, or a few where their expressions load from tables.
   int64_t sums_at_once = 0;
@@ -19,8 +19,5 @@ struct Sm90CudaLayout {
 };
 /// `spec` is one that plan_cuda_sm90_prefill takes.
 Sm90CudaLayout sm90_cuda_layout(const AttentionSpec& spec, const CudaSchedule& schedule);
-
-/// One sentence why the schedule does not run, empty when it does; of a spec that plan_cuda_sm90_prefill takes.
-std::string validate_sm90_prefill(const AttentionSpec& spec, const CudaSchedule& schedule, const CudaTarget& target);
 
 }  // namespace tilewright

@@ -10,6 +10,7 @@ namespace tilewright {
 namespace {
 
 constexpr int64_t kDecodeWarps[] = {4, 2, 8};
+constexpr int64_t kLargestSplit = 1 << 20;
 
 /// Bytes that all tiles of one key take: K and V are as they lie in memory.
 int64_t stage_bytes(const AttentionSpec& spec, const CudaSchedule& s) {
@@ -120,33 +121,14 @@ Result<Done> validate_cuda_decode(const TileProgram& program, const CudaSchedule
   if (s.block_kv <= 0 || s.block_kv % 16 != 0 || s.block_kv > 64)
     return invalid("block_kv {} is no multiple of 16 up to 64", s.block_kv);
   if (s.stages < 2 || s.stages > 6) return invalid("stages {} is not between 2 and 6", s.stages);
-  if (s.split_kv <= 0 || s.split_kv % (s.warps * s.block_kv) != 0)
-    return invalid("split_kv {} is no multiple of the {} keys that {} warps take at a time", s.split_kv,
-                   s.warps * s.block_kv, s.warps);
+  if (s.split_kv <= 0 || s.split_kv > kLargestSplit || s.split_kv % (s.warps * s.block_kv) != 0)
+    return invalid("split_kv {} is no multiple of the {} keys that {} warps take at a time, up to {}", s.split_kv,
+                   s.warps * s.block_kv, s.warps, kLargestSplit);
   const int64_t bytes = cuda_decode_shared_bytes(program.spec, s);
   if (bytes > target.shared_bytes_per_block)
     return invalid("{} stages of {} keys and {} warps take {} bytes of shared memory, and {} has {}", s.stages,
                    s.block_kv, s.warps, bytes, target.architecture(), target.shared_bytes_per_block);
   return Done{};
-}
-
-std::vector<CudaSchedule> cuda_decode_schedules(const TileProgram& program, const CudaTarget& target) {
-  const CudaSchedule rules = schedule_cuda_decode(program, target);
-  std::vector<CudaSchedule> all = {rules};
-  for (const int64_t warps : kDecodeWarps)
-    for (const int64_t block_kv : {16, 32, 64})
-      for (const int64_t stages : {2, 3, 4})
-        for (const int64_t split_kv : {256, 512, 1024}) {
-          CudaSchedule s = rules;
-          s.reasons.clear();
-          s.warps = warps;
-          s.block_kv = block_kv;
-          s.stages = stages;
-          s.split_kv = split_kv;
-          const bool same = print(s) == print(rules);
-          if (!same && validate_cuda_decode(program, s, target)) all.push_back(std::move(s));
-        }
-  return all;
 }
 
 CudaOffer plan_cuda_decode(const TileProgram& program, const CudaTarget& target) {

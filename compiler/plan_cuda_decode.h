@@ -27,7 +27,5 @@ Expr cuda_decode_workspace_bytes(const AttentionSpec& spec, const CudaSchedule& 
 
 /// Error: one sentence that names the integer and the bound that it breaks.
 Result<Done> validate_cuda_decode(const TileProgram& program, const CudaSchedule& schedule, const CudaTarget& target);
-/// All legal schedules, the rules' first.
-std::vector<CudaSchedule> cuda_decode_schedules(const TileProgram& program, const CudaTarget& target);
 
 }  // namespace tilewright

@@ -14,9 +14,7 @@ CudaOffer plan_cuda_decode(const TileProgram& program, const CudaTarget& target)
 CudaOffer plan_cuda_sm80_prefill(const TileProgram& program, const CudaTarget& target);
 CudaOffer plan_cuda_generic(const TileProgram& program, const CudaTarget& target);
 CudaOffer plan_cuda_sm90_prefill(const TileProgram& program, const CudaTarget& target);
-
-/// All schedules of the generic template that fit, the largest tiles first.
-std::vector<CudaSchedule> cuda_generic_schedules(const TileProgram& program, const CudaTarget& target);
+CudaOffer plan_cuda_backward(const BackwardSpec& spec, const CudaTarget& target);
 
 /// The condition of a choice that runs whenever no earlier one does.
 Expr always_cuda();

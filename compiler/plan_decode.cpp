@@ -8,6 +8,8 @@ namespace {
 // Up to here reading K and V once costs more than the arithmetic on them.
 constexpr int64_t kRows = 16;
 constexpr int64_t kSplitBytes = 1 << 20;
+// Devices that share tuning results (device_family): what starting a split costs is seen here, work for all cores is not.
+constexpr int kFewCores = 4;
 }  // namespace
 
 int64_t decode_row_limit(const AttentionSpec& spec) { return std::max(kRows, spec.head_group); }
@@ -53,6 +55,7 @@ CpuSchedule schedule_amx_decode(const TileProgram& program, const CpuTarget& tar
   CpuSchedule s = schedule_decode(program, target);
   s.kernel = CpuTemplate::amx_decode;
   s.block_q = s.strip_rows = std::min(s.block_q, kTileRows);
+  s.block_kv = 256;  // scores of all 16 rows, and as weights in bf16, beside streams of K and V in L1
   s.reasons.push_back("K and V of bf16 are tiles as they lie in memory");
   if (target.isa == CpuIsa::amx_emulated) s.reasons.push_back("tiles are emulated, because that was asked for");
   return s;
@@ -68,15 +71,17 @@ CpuSchedule schedule_decode(const TileProgram& program, const CpuTarget& target)
   s.strip_rows = s.block_q;
   s.mr = std::min<int64_t>(s.block_q, 4);
   s.nv = 1;
-  s.block_kv = 256;
+  s.block_kv = s.block_q <= kRows ? 512 : 256;  // scores in half of L1
   s.reasons.push_back(fmt::format("at most {} query rows share one KV head, whose K and V are read once", s.block_q));
 
   // A power of two that does not depend on kv_len or on the number of workers, so that results do not (semantics 20).
   const DotTerm& dot = spec.dots[0];
   const int64_t key_bytes = dot.head_dim * size_of(operand_dtype(spec, dot.key, dot.key_row)) +
                             spec.value_dim * size_of(operand_dtype(spec, spec.value));
-  s.split_kv = 256;
-  while (s.split_kv < 1024 && s.split_kv * key_bytes < kSplitBytes) s.split_kv *= 2;
+  const bool few_cores = target.cores <= kFewCores;
+  const int64_t longest = few_cores ? 2048 : 1024, most_bytes = few_cores ? 2 * kSplitBytes : kSplitBytes;
+  s.split_kv = s.block_kv;
+  while (s.split_kv < longest && s.split_kv * key_bytes < most_bytes) s.split_kv *= 2;
   s.reasons.push_back(fmt::format("splits of {} keys ({} KB of K and V) keep all cores busy with few heads", s.split_kv,
                                   s.split_kv * key_bytes >> 10));
   if (dot.query_row) s.reasons.push_back("rows of Q are computed by every split that reads them");

@@ -35,14 +35,14 @@ CpuSchedule schedule_matmul(const LoopStep& step, const CpuTarget& target) {
   const int64_t element = size_of(step.accumulate);
   CpuSchedule s = base(step, target);
   s.kernel = CpuTemplate::matmul;
-  s.mr = target.has_avx512() ? 14 : 6;
+  s.mr = target.has_avx512() ? 13 : 6;
   s.nv = 2;
   s.reasons.push_back(fmt::format("a {}x{} micro-kernel keeps its sums in {} of {} vector registers", s.mr, s.nv,
                                   s.mr * s.nv, target.vector_registers()));
   s.block_k = round_up(target.l1_bytes * 5 / 8 / (s.nr() * element), s.lanes);
   s.reasons.push_back(fmt::format("a panel of B, {} deep and {} columns wide, takes {} KB of the {} KB L1", s.block_k,
                                   s.nr(), s.block_k * s.nr() * element >> 10, target.l1_bytes >> 10));
-  s.block_m = 27 * s.mr;
+  s.block_m = 29 * s.mr;
   s.block_n = round_up(512, s.nr());
   const auto bytes = [&] { return s.block_m * (s.block_k + s.block_n) * element; };
   while (s.block_m > 4 * s.mr && bytes() > target.l2_bytes * 5 / 8) s.block_m -= s.mr;

@@ -11,11 +11,12 @@ namespace tilewright {
 namespace {
 
 constexpr std::array<int64_t, 3> kPrefillWarps = {8, 4, 2};
-constexpr std::array<int64_t, 6> kBlocksKv = {128, 96, 64, 48, 32, 16};
 
 // Of a thread's 255 registers about 75 are addresses, fragments and the rows' state; expressions need more. The rules
-// leave room for those, the tuner may try what the compiler then decides about.
-constexpr int64_t kRuleRegisters = 160, kLegalRegisters = 180;
+// leave room for those, the tuner may try what the compiler then decides about (NVRTC 13: 176 spill whatever the
+// score).
+constexpr int64_t kRuleRegisters = 160, kLegalRegisters = 168;
+constexpr int64_t kLongestTile = 512;
 
 int64_t bands(const CudaSchedule& s) { return s.block_q / (16 * s.warps); }
 
@@ -98,9 +99,11 @@ int64_t sm80_prefill_held_registers(const AttentionSpec& spec, const CudaSchedul
 Result<Done> validate_sm80_prefill(const TileProgram& program, const CudaSchedule& s, const CudaTarget& target) {
   if (std::find(kPrefillWarps.begin(), kPrefillWarps.end(), s.warps) == kPrefillWarps.end())
     return invalid("warps {} is none of 2, 4 and 8", s.warps);
-  if (s.block_q <= 0 || s.block_q % (16 * s.warps) != 0)
-    return invalid("block_q {} is no multiple of 16 rows for each of {} warps", s.block_q, s.warps);
-  if (s.block_kv <= 0 || s.block_kv % 16 != 0) return invalid("block_kv {} is no multiple of 16", s.block_kv);
+  if (s.block_q <= 0 || s.block_q > kLongestTile || s.block_q % (16 * s.warps) != 0)
+    return invalid("block_q {} is no multiple of 16 rows for each of {} warps up to {}", s.block_q, s.warps,
+                   kLongestTile);
+  if (s.block_kv <= 0 || s.block_kv > kLongestTile || s.block_kv % 16 != 0)
+    return invalid("block_kv {} is no multiple of 16 up to {}", s.block_kv, kLongestTile);
   if (s.stages < 2 || s.stages > 4) return invalid("stages {} is not between 2 and 4", s.stages);
   const int64_t products = sm80_products(program.spec);
   if (s.products != products && !(products == 3 && s.products == 6))
@@ -114,25 +117,6 @@ Result<Done> validate_sm80_prefill(const TileProgram& program, const CudaSchedul
     return invalid("block_q {} and block_kv {} of {} warps hold {} registers a thread, and {} leave room for the rest",
                    s.block_q, s.block_kv, s.warps, registers, kLegalRegisters);
   return Done{};
-}
-
-std::vector<CudaSchedule> sm80_prefill_schedules(const TileProgram& program, const CudaTarget& target) {
-  const CudaSchedule rules = schedule_sm80_prefill(program, target);
-  std::vector<CudaSchedule> all = {rules};
-  for (const int64_t warps : kPrefillWarps)
-    for (const int64_t rows : {16, 32})
-      for (const int64_t block_kv : kBlocksKv)
-        for (const int64_t stages : {2, 3}) {
-          CudaSchedule s = rules;
-          s.reasons.clear();
-          s.warps = warps;
-          s.block_q = rows * warps;
-          s.block_kv = block_kv;
-          s.stages = stages;
-          const bool same = print(s) == print(rules);
-          if (!same && validate_sm80_prefill(program, s, target)) all.push_back(std::move(s));
-        }
-  return all;
 }
 
 CudaOffer plan_cuda_sm80_prefill(const TileProgram& program, const CudaTarget& target) {

@@ -1,11 +1,9 @@
-// When the sm_90a prefill template runs, and its tile sizes.
-#include <fmt/format.h>
+#include "compiler/plan_sm90_prefill.h"
 
 #include <algorithm>
 
 #include "compiler/cuda_sm90_layout.h"
 #include "compiler/plan_cuda_rules.h"
-#include "ir/result.h"
 
 namespace tilewright {
 namespace {
@@ -18,13 +16,16 @@ struct Registers {
   int64_t producer, consumer, sums, max_block_kv;
 };
 constexpr Registers kThreeConsumers = {32, 160, 130, 128};
-constexpr Registers kPlain = {24, 240, 200, 176};   ///< wide blocks of keys pay while all of a block is kept
+/// 24 registers for the producer spill where it divides for heads in groups (NVRTC 13, head dims 96 and 256).
+constexpr Registers kPlain = {40, 232, 200, 176};   ///< wide blocks of keys pay while all of a block is kept
 constexpr Registers kMasked = {40, 232, 200, 128};  ///< the producer tests blocks; a mask wastes what it cuts off
 constexpr Registers kTables = {88, 208, 160, 64};   ///< expressions load from tensors: addresses, and bounds to scan
 /// Scores in flight where each gathers: their addresses want registers, and their text is long.
 constexpr int64_t kGatheredSums = 8;
 /// Pointwise ops beside which three consumers' 160 registers suffice.
 constexpr int64_t kFewOps = 17;
+/// Keys of a block beside which functions of scores spill nothing (NVRTC 13: softcap does at 176 of head dim 128).
+constexpr int64_t kWidestOfFunctions = 160;
 
 bool is_16_bit(DType dtype) { return dtype == DType::bf16 || dtype == DType::f16; }
 
@@ -59,6 +60,15 @@ int64_t count_ops(const AttentionSpec& spec) {
   for (const Expr* expr : inner_expressions(spec))
     for (const ExprNode& node : expr->nodes()) count += node.kind == ExprKind::op;
   return count;
+}
+
+/// Functions of many instructions each.
+bool calls_functions(const AttentionSpec& spec) {
+  constexpr Op kFunctions[] = {Op::exp, Op::exp2, Op::log, Op::tanh, Op::sigmoid, Op::erf};
+  for (const Expr* expr : inner_expressions(spec))
+    for (const ExprNode& node : expr->nodes())
+      if (node.kind == ExprKind::op && std::ranges::find(kFunctions, node.op) != std::end(kFunctions)) return true;
+  return false;
 }
 
 bool reads_tables(const AttentionSpec& spec) {
@@ -184,26 +194,35 @@ Sm90CudaLayout sm90_cuda_layout(const AttentionSpec& spec, const CudaSchedule& s
   return layout;
 }
 
-std::string validate_sm90_prefill(const AttentionSpec& spec, const CudaSchedule& s, const CudaTarget& target) {
-  if (s.block_q != 128 && s.block_q != 192) return fmt::format("block_q {} is neither 128 nor 192", s.block_q);
+Result<Done> validate_sm90_prefill(const TileProgram& program, const CudaSchedule& s, const CudaTarget& target) {
+  if (s.block_q != 128 && s.block_q != 192) return invalid("block_q {} is neither 128 nor 192", s.block_q);
   if (s.block_kv < kStep || s.block_kv > 256 || s.block_kv % kStep != 0)
-    return fmt::format("block_kv {} is no multiple of {} up to 256", s.block_kv, kStep);
+    return invalid("block_kv {} is no multiple of {} up to 256", s.block_kv, kStep);
   if (s.warps != 4 + s.block_q / 16)
-    return fmt::format("{} rows of queries take {} warps, not {}", s.block_q, 4 + s.block_q / 16, s.warps);
-  if (s.stages < 1 || s.stages > 4) return fmt::format("{} stages are not within 1 and 4", s.stages);
-  const Sm90CudaLayout layout = sm90_cuda_layout(spec, s);
-  const int64_t sums = registers_of(spec, s).sums;
+    return invalid("warps {} is not the {} that {} rows of queries take", s.warps, 4 + s.block_q / 16, s.block_q);
+  if (s.stages < 1 || s.stages > 4) return invalid("stages {} is not between 1 and 4", s.stages);
+  if (s.block_q == 192 && reads_tables(program.spec))
+    return invalid("block_q {} leaves no registers to expressions that load from tensors; 128 does", s.block_q);
+  if (s.block_kv > kWidestOfFunctions && calls_functions(program.spec))
+    return invalid("block_kv {} is more than {}, beside which functions like tanh of a score find registers",
+                   s.block_kv, kWidestOfFunctions);
+  const Sm90CudaLayout layout = sm90_cuda_layout(program.spec, s);
+  const int64_t sums = registers_of(program.spec, s).sums;
   if (layout.sums > sums)
-    return fmt::format("O, S and P take {} registers of a thread, and {} are for them", layout.sums, sums);
+    return invalid("block_q {} and block_kv {} take {} registers of a thread for O, S and P, and {} are for them",
+                   s.block_q, s.block_kv, layout.sums, sums);
   if (layout.bytes > target.shared_bytes_per_block)
-    return fmt::format("tiles take {} bytes of shared memory of {}", layout.bytes, target.shared_bytes_per_block);
-  return {};
+    return invalid("block_q {}, block_kv {} and stages {} take {} bytes of shared memory, and {} has {}", s.block_q,
+                   s.block_kv, s.stages, layout.bytes, target.architecture(), target.shared_bytes_per_block);
+  return Done{};
 }
 
 CudaOffer plan_cuda_sm90_prefill(const TileProgram& program, const CudaTarget& target) {
   if (std::string reason = refuse_sm90(program.spec, target); !reason.empty())
     return CudaPlan::Refusal{CudaTemplate::sm90_prefill, std::move(reason)};
   CudaPlan::Choice choice{choose_sm90_tiles(program.spec, target), always_cuda()};
+  if (auto legal = validate_sm90_prefill(program, choice.schedule, target); !legal)
+    return CudaPlan::Refusal{CudaTemplate::sm90_prefill, to_string(legal.error())};
   choice.needs_tensor_maps = true;
   return choice;
 }

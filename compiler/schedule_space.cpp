@@ -93,7 +93,7 @@ class SpaceBuilder {
   }
   void matmul() {
     if (rules_.isa >= CpuIsa::avx512) {
-      axis(&CpuSchedule::mr, {6, 8, 9, 12, 14});
+      axis(&CpuSchedule::mr, {6, 8, 9, 12, 13, 14});
       axis(&CpuSchedule::nv, {2, 3, 4});
     } else {
       axis(&CpuSchedule::mr, {4, 6});

@@ -112,9 +112,6 @@ std::string precision_of(const ScheduledStep& step) {
   return policy == PrecisionPolicy::f32 ? std::string() : fmt::format("precision {} | ", to_string(policy));
 }
 
-/// Lengths do not matter to it: up to eight rows wait for B.
-bool has_buckets(const CpuSchedule& schedule) { return schedule.kernel != CpuTemplate::matvec; }
-
 }  // namespace
 
 size_t length_bucket(int64_t length) {
@@ -125,15 +122,26 @@ size_t length_bucket(int64_t length) {
 
 int64_t shortest_in_bucket(size_t bucket) { return bucket == 0 ? 1 : kLengthBuckets[bucket - 1] + 1; }
 
-Expr class_length(const CpuSchedule& schedule, const ScheduledStep& step) {
+ClassTemplate class_template(const CpuSchedule& schedule) {
+  // Lengths do not matter to a matvec: up to eight rows wait for B.
+  return {fmt::format("{} {}", to_string(schedule.kernel), to_string(schedule.isa)), is_decode(schedule.kernel),
+          schedule.kernel != CpuTemplate::matvec};
+}
+
+ClassTemplate class_template(const CudaSchedule& schedule, const CudaTarget& target) {
+  return {fmt::format("{} {}", to_string(schedule.kernel), target.architecture()),
+          schedule.kernel == CudaTemplate::decode};
+}
+
+Expr class_length(const ClassTemplate& kernel, const ScheduledStep& step) {
   Expr expr;
-  if (!has_buckets(schedule)) {
+  if (!kernel.has_buckets) {
     expr.set_root(expr.constant_int(0, DType::i64));
   } else if (const auto* loop = std::get_if<const LoopStep*>(&step)) {
     expr = extent_product(**loop, contract_axes(**loop).rows);
   } else if (const auto* program = std::get_if<const TileProgram*>(&step)) {
     const AttentionSpec& spec = (*program)->spec;
-    expr.set_root(expr.dim(is_decode(schedule.kernel) ? spec.kv_len : spec.q_len));
+    expr.set_root(expr.dim(kernel.decode ? spec.kv_len : spec.q_len));
   } else {
     expr.set_root(expr.dim(std::get<const BackwardSpec*>(step)->q_len));
   }
@@ -156,7 +164,7 @@ std::optional<int64_t> constant_length(const Expr& length) {
   return values[static_cast<size_t>(raw(length.root()))];
 }
 
-std::string shape_class(const CpuSchedule& schedule, const ScheduledStep& step, size_t bucket) {
+std::string shape_class(const ClassTemplate& kernel, const ScheduledStep& step, size_t bucket) {
   std::string what;
   if (const auto* program = std::get_if<const TileProgram*>(&step)) {
     what = attention_text(**program);
@@ -166,15 +174,14 @@ std::string shape_class(const CpuSchedule& schedule, const ScheduledStep& step, 
     what = product_text(*std::get<const LoopStep*>(step));
   }
   std::string length = "any length";
-  if (has_buckets(schedule)) {
-    const std::string_view name = is_decode(schedule.kernel)                      ? "kv_len"
+  if (kernel.has_buckets) {
+    const std::string_view name = kernel.decode                                   ? "kv_len"
                                   : std::holds_alternative<const LoopStep*>(step) ? "rows"
                                                                                   : "q_len";
     length = bucket + 1 == kBuckets ? fmt::format("{} >{}", name, kLengthBuckets[bucket - 1])
                                     : fmt::format("{} <={}", name, kLengthBuckets[bucket]);
   }
-  return fmt::format("{} {} | {}{} | {}", to_string(schedule.kernel), to_string(schedule.isa), precision_of(step), what,
-                     length);
+  return fmt::format("{} | {}{} | {}", kernel.name, precision_of(step), what, length);
 }
 
 }  // namespace tilewright

@@ -25,6 +25,9 @@ class EmulatorDevice final : public CudaDevice {
   Result<std::shared_ptr<void>> allocate(int64_t bytes) const override;
   Result<Done> copy_in(void* device, const void* host, int64_t bytes) const override;
   Result<Done> copy_out(void* host, const void* device, int64_t bytes) const override;
+  Result<std::unique_ptr<CudaClock>> make_clock() const override {
+    return unsupported("the emulator has no clock: what it takes says nothing of a GPU's time (--target cuda does)");
+  }
 
  private:
   CudaTarget target_;

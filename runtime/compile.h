@@ -17,11 +17,11 @@ struct StageText {
 struct CompileRequest {
   CpuTarget target;
   CompileOptions options;
-  bool want_texts = false;      ///< fills Compilation::texts
-  CacheWriter* disk = nullptr;  ///< where object code is looked up and kept; null = nowhere
-  bool ahead_of_time = false;   ///< no code is generated: every step runs on the tier
+  bool want_texts = false;              ///< fills Compilation::texts
+  CacheWriter* disk = nullptr;          ///< where object code is looked up and kept; null = nowhere
+  bool ahead_of_time = false;           ///< no code is generated: every step runs on the tier
   const TuningStore* tuning = nullptr;  ///< schedules in place of the rules'; null = the rules
-  bool link = true;             ///< false: for a target that is not this machine; the result does not run
+  bool link = true;                     ///< false: for a target that is not this machine; the result does not run
 };
 
 /// What the front half makes; `canonical_text` is the cache key of everything that follows.

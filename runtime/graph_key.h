@@ -8,8 +8,8 @@
 
 namespace tilewright {
 
-/// Bytes that tell any two (graph, options) pairs apart that could compile or report differently, under one state of the
-/// tuning databases. Reuses `out`.
+/// Bytes that tell any two (graph, options) pairs apart that could compile or report differently, under one state of
+/// the tuning databases. Reuses `out`.
 void serialise_key(const Graph& graph, const CompileOptions& options, uint64_t tuning_generation, std::string& out);
 
 struct KeyHash {

@@ -5,8 +5,8 @@
 #include <cstring>
 #include <numbers>
 
-#include "runtime/integer_data.h"
 #include "runtime/convert.h"
+#include "runtime/integer_data.h"
 
 namespace tilewright {
 namespace {

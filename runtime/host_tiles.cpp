@@ -26,10 +26,11 @@ HostTiles::~HostTiles() {
 
 void HostTiles::save_contents() {
   const long stride = 64;
-#define TILEWRIGHT_SAVE(n)                                                                                            \
-  if (configuration_[48 + n] != std::byte{0})                                                                         \
-    __asm__ volatile("tilestored %%tmm" #n ", (%0,%1,1)" ::"r"(contents_.data() + n * 16 * 64), "r"(stride) : "memor" \
-                                                                                                              "y");
+#define TILEWRIGHT_SAVE(n)                                                                                  \
+  if (configuration_[48 + n] != std::byte{0})                                                               \
+    __asm__ volatile("tilestored %%tmm" #n ", (%0,%1,1)" ::"r"(contents_.data() + n * 16 * 64), "r"(stride) \
+                     : "memor"                                                                              \
+                       "y");
   TILEWRIGHT_EACH_TILE(TILEWRIGHT_SAVE)
 #undef TILEWRIGHT_SAVE
 }

@@ -8,8 +8,8 @@ namespace tilewright {
 
 /// Linux gives a process tile registers when it asks (arch_prctl ARCH_REQ_XCOMP_PERM), for good and for all its
 /// threads. Asked once per process, by the first compile of a kernel with tiles; false = refused. Once granted, signal
-/// frames grow and the kernel refuses alternate signal stacks (sigaltstack) under 12 KB; where a thread has such a small
-/// one already, it refuses the permission.
+/// frames grow and the kernel refuses alternate signal stacks (sigaltstack) under 12 KB; where a thread has such a
+/// small one already, it refuses the permission.
 bool request_tile_permission();
 
 /// Around kernels with LaunchInfo::native_tiles, which configure tiles for themselves and release them: a host thread

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "runtime/host_tensor.h"
 #include "runtime/convert.h"
+#include "runtime/host_tensor.h"
 
 namespace tilewright {
 namespace {

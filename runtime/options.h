@@ -23,7 +23,8 @@ struct EnvironmentOptions {
   std::string cuda_home;  ///< CUDA_HOME, else CUDA_PATH
   /// Where pip may have put NVRTC: VIRTUAL_ENV, CONDA_PREFIX, the user's, /usr/local, /usr.
   std::vector<std::string> python_prefixes;
-  std::string cxx;  ///< CXX: the C++ compiler, with flags, that builds GPU kernels for the emulator; empty = look for one
+  std::string
+      cxx;  ///< CXX: the C++ compiler, with flags, that builds GPU kernels for the emulator; empty = look for one
 };
 const EnvironmentOptions& environment();
 

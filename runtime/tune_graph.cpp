@@ -12,15 +12,6 @@
 namespace tilewright {
 namespace {
 
-std::string today() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  gmtime_r(&now, &utc);
-  char text[16];
-  std::strftime(text, sizeof text, "%Y-%m-%d", &utc);
-  return text;
-}
-
 /// A step at dims, and what it weighs in the budget.
 struct Task {
   size_t step, choice;
@@ -33,8 +24,28 @@ bool can_be_tuned(const TuneRequest& request, size_t step, size_t choice) {
   return !schedule_space(request.rules->stats.step_reports[step].schedules[choice], subject.step()).axes.empty();
 }
 
-/// The dims of a decode step beside a prefill: one query. Nothing where q_len is no named dim of its own or keys would
-/// vanish with it.
+TuningEntry entry_of(const TunedStep& step, const TuneResult& result) {
+  const bool whole = !step.best().whole.empty() && !step.rules().whole.empty();
+  const auto rate = [&](const TunedCandidate& each) {
+    return whole ? step.whole_flops / median(each.whole) * 1e-9 : step.gflops(each);
+  };
+  TuningEntry entry{result.device,     result.compiler,    step.shape_class, {},
+                    rate(step.best()), rate(step.rules()), result.date};
+  set_integers(entry, step.best().schedule);
+  return entry;
+}
+
+}  // namespace
+
+std::string today() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  char text[16];
+  std::strftime(text, sizeof text, "%Y-%m-%d", &utc);
+  return text;
+}
+
 std::optional<DimBindings> one_query(const Step& step, const DimBindings& dims) {
   const auto* attention = std::get_if<AttentionStep>(&step.what);
   if (!attention) return {};
@@ -46,20 +57,7 @@ std::optional<DimBindings> one_query(const Step& step, const DimBindings& dims) 
   return one;
 }
 
-TuningEntry entry_of(const TunedStep& step, const TuneResult& result) {
-  const bool whole = !step.best().whole.empty() && !step.rules().whole.empty();
-  const auto rate = [&](const TunedCandidate& each) {
-    return whole ? step.whole_flops / median(each.whole) * 1e-9 : step.gflops(each);
-  };
-  TuningEntry entry{result.device,     result.compiler,    step.shape_class, {},
-                    rate(step.best()), rate(step.rules()), result.date};
-  for (const ScheduleField& field : schedule_fields())
-    entry.integers.emplace_back(field.name, step.best().schedule.*field.member);
-  return entry;
-}
-
-std::string why_nothing(const TuneRequest& request) {
-  const Program& program = request.rules->compiled->program;
+std::string nothing_to_tune(const Program& program) {
   if (!program.not_fused.empty()) {
     const FusionNote& note = program.not_fused.front();
     return fmt::format("graph @{} has nothing to tune: %{} does not fuse: {}", program.name, note.value, note.reason);
@@ -67,33 +65,26 @@ std::string why_nothing(const TuneRequest& request) {
   return fmt::format("graph @{} has nothing to tune: no attention and no product is in it", program.name);
 }
 
-}  // namespace
-
-std::string_view to_string(TunedCandidate::Fate fate) {
+std::string_view to_string(TunedOutcome::Fate fate) {
   switch (fate) {
-    case TunedCandidate::Fate::failed: return "failed";
-    case TunedCandidate::Fate::wrong: return "wrong";
-    case TunedCandidate::Fate::dropped: return "dropped";
-    case TunedCandidate::Fate::tied: return "tied";
-    case TunedCandidate::Fate::chosen: return "chosen";
-    case TunedCandidate::Fate::pruned: break;
+    case TunedOutcome::Fate::failed: return "failed";
+    case TunedOutcome::Fate::wrong: return "wrong";
+    case TunedOutcome::Fate::dropped: return "dropped";
+    case TunedOutcome::Fate::tied: return "tied";
+    case TunedOutcome::Fate::chosen: return "chosen";
+    case TunedOutcome::Fate::pruned: break;
   }
   return "pruned";
 }
 
-double TunedCandidate::seconds() const { return (median(warm) + median(cold)) / 2; }
+double TunedOutcome::seconds() const { return (median(warm) + median(cold)) / 2; }
 
-double TunedCandidate::spread() const {
+double TunedOutcome::spread() const {
   if (warm.size() < 2) return 0;
   std::vector<double> sorted = warm;
   std::sort(sorted.begin(), sorted.end());
   const double quartiles = sorted[sorted.size() * 3 / 4] - sorted[sorted.size() / 4];
   return quartiles / 2 / median(std::move(sorted));
-}
-
-double TunedStep::gflops(const TunedCandidate& candidate) const {
-  const double seconds = candidate.seconds();
-  return seconds > 0 ? flops / seconds * 1e-9 : 0;
 }
 
 double TunedStep::speedup() const {
@@ -103,7 +94,7 @@ double TunedStep::speedup() const {
   return base > 0 && own > 0 ? base / own : 1;
 }
 
-Result<Done> check(const TuneOptions& options) {
+Result<Done> check(const SearchOptions& options) {
   if (!(options.budget_seconds > 0) || options.budget_seconds > 1e6)
     return invalid("the budget is {} seconds; a search takes more than 0 and at most 1000000", options.budget_seconds);
   if (options.candidates < 2 || options.candidates > 100'000)
@@ -118,7 +109,11 @@ Result<TuneResult> tune_graph(const TuneRequest& request) {
   const auto choices = Kernel(request.rules).choices(request.dims);
   if (!choices) return choices.error();
 
-  TuneResult result{program.name, device_fingerprint(request.target), codegen_version(), today(), {}, {}, 0, {}, {}};
+  TuneResult result;
+  result.graph = program.name;
+  result.device = device_fingerprint(request.target);
+  result.compiler = codegen_version();
+  result.date = today();
   const bool fused = request.rules->stats.fused_attentions + request.rules->stats.fused_backwards > 0;
   std::vector<Task> tasks;
   std::vector<std::string> classes;
@@ -127,7 +122,8 @@ Result<TuneResult> tune_graph(const TuneRequest& request) {
     const StepReport& report = request.rules->stats.step_reports[step];
     const SearchSubject subject(program.steps[step]);
     const CpuSchedule& rules = report.schedules[choice];
-    std::string shape = shape_class(rules, subject.step(), length_bucket(length_at(rules, subject.step(), dims)));
+    std::string shape = shape_class(class_template(rules), subject.step(),
+                                    length_bucket(length_at(class_template(rules), subject.step(), dims)));
     if (std::ranges::find(classes, shape) != classes.end()) {
       result.notes.push_back(fmt::format("%{} is of a class that is tuned already", report.name));
       return;
@@ -143,7 +139,7 @@ Result<TuneResult> tune_graph(const TuneRequest& request) {
       if (const auto twin = Kernel(request.rules).choices(*one); twin && (*twin)[step] != (*choices)[step])
         add(step, *one, (*twin)[step]);
   }
-  if (tasks.empty()) return Diagnostic{ErrorKind::unsupported, why_nothing(request), {}, 0};
+  if (tasks.empty()) return Diagnostic{ErrorKind::unsupported, nothing_to_tune(program), {}, 0};
   for (const FusionNote& note : program.not_fused)
     result.notes.push_back(fmt::format("%{} does not fuse: {}", note.value, note.reason));
 

@@ -8,7 +8,14 @@
 namespace tilewright {
 
 /// A budget and a number of candidates that a search can be made with.
-Result<Done> check(const TuneOptions& options);
+Result<Done> check(const SearchOptions& options);
+/// YYYY-MM-DD, UTC.
+std::string today();
+/// The dims of a decode step beside a prefill: one query. Nothing where q_len is no named dim of its own or keys would
+/// vanish with it.
+std::optional<DimBindings> one_query(const Step& step, const DimBindings& dims);
+/// Why no step of the program has a choice.
+std::string nothing_to_tune(const Program& program);
 
 struct TuneRequest {
   std::shared_ptr<const Kernel::State> rules;  ///< the graph, compiled by the rules

@@ -3,7 +3,6 @@
 #include <map>
 
 #include "compiler/passes.h"
-#include "compiler/shape_class.h"
 #include "ir/interp.h"
 #include "runtime/tune_step.h"
 #include "runtime/work.h"
@@ -41,9 +40,9 @@ ScheduledStep SearchSubject::step() const {
   return &std::get<LoopStep>(step_.what);
 }
 
-int64_t length_at(const CpuSchedule& schedule, const ScheduledStep& step, const DimBindings& dims) {
+int64_t length_at(const ClassTemplate& kernel, const ScheduledStep& step, const DimBindings& dims) {
   const std::array<int64_t, 12> axes{};
-  return evaluate_int(class_length(schedule, step), dims, {}, axes);
+  return evaluate_int(class_length(kernel, step), dims, {}, axes);
 }
 
 double guess_flops(const Program& program, const Step& step, const DimBindings& dims) {
@@ -59,8 +58,7 @@ std::vector<TunedCandidate> rank_candidates(const CpuSchedule& rules, const Sche
   const ScheduleSpace space = schedule_space(rules, step);
   out.axes = space.axes;
   std::vector<TunedCandidate> all;
-  for (CpuSchedule& schedule : legal_schedules(space, step, target))
-    all.push_back({std::move(schedule), {}, TunedCandidate::Fate::pruned, {}, {}, {}});
+  for (CpuSchedule& schedule : legal_schedules(space, step, target)) all.push_back({{}, std::move(schedule), {}, {}});
   out.legal = static_cast<int64_t>(all.size());
   for (TunedCandidate& each : all) each.cost = estimate_cost(each.schedule, step, target, dims, workers);
   all[0].schedule.reasons = rules.reasons;

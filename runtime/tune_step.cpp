@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 
 #include "compiler/passes.h"
 #include "compiler/shape_class.h"
@@ -10,8 +9,8 @@
 #include "runtime/compile_jobs.h"
 #include "runtime/limits.h"
 #include "runtime/stopwatch.h"
-#include "runtime/successive_halving.h"
 #include "runtime/tune_part.h"
+#include "runtime/tune_race.h"
 #include "runtime/work.h"
 
 namespace tilewright {
@@ -19,9 +18,7 @@ namespace {
 
 constexpr double kOracleShare = 0.2, kRaceShare = 0.5;    // of the budget
 constexpr double kJudgeShare = 0.05, kWholeShare = 0.35;  // runs to be judged at dims of their own; the last race
-constexpr double kOracleSeconds = 3e-9;               // for one product, both precisions together, on a slow machine
-constexpr int kWholeRepeats = 5;                      // of the race on the whole shape, at most
-constexpr int64_t kMostRows = 256, kFewestRows = 16;  // of a sample; the accuracy rule's own count is 256
+constexpr int kWholeRepeats = 5;                          // of the race on the whole shape, at most
 
 class Search {
  public:
@@ -41,13 +38,14 @@ class Search {
     out_.name = rules_->stats.step_reports[search_.step].name;
     out_.dims = search_.dims;
     out_.workers = executor_->workers();
-    out_.shape_class = shape_class(rules, step_, length_bucket(length_at(rules, step_, search_.dims)));
-    const int64_t shortest = shortest_in_bucket(length_bucket(length_at(rules, step_, search_.dims)));
-    const RacePart part =
-        choose_part(cost_, search_.step, search_.dims, most_candidates(rules), search_.seconds * kRaceShare,
-                    out_.workers, [&](const DimBindings& dims) {
-                      return length_at(rules, step_, dims) >= shortest && choice_at(dims) == search_.choice;
-                    });
+    out_.shape_class =
+        shape_class(class_template(rules), step_, length_bucket(length_at(class_template(rules), step_, search_.dims)));
+    const int64_t shortest = shortest_in_bucket(length_bucket(length_at(class_template(rules), step_, search_.dims)));
+    const RacePart part = choose_part(cost_, search_.step, search_.dims, most_candidates(rules),
+                                      search_.seconds * kRaceShare, out_.workers, [&](const DimBindings& dims) {
+                                        return length_at(class_template(rules), step_, dims) >= shortest &&
+                                               choice_at(dims) == search_.choice;
+                                      });
     out_.measured_at = part.dims;
     out_.slice = part.slice;
     candidates_ = rank_candidates(rules, step_, request_.target, out_.measured_at, out_.workers, part.candidates, out_);
@@ -68,19 +66,13 @@ class Search {
 
   void tell(const std::string& stage, size_t left_in_race) {
     if (!request_.options.progress) return;
-    TuneProgress progress{out_.name,
-                          stage,
-                          static_cast<int>(candidates_.size()),
-                          static_cast<int>(left_in_race),
-                          0,
-                          0,
-                          std::max(left(), 0.0)};
-    for (const TunedCandidate& candidate : candidates_) {
-      const double seconds = candidate.seconds();
-      if (seconds > 0 && (progress.best_seconds == 0 || seconds < progress.best_seconds))
-        progress.best_seconds = seconds;
-    }
-    if (!candidates_.empty()) progress.rules_seconds = candidates_[0].seconds();
+    std::vector<const TunedOutcome*> outcomes;
+    for (const TunedCandidate& each : candidates_) outcomes.push_back(&each);
+    TuneProgress progress = progress_of(outcomes);
+    progress.step = out_.name;
+    progress.stage = stage;
+    progress.left = static_cast<int>(left_in_race);
+    progress.seconds_left = std::max(left(), 0.0);
     request_.options.progress(progress);
   }
 
@@ -98,13 +90,13 @@ class Search {
     std::vector<int64_t> borders;
     for (const TunedCandidate& each : candidates_)
       if (std::ranges::find(borders, each.schedule.block_q) == borders.end()) borders.push_back(each.schedule.block_q);
-    if (rows < kMostRows) borders.clear();  // too dear
+    if (rows < kMostOracleRows) borders.clear();  // too dear
     // Every L2, and L3 where that does not take longer than the runs it is meant for.
     constexpr int64_t kMost = int64_t{64} << 20;
     const CpuTarget& target = request_.target;
     const int64_t l3 = target.l3_bytes <= kMost ? target.l3_bytes : 0;
     const int64_t flush = std::min(std::max(4 * target.l2_bytes * out_.workers, l3), kMost);
-    return TuneScene::create({rules_->graph, dims, executor_, request_.options.run, flush, borders, rows, slice});
+    return TuneScene::create({{rules_->graph, dims, executor_, borders, rows}, request_.options.run, flush, slice});
   }
 
   /// A guess; the other steps of the graph run as well.
@@ -162,46 +154,25 @@ class Search {
     kernels_[candidate].reset();
   }
 
-  /// Products that the oracle forms for each row that it computes, and those of every contraction, which it forms
-  /// whole.
-  std::pair<double, double> oracle_products(const DimBindings& dims) const {
-    double per_row = 0, whole = 0;
-    for (const Step& step : program().steps) {
-      const auto* attention = std::get_if<AttentionStep>(&step.what);
-      const auto* backward = std::get_if<BackwardStep>(&step.what);
-      const auto* loop = std::get_if<LoopStep>(&step.what);
-      if (attention) {
-        double columns = static_cast<double>(attention->spec.value_dim);
-        for (const DotTerm& dot : attention->spec.dots) columns += static_cast<double>(dot.head_dim);
-        per_row += columns * static_cast<double>(attention->spec.kv_len.evaluate(dims).value_or(1));
-      } else if (backward || (loop && loop->kind == LoopKind::contract)) {
-        whole += guess_flops(program(), step, dims);
-      }
-    }
-    return {per_row, whole};
-  }
-
   /// Rows that the oracle can afford at these dims, at most as many as the accuracy rule takes.
   int64_t oracle_rows(const DimBindings& dims) const {
-    const double budget = std::max(search_.seconds * kOracleShare, 0.2) / kOracleSeconds;
-    const auto [per_row, whole] = oracle_products(dims);
-    return whole > budget ? 0 : std::min(static_cast<int64_t>((budget - whole) / std::max(per_row, 1.0)), kMostRows);
+    return affordable_oracle_rows(program(), dims, std::max(search_.seconds * kOracleShare, 0.2));
   }
 
   /// Judged at the measured dims where all of the step runs there and the oracle can afford a few rows; else by the
   /// oracle at smaller dims, and by agreement with the rules' kernel at the measured ones.
   Result<Done> judge_all() {
     const int64_t rows = out_.slice.all() ? oracle_rows(out_.measured_at) : 0;
-    auto scene = make_scene(out_.measured_at, rows >= kFewestRows ? rows : 0, out_.slice);
+    auto scene = make_scene(out_.measured_at, rows >= kFewestOracleRows ? rows : 0, out_.slice);
     if (!scene) return scene.error();
     scene_ = std::move(*scene);
-    if (rows < kFewestRows) {
+    if (rows < kFewestOracleRows) {
       DimBindings dims = out_.measured_at;
       std::vector<std::string> names = cost_.batches();
       for (const std::string& name : cost_.lengths()) names.push_back(name);
       const auto too_dear = [&] {
         const double runs = run_seconds(dims) * static_cast<double>(candidates_.size());
-        return oracle_rows(dims) < kFewestRows || runs > kJudgeShare * search_.seconds;
+        return oracle_rows(dims) < kFewestOracleRows || runs > kJudgeShare * search_.seconds;
       };
       while (too_dear()) {
         DimBindings smaller = dims;
@@ -210,7 +181,7 @@ class Search {
         if (smaller == dims || choice_at(smaller) != search_.choice) break;
         dims = std::move(smaller);
       }
-      auto small = make_scene(dims, std::max(oracle_rows(dims), kFewestRows));
+      auto small = make_scene(dims, std::max(oracle_rows(dims), kFewestOracleRows));
       if (!small) return small.error();
       if (auto ok = judge_on(**small); !ok) return ok;
     }
@@ -246,49 +217,25 @@ class Search {
   }
 
   void race_right_ones() {
-    std::vector<size_t> runners;
+    RaceField field;
+    for (TunedCandidate& each : candidates_) field.outcomes.push_back(&each);
     for (size_t i = 0; i < candidates_.size(); ++i)
-      if (kernels_[i]) runners.push_back(i);
-    // How long a repeat takes, to fit the rounds into what is left.
-    double one = 1e-3;
-    HalvingOptions options;
+      if (kernels_[i]) field.runners.push_back(i);
+    field.measure = [&](size_t i) -> Result<WarmCold> {
+      const auto seconds = scene_->time(*kernels_[i], candidates_[i].schedule, search_.step);
+      if (!seconds) return invalid("it did not run");
+      return *seconds;
+    };
+    field.judge = [&](size_t i) { return scene_->judge(*kernels_[i], candidates_[i].schedule); };
+    field.disqualify = [&](size_t i, std::string why) { fail(i, TunedCandidate::Fate::wrong, std::move(why)); };
+    field.seconds_left = [&] { return left(); };
     // The winner's last check and the limits come after the race, and where it runs a part, the race on the whole.
-    const double after = 0.05 * search_.seconds + (is_whole() ? 0 : seconds_on_the_whole());
-    options.seconds_left = [&] { return left() - after; };
-    const Stopwatch watch;
-    if (measure(0)) one = watch.milliseconds() * 1e-3;
-    candidates_[0].warm.clear();
-    candidates_[0].cold.clear();
-    const double repeats = left() / (one * 5 * static_cast<double>(runners.size()));
-    options.first_repeats = static_cast<int>(std::clamp(repeats, 1.0, 5.0));
-    options.final_repeats = std::clamp(static_cast<int>(repeats * 8), 5, 40);
-    options.progress = [&](int round, size_t left_in_race) { tell(fmt::format("round {}", round), left_in_race); };
-    const auto run = [&](size_t i) { return measure(runners[i]); };
-    while (runners.size() > 1) {
-      const HalvingResult result = race(runners.size(), run, options);
-      out_.noise = result.noise;
-      out_.out_of_time |= result.out_of_time;
-      for (const size_t i : runners)
-        if (candidates_[i].fate == TunedCandidate::Fate::pruned) candidates_[i].fate = TunedCandidate::Fate::dropped;
-      const size_t winner = runners[result.winner];
-      candidates_[winner].fate = TunedCandidate::Fate::chosen;
-      out_.chosen = winner;
-      if (winner == 0) {
-        mark_ties();
-        return;
-      }
-      // Timed runs are checked as well: whoever was right once only is out, and the others race again.
-      std::string wrong = scene_->judge(*kernels_[winner], candidates_[winner].schedule);
-      if (wrong.empty()) return;
-      fail(winner, TunedCandidate::Fate::wrong, "after it was timed: " + wrong);
-      std::erase(runners, winner);
-      for (const size_t i : runners) {
-        candidates_[i].warm.clear();
-        candidates_[i].cold.clear();
-      }
-    }
-    candidates_[0].fate = TunedCandidate::Fate::chosen;
-    out_.chosen = 0;
+    field.seconds_after = 0.05 * search_.seconds + (is_whole() ? 0 : seconds_on_the_whole());
+    field.progress = [&](const std::string& stage, size_t left_in_race) { tell(stage, left_in_race); };
+    const RaceResult result = race_field(field);
+    out_.chosen = result.chosen;
+    out_.noise = result.noise;
+    out_.out_of_time |= result.out_of_time;
   }
 
   /// What a race of three on all that was asked for takes, no more than its share of the budget: data, a run to be
@@ -303,7 +250,7 @@ class Search {
     tell("whole shape", 3);
     if (run_seconds(search_.dims) * 2 * (1 + 2) > std::max(left(), 0.0)) return Done{};
     const int64_t rows = oracle_rows(search_.dims);
-    auto scene = make_scene(search_.dims, rows >= kFewestRows ? kFewestRows : 0);
+    auto scene = make_scene(search_.dims, rows >= kFewestOracleRows ? kFewestOracleRows : 0);
     if (!scene) return Done{};  // no memory for all of it
     std::vector<size_t> runners{0, out_.chosen};
     size_t next = 0;
@@ -340,26 +287,6 @@ class Search {
     candidates_[best].fate = TunedCandidate::Fate::chosen;
     out_.chosen = best;
     return Done{};
-  }
-
-  void mark_ties() {
-    const double base = candidates_[0].seconds();
-    for (TunedCandidate& each : candidates_)
-      if (each.fate == TunedCandidate::Fate::dropped && each.seconds() > 0 &&
-          std::fabs(each.seconds() / base - 1) <= out_.noise)
-        each.fate = TunedCandidate::Fate::tied;
-  }
-
-  std::optional<WarmCold> measure(size_t candidate) {
-    const auto seconds = scene_->time(*kernels_[candidate], candidates_[candidate].schedule, search_.step);
-    if (!seconds) {
-      candidates_[candidate].fate = TunedCandidate::Fate::failed;
-      candidates_[candidate].why = "it did not run";
-      return {};
-    }
-    candidates_[candidate].warm.push_back(seconds->warm);
-    candidates_[candidate].cold.push_back(seconds->cold);
-    return WarmCold{seconds->warm, seconds->cold};
   }
 
   void measure_limits() {

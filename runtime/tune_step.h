@@ -1,6 +1,7 @@
 // The search over the schedules of one step: rank, compile, judge, race.
 #pragma once
 
+#include "compiler/shape_class.h"
 #include "runtime/tune_graph.h"
 #include "runtime/tune_scene.h"
 
@@ -26,7 +27,7 @@ class SearchSubject {
 };
 
 /// The length that the step's class is a bucket of.
-int64_t length_at(const CpuSchedule& schedule, const ScheduledStep& step, const DimBindings& dims);
+int64_t length_at(const ClassTemplate& kernel, const ScheduledStep& step, const DimBindings& dims);
 /// FLOPs before there is any data: masks that read tensors count as keeping all.
 double guess_flops(const Program& program, const Step& step, const DimBindings& dims);
 

@@ -1,4 +1,4 @@
-// What Engine::tune takes and gives.
+// What Engine::tune takes and gives, and what it has in common with tuning on a GPU (runtime/cuda/tune_cuda.h).
 //
 // A step's legal schedules are ranked by the cost model; the best few are compiled, each is checked against the oracle
 // on fresh outputs, and successive halving over interleaved warm and cold runs finds the fastest. Whatever is not
@@ -15,66 +15,83 @@
 
 namespace tilewright {
 
-/// One schedule that was compiled, or that the model left out.
-struct TunedCandidate {
+/// What became of a schedule that a search considered.
+struct TunedOutcome {
   enum class Fate : uint8_t {
-    pruned,   ///< the model ranks others before it; never compiled
+    pruned,   ///< others are likelier to be fast; never compiled
     failed,   ///< it did not compile or run; `why` says so
     wrong,    ///< its outputs are not the oracle's; `why` says where
     dropped,  ///< measured and slower than those that went on
     tied,     ///< within the noise of the rules' schedule, which therefore stays
     chosen
   };
-  CpuSchedule schedule;
-  CostEstimate cost;
   Fate fate = Fate::pruned;
   std::string why;                 ///< one sentence
   std::vector<double> warm, cold;  ///< seconds of single runs of the step: caches as the last run left them; flushed
-  std::vector<double> whole;       ///< seconds of runs of all that was asked for, where the race ran a part of it
   double seconds() const;          ///< what decides: the mean of the two medians; 0 when it was not measured
   double spread() const;           ///< half the distance of the quartiles of the warm runs, relative to their median
 };
-std::string_view to_string(TunedCandidate::Fate fate);
+std::string_view to_string(TunedOutcome::Fate fate);
 
-/// One step at one class of shapes.
-struct TunedStep {
+/// One schedule for a CPU that was compiled, or that the model left out.
+struct TunedCandidate : TunedOutcome {
+  CpuSchedule schedule;
+  CostEstimate cost;
+  std::vector<double> whole;  ///< seconds of runs of all that was asked for, where the race ran a part of it
+};
+
+/// The search over the schedules of one step at one class of shapes, on any device.
+template <class Candidate>
+struct TunedSearch {
   std::string name;         ///< of the step
   std::string shape_class;  ///< the key in the database: what shapes the result is for
   DimBindings dims;         ///< what was asked for
+  double flops = 0;         ///< of one run that was measured: by the rule of docs/performance-log.md
+  int64_t legal = 0;        ///< schedules in the legal space
+  /// [0] is the rules' schedule; then by rank. Pruned ones are listed up to a few hundred.
+  std::vector<Candidate> candidates;
+  size_t chosen = 0;         ///< into candidates; 0 when the rules' schedule stays
+  double noise = 0;          ///< relative difference under which two schedules are equal here
+  bool out_of_time = false;  ///< the budget ended before the search did
+
+  const Candidate& best() const { return candidates[chosen]; }
+  const Candidate& rules() const { return candidates[0]; }
+  /// 0 when it was not measured.
+  double gflops(const TunedOutcome& candidate) const {
+    const double seconds = candidate.seconds();
+    return seconds > 0 ? flops / seconds * 1e-9 : 0;
+  }
+};
+
+/// One step on a CPU.
+struct TunedStep : TunedSearch<TunedCandidate> {
   DimBindings measured_at;  ///< smaller dims of the same class where the ones asked for run too long
   WorkSlice slice;          ///< of an attention at those dims: the (batch, KV head) pairs that ran
   int workers = 1;
-  /// Of one run of the slice at measured_at: by the rule of docs/performance-log.md; operands and results once.
-  double flops = 0, bytes = 0;
+  double bytes = 0;        ///< operands and results once, of one run of the slice at measured_at
   double whole_flops = 0;  ///< of one run of all that was asked for, where candidates ran that as well
   double fma_peak_gflops = 0, read_gbs = 0;  ///< limits measured between the candidates, all workers together
   std::vector<ScheduleAxis> axes;            ///< the legal space, integer by integer
-  int64_t legal = 0;                         ///< schedules in it
-  /// [0] is the rules' schedule; then by the model's rank. Pruned ones are listed up to a few hundred.
-  std::vector<TunedCandidate> candidates;
-  size_t chosen = 0;         ///< into candidates; 0 when the rules' schedule stays
-  double noise = 0;          ///< relative difference under which two schedules are equal here
-  std::string assembly;      ///< of the chosen kernel; empty unless TuneOptions::want_assembly
-  bool out_of_time = false;  ///< the budget ended before the search did
+  std::string assembly;                      ///< of the chosen kernel; empty unless TuneOptions::want_assembly
 
-  const TunedCandidate& best() const { return candidates[chosen]; }
-  const TunedCandidate& rules() const { return candidates[0]; }
-  double gflops(const TunedCandidate& candidate) const;  ///< 0 when it was not measured
   /// How many times as fast as the rules' schedule the chosen one is: of all that was asked for, where both ran that.
   double speedup() const;
 };
 
-struct TuneResult {
+/// The searches of one graph.
+template <class Step>
+struct TunedGraph {
   std::string graph;
   std::string device;    ///< fingerprint: features, caches, cores
-  std::string compiler;  ///< LLVM's version and the code generator's
+  std::string compiler;  ///< its version and the code generator's
   std::string date;      ///< YYYY-MM-DD
-  std::vector<TunedStep> steps;
+  std::vector<Step> steps;
   std::vector<std::string> notes;  ///< steps with nothing to choose and other things worth a line
   double seconds = 0;              ///< the whole search
   std::string database;            ///< the file that holds the result; empty when none does
   std::string not_saved;           ///< why the file could not be written, one sentence
 };
+struct TuneResult : TunedGraph<TunedStep> {};
 
 /// Where the search stands, after every measurement or so.
 struct TuneProgress {
@@ -84,14 +101,18 @@ struct TuneProgress {
   double seconds_left = 0;                     ///< of the budget
 };
 
-struct TuneOptions {
+/// What any search is told.
+struct SearchOptions {
   double budget_seconds = 60;  ///< for the whole graph; more than 0
   int candidates = 32;         ///< compiled per step, the rules' own among them; at least 2
   bool twins = true;           ///< a step that decodes as well as prefills is tuned for one query, too
+  bool save = true;            ///< in the user's database, when there is one
+  std::function<void(const TuneProgress&)> progress;
+};
+
+struct TuneOptions : SearchOptions {
   bool want_assembly = false;
   bool for_family = false;  ///< results are kept for every device of device_family()
-  bool save = true;         ///< in the user's database, when there is one
-  std::function<void(const TuneProgress&)> progress;
 
   /// How a candidate is run; empty means kernel.run. For tests, which plant faults here.
   using Run =

@@ -29,6 +29,31 @@ std::optional<double> rate_of(const Json& object, const char* name) {
   return value;
 }
 
+template <class Field>
+const Field* field_named(std::span<const Field> fields, std::string_view name) {
+  const auto found = std::ranges::find_if(fields, [&](const Field& field) { return field.name == name; });
+  return found == fields.end() ? nullptr : &*found;
+}
+
+template <class Schedule, class Field, class Target>
+Result<Schedule> with_integers(const TuningEntry& entry, Schedule schedule, std::span<const Field> fields,
+                               const ScheduledStep& step, const Target& target) {
+  for (const auto& [name, value] : entry.integers) {
+    const Field* field = field_named(fields, name);
+    if (!field) return invalid("no schedule has an integer {}", name);
+    schedule.*field->member = value;
+  }
+  if (auto ok = validate(schedule, step, target); !ok) return ok.error();
+  schedule.reasons = {"from the tuning database: " + tuned_reason(entry)};
+  return schedule;
+}
+
+template <class Schedule, class Field>
+void put_integers(TuningEntry& entry, const Schedule& schedule, std::span<const Field> fields) {
+  entry.integers.clear();
+  for (const Field& field : fields) entry.integers.emplace_back(field.name, schedule.*field.member);
+}
+
 std::optional<TuningEntry> parse_entry(const Json& json) {
   if (!json.is_object()) return {};
   auto device = text_of(json, "device"), compiler = text_of(json, "compiler"), shape = text_of(json, "class"),
@@ -39,8 +64,9 @@ std::optional<TuningEntry> parse_entry(const Json& json) {
     return {};
   TuningEntry entry{std::move(*device), std::move(*compiler), std::move(*shape), {}, *gflops, *rules, std::move(*date)};
   for (const auto& [name, value] : schedule->items()) {
-    const bool known = std::ranges::any_of(schedule_fields(), [&](const ScheduleField& f) { return f.name == name; });
-    if (!known || !value.is_number_integer()) return {};
+    if (!(field_named(schedule_fields(), name) || field_named(cuda_schedule_fields(), name)) ||
+        !value.is_number_integer())
+      return {};
     entry.integers.emplace_back(name, value.get<int64_t>());
   }
   return entry;
@@ -68,17 +94,17 @@ std::string tuned_reason(const TuningEntry& entry) {
 
 Result<CpuSchedule> tuned_schedule(const TuningEntry& entry, const CpuSchedule& rules, const ScheduledStep& step,
                                    const CpuTarget& target) {
-  CpuSchedule s = rules;
-  for (const auto& [name, value] : entry.integers) {
-    const auto fields = schedule_fields();
-    const auto field =
-        std::ranges::find_if(fields, [&, &wanted = name](const ScheduleField& f) { return f.name == wanted; });
-    if (field == fields.end()) return invalid("no schedule has an integer {}", name);
-    s.*field->member = value;
-  }
-  if (auto ok = validate(s, step, target); !ok) return ok.error();
-  s.reasons = {"from the tuning database: " + tuned_reason(entry)};
-  return s;
+  return with_integers(entry, rules, schedule_fields(), step, target);
+}
+
+Result<CudaSchedule> tuned_schedule(const TuningEntry& entry, const CudaSchedule& rules, const ScheduledStep& step,
+                                    const CudaTarget& target) {
+  return with_integers(entry, rules, cuda_schedule_fields(), step, target);
+}
+
+void set_integers(TuningEntry& entry, const CpuSchedule& schedule) { put_integers(entry, schedule, schedule_fields()); }
+void set_integers(TuningEntry& entry, const CudaSchedule& schedule) {
+  put_integers(entry, schedule, cuda_schedule_fields());
 }
 
 Result<TuningDatabase> TuningDatabase::parse(std::string_view text, int64_t& left_out) {

@@ -4,7 +4,8 @@
 //     "entries": [ { "device": "avx512 … l1 49152 l2 2097152 cores 1-4 l3 … of 2",      device_fingerprint
 //                    "compiler": "llvm 19.1.7 source …",                          codegen_version
 //                    "class": "prefill avx512 | …",                               compiler/shape_class.h
-//                    "schedule": { "block_q": 384, … },                           integers of schedule_fields() alone
+//                    "schedule": { "block_q": 384, … },                           integers of schedule_fields() alone,
+//                                                                                 of cuda_schedule_fields() on a GPU
 //                    "gflops": 190.5, "rules_gflops": 181.0, "date": "2026-11-21" } ] }
 //
 // Whatever a file says is only ever a suggestion: integers are put into the schedule of the rules and validated against
@@ -18,7 +19,7 @@
 #include <utility>
 #include <vector>
 
-#include "compiler/schedule_space.h"
+#include "compiler/cuda_schedule_space.h"
 
 namespace tilewright {
 
@@ -27,9 +28,14 @@ std::string device_family(const CpuTarget& target);
 /// What a measurement depends on besides the code: "avx512 bf16 fp16 l1 49152 l2 2097152 cores 1-4 l3 272629760 of 2".
 std::string device_fingerprint(const CpuTarget& target);
 
+/// What a measurement was made with, one line each. A GPU's: CudaDevice::measured_with().
+struct MeasuredWith {
+  std::string device, compiler;
+};
+
 struct TuningEntry {
   std::string device, compiler, shape_class;
-  std::vector<std::pair<std::string, int64_t>> integers;  ///< by schedule_fields() names
+  std::vector<std::pair<std::string, int64_t>> integers;  ///< by names of schedule_fields() or cuda_schedule_fields()
   double gflops = 0, rules_gflops = 0;
   std::string date;  ///< YYYY-MM-DD
 };
@@ -42,6 +48,11 @@ std::string tuned_reason(const TuningEntry& entry);
 /// schedule outside the legal space of the step, by the bound that it breaks.
 Result<CpuSchedule> tuned_schedule(const TuningEntry& entry, const CpuSchedule& rules, const ScheduledStep& step,
                                    const CpuTarget& target);
+Result<CudaSchedule> tuned_schedule(const TuningEntry& entry, const CudaSchedule& rules, const ScheduledStep& step,
+                                    const CudaTarget& target);
+/// The entry's integers as those of the schedule.
+void set_integers(TuningEntry& entry, const CpuSchedule& schedule);
+void set_integers(TuningEntry& entry, const CudaSchedule& schedule);
 
 class TuningDatabase {
  public:

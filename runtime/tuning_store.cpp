@@ -12,6 +12,7 @@
 #include "codegen/cpu/target_features.h"
 #include "compiler/shape_class.h"
 #include "runtime/cache_file.h"
+#include "runtime/disk_cache.h"
 #include "runtime/options.h"
 
 namespace tilewright {
@@ -84,6 +85,11 @@ std::unique_ptr<TuningStore> open_tuning(const std::string& wanted, const std::s
   return std::make_unique<TuningStore>(cache_folder.empty() ? "" : cache_folder + "/tuning.json", true);
 }
 
+std::unique_ptr<TuningStore> open_environment_tuning(const std::string& wanted) {
+  const DiskCache cache = DiskCache::open(environment().cache_dir);
+  return open_tuning(wanted.empty() ? environment().tuning : wanted, cache.usable() ? cache.folder() : "");
+}
+
 TuningStore::TuningStore(std::string file, bool owned)
     : file_(std::move(file)), owned_(owned), shipped_(std::make_shared<const TuningDatabase>(parse_shipped())) {
   TuningDatabase own;
@@ -101,42 +107,72 @@ TuningStore::Snapshot TuningStore::user() const {
   return user_;
 }
 
-std::optional<CpuSchedule> TuningStore::look_up(const CpuSchedule& rules, const ScheduledStep& step,
-                                                const CpuTarget& target, size_t bucket) const {
-  const std::string shape = shape_class(rules, step, bucket);
-  const Snapshot own = user();
-  const TuningEntry* entry = own->find(device_fingerprint(target), codegen_version(), shape);
-  if (!entry) entry = shipped_->find(device_family(target), {}, shape);
+namespace {
+
+/// The entry's schedule where it is legal; else a line for people.
+template <class Schedule, class Target>
+std::optional<Schedule> checked(const TuningEntry* entry, const Schedule& rules, const ScheduledStep& step,
+                                const Target& target) {
   if (!entry) return {};
   auto schedule = tuned_schedule(*entry, rules, step, target);
   if (schedule) return std::move(*schedule);
-  say_verbose(fmt::format("a tuned schedule of '{}' is not used: {}", shape, schedule.error().list.front().message));
+  say_verbose(fmt::format("a tuned schedule of '{}' is not used: {}", entry->shape_class,
+                          schedule.error().list.front().message));
   return {};
 }
 
-void TuningStore::apply(CpuPlan& plan, const ScheduledStep& step, const CpuTarget& target) const {
-  if (user()->size() + shipped_->size() == 0) return;
-  std::vector<CpuPlan::Choice> choices;
-  for (CpuPlan::Choice& choice : plan.choices) {
-    const CpuSchedule rules = choice.schedule;
-    const Expr length = class_length(rules, step);
+/// `look_up` gives the schedule that was measured for a choice's class at a bucket, if any.
+template <class Choice, class ClassOf, class LookUp>
+void apply_to(std::vector<Choice>& planned, const ScheduledStep& step, const ClassOf& class_of, const LookUp& look_up) {
+  std::vector<Choice> choices;
+  for (Choice& choice : planned) {
+    const auto rules = choice.schedule;
+    const ClassTemplate kernel = class_of(rules);
+    const auto in_bucket = [&](size_t bucket) { return look_up(rules, shape_class(kernel, step, bucket)); };
+    const Expr length = class_length(kernel, step);
     if (const auto known = constant_length(length)) {
-      if (auto tuned = look_up(rules, step, target, length_bucket(*known))) choice.schedule = std::move(*tuned);
+      if (auto tuned = in_bucket(length_bucket(*known))) choice.schedule = std::move(*tuned);
       choices.push_back(std::move(choice));
       continue;
     }
     // One choice per run of buckets that agree; the last one takes whatever is longer.
-    std::vector<CpuSchedule> by_bucket;
-    for (size_t bucket = 0; bucket < kBuckets; ++bucket)
-      by_bucket.push_back(look_up(rules, step, target, bucket).value_or(rules));
+    std::vector<std::remove_const_t<decltype(rules)>> by_bucket;
+    for (size_t bucket = 0; bucket < kBuckets; ++bucket) by_bucket.push_back(in_bucket(bucket).value_or(rules));
     for (size_t bucket = 0; bucket < kBuckets; ++bucket) {
       const bool last = bucket + 1 == kBuckets;
       if (!last && same_choice(by_bucket[bucket], by_bucket[bucket + 1])) continue;
-      choices.push_back({std::move(by_bucket[bucket]),
-                         last ? choice.use_when : within(choice.use_when, length, kLengthBuckets[bucket])});
+      Choice one = choice;
+      one.schedule = std::move(by_bucket[bucket]);
+      if (!last) one.use_when = within(choice.use_when, length, kLengthBuckets[bucket]);
+      choices.push_back(std::move(one));
     }
   }
-  plan.choices = std::move(choices);
+  planned = std::move(choices);
+}
+
+}  // namespace
+
+void TuningStore::apply(CpuPlan& plan, const ScheduledStep& step, const CpuTarget& target) const {
+  const Snapshot own = user();
+  if (own->size() + shipped_->size() == 0) return;
+  apply_to(
+      plan.choices, step, [](const CpuSchedule& rules) { return class_template(rules); },
+      [&](const CpuSchedule& rules, const std::string& shape) {
+        const TuningEntry* entry = own->find(device_fingerprint(target), codegen_version(), shape);
+        if (!entry) entry = shipped_->find(device_family(target), {}, shape);
+        return checked(entry, rules, step, target);
+      });
+}
+
+void TuningStore::apply(CudaPlan& plan, const ScheduledStep& step, const CudaTarget& target,
+                        const MeasuredWith& with) const {
+  const Snapshot own = user();
+  if (own->size() == 0 || std::holds_alternative<const LoopStep*>(step)) return;
+  apply_to(
+      plan.choices, step, [&](const CudaSchedule& rules) { return class_template(rules, target); },
+      [&](const CudaSchedule& rules, const std::string& shape) {
+        return checked(own->find(with.device, with.compiler, shape), rules, step, target);
+      });
 }
 
 Result<Done> TuningStore::check_writable() const {

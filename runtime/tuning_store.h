@@ -21,6 +21,8 @@ class TuningStore {
   /// Puts measured schedules into the plan where they are legal. Where the class' length is not known yet and buckets
   /// have schedules of their own, a choice becomes several, one for each bucket.
   void apply(CpuPlan& plan, const ScheduledStep& step, const CpuTarget& target) const;
+  /// The same for a GPU, by what was measured on one like it. Nothing is shipped for GPUs.
+  void apply(CudaPlan& plan, const ScheduledStep& step, const CudaTarget& target, const MeasuredWith& with) const;
 
   /// Whether `add` is likely to reach the file, if there is one. Errors: one sentence.
   Result<Done> check_writable() const;
@@ -35,8 +37,6 @@ class TuningStore {
  private:
   using Snapshot = std::shared_ptr<const TuningDatabase>;
   Snapshot user() const;
-  std::optional<CpuSchedule> look_up(const CpuSchedule& rules, const ScheduledStep& step, const CpuTarget& target,
-                                     size_t bucket) const;
 
   std::string file_;
   bool owned_;
@@ -49,6 +49,9 @@ class TuningStore {
 /// By what TILEWRIGHT_TUNING or an engine's options say: "off" = null, the rules alone; a file; "" = our own
 /// "tuning.json" in the cache's folder, if there is one ("" = none).
 std::unique_ptr<TuningStore> open_tuning(const std::string& wanted, const std::string& cache_folder);
+/// As an engine without options has it, for who needs no engine. A `wanted` that is not empty goes before the
+/// environment's.
+std::unique_ptr<TuningStore> open_environment_tuning(const std::string& wanted = {});
 /// The JSON texts of runtime/tuned/, built in.
 std::vector<std::string_view> shipped_tunings();
 

@@ -78,7 +78,10 @@ TilewrightKernel* tilewright_load(const char* graph_text, const char* target, ch
   if (!graph) return tell(graph.error(), error, error_bytes), nullptr;
   const auto device = open_device(target);
   if (!device) return tell(device.error(), error, error_bytes), nullptr;
-  const auto program = compile_cuda_program(*graph, (*device)->target());
+  const auto tuning = open_environment_tuning();
+  CudaProgramOptions options;
+  options.tuning = {tuning.get(), (*device)->measured_with()};
+  const auto program = compile_cuda_program(*graph, (*device)->target(), options);
   if (!program) return tell(program.error(), error, error_bytes), nullptr;
   auto kernel = CudaKernel::load(*program, *device);
   if (!kernel) return tell(kernel.error(), error, error_bytes), nullptr;

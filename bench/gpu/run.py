@@ -20,9 +20,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import graphs  # noqa: E402
 
 START = time.time()
-STEPS = ["conformance", "benchmark", "numerics", "sanitizer"]
+STEPS = ["conformance", "tune", "benchmark", "numerics", "sanitizer"]
 RESTARTS = 8  # of a step that a kernel hangs or crashes; behind them something is wrong with the machine
 CASE_SECONDS, ROW_SECONDS, RUN_SECONDS = 60, 150, 120
+TUNE_SECONDS = 100  # of which none is begun afterwards
 
 
 def say(text):
@@ -140,6 +141,85 @@ def conformance(setup, save):
     say(f"conformance: {len(cases)} cases, {wrong} wrong{'; ' + why if why else ''}")
     save({"cases": [cases[i] for i in sorted(cases)], "wrong": wrong, "why": why})
     return wrong == 0 and not why and bool(cases)
+
+
+# ---- tune --------------------------------------------------------------------------------------------------------------
+
+
+def tuned_shapes(quick, emulated):
+    """(name, shape, scores): of the benchmark's rows one of each class of shapes, with no more heads, batches and rows than
+    fill a GPU a few times and tell lengths apart: candidates are judged on the host, too."""
+    found = {}
+    for name, shape, scores in shapes(quick, emulated):
+        b, hq, hkv, sq, sk, dqk, dv = shape
+        decode = sq * hq // hkv <= 64
+        longer = (sk if decode else sq) > 2048
+        group = hq // hkv
+        if decode:
+            b = 4
+        else:
+            sq, sk, hkv = min(sq, 4096), min(sk, 4096), min(hkv, max(16 // group, 1))
+        found.setdefault((scores, group, dqk, dv, decode, longer), (name, (b, group * hkv, hkv, sq, sk, dqk, dv), scores))
+    return list(found.values())
+
+
+def tune(setup, save):
+    """Schedules of the benchmark's classes, measured and kept beside the results, where every later step finds them. A
+    search that fails is one wrong row; what was not searched runs by the rules."""
+    rows = {row["name"]: row for row in setup.before.get("tune", {}).get("rows", [])}
+    result = {"database": str(setup.database), "rows": list(rows.values())}
+    if setup.emulated:
+        say("tune: skipped, the emulator has no clock")
+        save({"skipped": "the emulator has no clock"})
+        return True
+    begin, right = time.time(), True
+    with tempfile.TemporaryDirectory() as folder:
+        for name, shape, scores in tuned_shapes(setup.quick, setup.emulated):
+            if not re.search(setup.rows, name) or (setup.resume and rows.get(name, {}).get("steps")):
+                continue
+            row = rows[name] = {"name": name, "shape": shape, "scores": scores}
+            if time.time() - begin > TUNE_SECONDS or time.time() - START > setup.limit:
+                row["not_searched"] = f"after {time.time() - begin:.0f} s"
+            else:
+                file = pathlib.Path(folder) / "graph.attn"
+                file.write_text(graphs.attention(shape, scores))
+                dims = {"B": shape[0], "Sq": shape[3], "Sk": shape[4]}
+                code, out, why = command(setup.cli, "tune", file, "--target", setup.target, "--json", "--db",
+                                         setup.database, "--budget", setup.tune_budget, "--candidates", 24, "--no-twins",
+                                         *[f"--dim={dim}={size}" for dim, size in dims.items()],
+                                         timeout=RUN_SECONDS + setup.tune_budget)
+                try:
+                    if code != 0:
+                        raise ValueError(why)
+                    (said,) = json.loads(out)
+                    row.update(seconds=said["seconds"], notes=said["notes"], steps=[summary_of_search(s) for s in said["steps"]])
+                    for step in row["steps"]:
+                        say(f"  {name}: {step['speedup']:.3f} times the rules' speed, {step['schedule']} "
+                            f"({step['measured']} of {step['legal']} schedules{', out of time' if step['out_of_time'] else ''})")
+                        for wrong in step["wrong"]:
+                            say(f"    WRONG {wrong}")
+                        right = right and not step["wrong"]
+                except (ValueError, KeyError) as problem:  # JSONDecodeError is one
+                    row["failed"] = f"exit code {code}: {why or problem}"
+                    say(f"  {name}: WRONG: {row['failed']}")
+                    right = False
+            result["rows"] = list(rows.values())
+            save(result)
+    count = lambda key: sum(key in row for row in rows.values())
+    say(f"tune: {count('steps')} classes in {time.time() - begin:.0f} s, {count('failed')} failed, "
+        f"{count('not_searched')} not searched; kept in {setup.database}")
+    save(result)
+    return right
+
+
+def summary_of_search(step):
+    """Of a step of `tune --json`: what won and who was wrong."""
+    candidates = step["candidates"]
+    return {"class": step["class"], "speedup": step["speedup"], "schedule": candidates[step["chosen"]]["schedule"],
+            "rules": candidates[0]["schedule"], "legal": step["legal"],
+            "measured": sum(bool(each["warm_s"]) for each in candidates), "out_of_time": step["out_of_time"],
+            "ms": {each["schedule"]: each["ms"] for each in candidates if each["ms"]},
+            "wrong": [f"{each['schedule']}: {each['why']}" for each in candidates if each["fate"] in ("wrong", "failed")]}
 
 
 # ---- numerics --------------------------------------------------------------------------------------------------------
@@ -356,6 +436,7 @@ def main():
     parser.add_argument("--rows", default="", help="rows of the benchmark whose names match, a regular expression")
     parser.add_argument("--resume", action="store_true", help="leave out rows that the results of this commit have")
     parser.add_argument("--limit", type=float, default=440, help="seconds after which nothing more is begun (440)")
+    parser.add_argument("--tune-budget", type=float, default=6, help="seconds of search per class of shapes (6)")
     parser.add_argument("--out", default="bench/results", help="folder of the results")
     setup = parser.parse_args()
     only = setup.only.split(",")
@@ -380,6 +461,9 @@ def main():
     commit = command("git", "rev-parse", "--short", "HEAD")[1].strip() if shutil.which("git") else ""
     results = Results(ROOT / setup.out, device, {"cuda": cuda, "commit": commit})
     setup.before = dict(results.data)
+    setup.database = results.path.with_suffix(".tuning.json")
+    if "tune" in only or setup.database.exists():  # else what TILEWRIGHT_TUNING says, or nothing
+        os.environ["TILEWRIGHT_TUNING"] = str(setup.database)
     right, whole = True, True
     for step in STEPS:
         if step not in only:

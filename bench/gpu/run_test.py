@@ -67,6 +67,50 @@ print(json.dumps({{"steps": [{{"template": "{template}", "passed_over": ["sm90_p
         self.assertIn("sm90_prefill was expected", wrong[0]["why"])
         self.assertTrue(self.numerics("sm90_prefill")[0])
 
+    def tune(self, what):
+        self.setup.tune_budget, self.setup.database = 1, pathlib.Path(self.folder.name) / "t.json"
+        self.setup.cli = self.script("cli", """
+words = sys.argv
+assert words[1] == "tune" and words[words.index("--target") + 1] == "cuda" and "--no-twins" in words
+text = open(words[2]).read()
+each = lambda name, fate, ms: {"schedule": name, "fate": fate, "why": "" if fate != "wrong" else "%o differs",
+                               "ms": ms, "warm_s": [ms] if ms else []}
+step = {"class": "c", "speedup": 1.25, "legal": 40, "chosen": 1, "out_of_time": False,
+        "candidates": [each("rules", "dropped", 5), each("fast", "chosen", 4)]}
+""" + what + """
+print(json.dumps([{"seconds": 1, "notes": [], "steps": [step]}]))
+""")
+        return self.step("tune")
+
+    def test_each_class_of_the_benchmark_is_tuned_once_and_failures_are_rows(self):
+        right, said = self.tune("")
+        self.assertTrue(right)
+        self.assertEqual([row["scores"] for row in said["rows"]], ["causal", "alibi", "full"])
+        self.assertEqual(said["rows"][0]["steps"][0]["schedule"], "fast")
+        self.assertEqual(said["rows"][0]["shape"], (1, 16, 2, 4096, 4096, 128, 128))
+        self.assertEqual(said["database"], str(self.setup.database))
+        right, said = self.tune("if 'alibi' in text: sys.stderr.write('no clock'); sys.exit(2)")
+        self.assertFalse(right)
+        self.assertEqual([row["name"] for row in said["rows"] if "failed" in row], ["alibi 8k"])
+        self.assertIn("no clock", [row["failed"] for row in said["rows"] if "failed" in row][0])
+        right, said = self.tune("step['candidates'].append(each('bad', 'wrong', 0))")
+        self.assertFalse(right)
+        self.assertEqual(said["rows"][0]["steps"][0]["wrong"], ["bad: %o differs"])
+
+    def test_a_search_that_resumes_leaves_out_classes_that_it_has(self):
+        self.setup.resume = True
+        self.setup.before = {"tune": {"rows": [{"name": "alibi 8k", "steps": [{"speedup": 9}]}, {"name": "decode batch 16"}]}}
+        right, said = self.tune("step['speedup'] = 2")
+        self.assertTrue(right)
+        self.assertEqual({row["name"]: row["steps"][0]["speedup"] for row in said["rows"]},
+                         {"alibi 8k": 9, "decode batch 16": 2, "llama3.1 causal 8k": 2})
+
+    def test_the_classes_of_all_rows_are_fewer_than_the_rows(self):
+        classes = run.tuned_shapes(False, False)
+        self.assertLess(len(classes), len(run.shapes(False, False)))
+        self.assertEqual(len({name for name, _, _ in classes}), len(classes))
+        self.assertEqual({scores for _, _, scores in classes}, set(run.SCORES))
+
     def benchmark(self, what):
         self.setup.quick = False
         self.setup.rows = "^llama3.1 causal"

@@ -106,7 +106,9 @@ def run_row(device, library, row, rounds):
         run = ours.bind([q, k, v, *extra], [o])
         taken = run(report=True)
         device.wait()
-        row["taken"] = [{key: step[key] for key in ("template", "schedule", "passed_over")} for step in taken]
+        row["taken"] = [{**{key: step[key] for key in ("template", "schedule", "passed_over")},
+                         "tuned": next((why for why in step["because"] if "tuning database" in why), None)}
+                        for step in taken]
         row["load_ms"], row["kernels"] = ours.load_ms, ours.description["kernels"]
         row["max_error"] = error_of(o)
         wanted = graphs.expected_template(shape, ours.description["target"])

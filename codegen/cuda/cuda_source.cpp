@@ -7,6 +7,10 @@
 
 namespace tilewright {
 
+extern const char kCudaSourceHash[];  // written by codegen/source_hash.cmake
+
+std::string_view cuda_source_hash() { return kCudaSourceHash; }
+
 std::string_view device_file(std::string_view name) {
   const std::span<const DeviceFile> files = device_files();
   const auto found =

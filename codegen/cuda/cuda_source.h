@@ -50,6 +50,8 @@ struct CudaSource {
 /// A file of codegen/cuda/device/ by its name there ("generic_tiles.cuh", "primitives/sm80.cuh"), as embedded at build
 /// time. An unknown name is a broken invariant.
 std::string_view device_file(std::string_view name);
+/// A hash of the sources that decide what text comes out: what measurements of kernels depend on besides NVRTC.
+std::string_view cuda_source_hash();
 /// What NVRTC gets.
 std::string nvrtc_text(const CudaSource& source);
 

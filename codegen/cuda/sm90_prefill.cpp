@@ -6,6 +6,7 @@
 #include "codegen/cuda/templates.h"
 #include "codegen/cuda/variant_writer.h"
 #include "compiler/cuda_sm90_layout.h"
+#include "compiler/plan_sm90_prefill.h"
 #include "ir/result.h"
 
 namespace tilewright::cuda {
@@ -181,9 +182,7 @@ class Sm90Writer {
 
 Result<CudaSource> generate_sm90_prefill(const WorkspaceRows& rows, const CudaSchedule& schedule,
                                          const CudaTarget& target, const std::string& symbol_prefix) {
-  const TileProgram& program = rows.program;
-  if (const std::string reason = validate_sm90_prefill(program.spec, schedule, target); !reason.empty())
-    return unsupported("the schedule does not fit the sm_90a prefill template: {}", reason);
+  if (auto legal = validate_sm90_prefill(rows.program, schedule, target); !legal) return legal.error();
   const std::string symbol = symbol_prefix + "_sm90_prefill";
   Sm90Writer writer(rows, schedule, target);
   CudaSource source;

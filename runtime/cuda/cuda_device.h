@@ -11,6 +11,7 @@
 #include "ir/cuda_target.h"
 #include "ir/tensor_view.h"
 #include "runtime/cuda/compile_cuda.h"
+#include "runtime/tuning_database.h"
 
 namespace tilewright {
 
@@ -41,6 +42,18 @@ class CudaModule {
   virtual const CudaBinary* binary() const { return nullptr; }
 };
 
+/// Times what is enqueued on a stream.
+class CudaClock {
+ public:
+  virtual ~CudaClock() = default;
+  /// Enqueues what overwrites every line of L2.
+  virtual Result<Done> flush(void* stream) = 0;
+  virtual Result<Done> begin(void* stream) = 0;
+  virtual Result<Done> end(void* stream) = 0;
+  /// Waits for `end`; seconds since `begin`.
+  virtual Result<double> seconds() = 0;
+};
+
 class CudaDevice {
  public:
   virtual ~CudaDevice() = default;
@@ -64,6 +77,12 @@ class CudaDevice {
   virtual Result<Done> copy_in(void* device, const void* host, int64_t bytes) const = 0;
   /// Waits for every launch before.
   virtual Result<Done> copy_out(void* host, const void* device, int64_t bytes) const = 0;
+
+  // Measuring.
+  /// Errors: one sentence, where times would mean nothing.
+  virtual Result<std::unique_ptr<CudaClock>> make_clock() const { return unsupported("this device has no clock"); }
+  /// What measurements depend on: the key of the tuning database. Empty where there are none.
+  virtual MeasuredWith measured_with() const { return {}; }
 };
 
 }  // namespace tilewright

@@ -17,9 +17,8 @@ using Json = nlohmann::ordered_json;
 std::string choice_suffix(const CudaProgram& program, const CompiledCudaChoice& compiled) {
   std::string out;
   if (program.steps.size() > 1) out += fmt::format(".{}", compiled.step);
-  const auto& choices = program.steps[compiled.step].choices;
-  if (choices.size() > 1) out += fmt::format(".{}", to_string(compiled.report.schedule.kernel));
-  return out;
+  const std::string name = choice_name(program.steps[compiled.step], compiled.choice);
+  return name.empty() ? out : out + "." + name;
 }
 
 Json phase_json(const CudaPhaseReport& phase) {

@@ -31,10 +31,18 @@ Result<Done> check_shared_memory(const CudaSource& source, const CudaTarget& tar
   return Done{};
 }
 
+/// Its steps, then its copies.
+std::vector<const CudaStep*> all_steps(const CudaProgram& program) {
+  std::vector<const CudaStep*> steps;
+  for (const CudaStep& step : program.steps) steps.push_back(&step);
+  for (const CudaCopy& copy : program.copies) steps.push_back(&copy.step);
+  return steps;
+}
+
 }  // namespace
 
 Result<CudaKernel> CudaKernel::load(std::shared_ptr<const CudaProgram> program,
-                                    std::shared_ptr<const CudaDevice> device) {
+                                    std::shared_ptr<const CudaDevice> device, const CudaKernel* like) {
   const Stopwatch watch;
   struct Job {
     const CudaSource* source;
@@ -44,10 +52,14 @@ Result<CudaKernel> CudaKernel::load(std::shared_ptr<const CudaProgram> program,
   std::map<std::string, size_t> by_text;  // layers repeat their steps
   CudaKernel kernel;
   std::vector<std::vector<size_t>> numbers;
-  std::vector<const CudaStep*> steps;
-  for (const CudaStep& step : program->steps) steps.push_back(&step);
-  for (const CudaCopy& copy : program->copies) steps.push_back(&copy.step);
-  for (const CudaStep* step : steps) {
+  if (like) {
+    const std::vector<const CudaStep*> steps = all_steps(*like->program_);
+    for (size_t i = 0; i < steps.size(); ++i)
+      for (size_t choice = 0; choice < steps[i]->choices.size(); ++choice)
+        if (by_text.emplace(nvrtc_text(steps[i]->choices[choice].source), jobs.size()).second)
+          jobs.push_back({nullptr, like->modules_[i][choice]});
+  }
+  for (const CudaStep* step : all_steps(*program)) {
     auto& of_step = numbers.emplace_back();
     for (const CudaChoice& choice : step->choices) {
       if (auto ok = check_shared_memory(choice.source, device->target()); !ok) return ok.error();
@@ -59,7 +71,7 @@ Result<CudaKernel> CudaKernel::load(std::shared_ptr<const CudaProgram> program,
   std::atomic<size_t> next{0};
   const auto work = [&] {
     for (size_t i = next.fetch_add(1); i < jobs.size(); i = next.fetch_add(1))
-      jobs[i].module = device->load(*jobs[i].source);
+      if (jobs[i].source) jobs[i].module = device->load(*jobs[i].source);
   };
   std::vector<std::thread> helpers;
   const size_t threads = std::min<size_t>(jobs.size(), std::max(1u, std::thread::hardware_concurrency()));
@@ -144,7 +156,12 @@ Result<Done> CudaKernel::run(std::span<const TensorView> inputs, std::span<const
       CudaStepRun taken;
       if (auto ok = launcher.choose(launch && options.taken ? &taken.passed_over : nullptr); !ok) return ok;
       if (!launch) continue;
+      CudaClock* const clock = i == options.timed_step ? options.clock : nullptr;
+      if (clock)
+        if (auto ok = clock->begin(options.stream); !ok) return ok;
       if (auto ok = launcher.launch(step_area, options.stream); !ok) return ok;
+      if (clock)
+        if (auto ok = clock->end(options.stream); !ok) return ok;
       if (!options.taken) continue;
       taken.choice = launcher.choice();
       options.taken->push_back(std::move(taken));

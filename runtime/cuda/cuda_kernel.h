@@ -12,6 +12,8 @@ struct CudaRunOptions {
   void* workspace = nullptr;  ///< device memory, 256-byte aligned
   int64_t workspace_bytes = 0;
   std::vector<CudaStepRun>* taken = nullptr;  ///< where not null, filled with what was launched, per step
+  CudaClock* clock = nullptr;                 ///< where not null, it times the launches of one step
+  size_t timed_step = 0;
 };
 
 class CudaKernel {
@@ -21,7 +23,13 @@ class CudaKernel {
 
   /// Compiles what is not in a cache, on several threads. Errors: what the device says of a kernel, more shared memory
   /// than it has.
-  static Result<CudaKernel> load(std::shared_ptr<const CudaProgram> program, std::shared_ptr<const CudaDevice> device);
+  static Result<CudaKernel> load(std::shared_ptr<const CudaProgram> program, std::shared_ptr<const CudaDevice> device) {
+    return load(std::move(program), std::move(device), nullptr);
+  }
+  /// With the modules that a kernel of the same device has already.
+  static Result<CudaKernel> load(std::shared_ptr<const CudaProgram> program, const CudaKernel& like) {
+    return load(std::move(program), like.device_, &like);
+  }
 
   /// Enqueues the launches of one run: inputs in signature order, outputs in return order, device pointers with any
   /// strides. Allocates nothing, waits for nothing, may be captured in a CUDA graph. Everything is checked before the
@@ -39,6 +47,8 @@ class CudaKernel {
 
  private:
   CudaKernel() = default;
+  static Result<CudaKernel> load(std::shared_ptr<const CudaProgram> program, std::shared_ptr<const CudaDevice> device,
+                                 const CudaKernel* like);
   Result<Done> check_sizes(std::span<const int64_t> dims, std::span<const TensorView> inputs) const;
   Result<Done> check_places(std::span<const TensorView> inputs, std::span<const TensorView> outputs,
                             const CudaRunOptions& options, int64_t workspace_bytes) const;

@@ -16,6 +16,11 @@ struct StepView {
   const ScoreSpace* space() const { return attention ? &attention->spec : static_cast<const ScoreSpace*>(backward); }
   const std::string& name() const { return loop ? loop->name : space()->name; }
   const std::vector<SpecTensor>& tensors() const { return loop ? loop->tensors : space()->tensors; }
+  ScheduledStep scheduled() const {
+    if (attention) return attention;
+    if (backward) return backward;
+    return loop;
+  }
   CudaPlan plan(const CudaTarget& target, const CudaPlanOptions& options) const {
     if (attention) return plan_cuda(*attention, target, options);
     if (backward) return plan_cuda(*backward, target, options);
@@ -87,10 +92,25 @@ void add_texts(const StepView& view, const CudaStep& step, const std::string& nu
   }
   texts.push_back({"04_schedule" + number + ".txt", describe(step)});
   for (size_t i = 0; i < step.choices.size(); ++i) {
-    const std::string name(to_string(step.choices[i].source.launch.schedule.kernel));
-    texts.push_back({"05_emit" + number + file_suffix(step.choices.size() > 1, name) + ".cu",
+    const std::string name = choice_name(step, i);
+    texts.push_back({"05_emit" + number + file_suffix(!name.empty(), name) + ".cu",
                      legend(view.tensors()) + nvrtc_text(step.choices[i].source)});
   }
+}
+
+/// A schedule's kernels in the place of those that the choice has.
+Result<Done> set_schedule(CudaChoice& choice, const StepView& unnamed, const CudaSchedule& schedule,
+                          const CudaTarget& target, std::span<const std::string> names) {
+  auto source = unnamed.generate(schedule, target);
+  if (!source) return source.error();
+  choice.blocks.clear();
+  choice.workspace_tensors.clear();
+  for (const CudaPhase& phase : source->launch.phases) choice.blocks.emplace_back(phase.blocks, names);
+  for (const WorkspaceTensor& tensor : source->launch.workspace_tensors)
+    choice.workspace_tensors.push_back({tensor.name, tensor.type.dtype, tensor_size(tensor.type, names).shape,
+                                        LaunchExpr(tensor.offset_bytes, names)});
+  choice.source = std::move(*source);
+  return Done{};
 }
 
 /// `view` has the user's names, `unnamed` is the same step without.
@@ -102,17 +122,13 @@ Result<CudaStep> make_step(const StepView& view, const StepView& unnamed, const 
   for (const SpecTensor& tensor : view.tensors()) step.tensors.push_back(tensor.name);
   CudaPlan plan = view.plan(target, options.plan);
   if (plan.choices.empty()) return nothing_takes(view, plan, target);
+  if (options.tuning.store && !options.plan.force_generic)
+    options.tuning.store->apply(plan, view.scheduled(), target, options.tuning.with);
   for (CudaPlan::Choice& planned : plan.choices) {
-    auto source = unnamed.generate(planned.schedule, target);
-    if (!source) return source.error();
     CudaChoice choice;
     choice.use_when = LaunchExpr(planned.use_when, names);
     choice.condition = planned.use_when.is_constant_true() ? "always" : print(planned.use_when, view.tensors());
-    for (const CudaPhase& phase : source->launch.phases) choice.blocks.emplace_back(phase.blocks, names);
-    for (const WorkspaceTensor& tensor : source->launch.workspace_tensors)
-      choice.workspace_tensors.push_back({tensor.name, tensor.type.dtype, tensor_size(tensor.type, names).shape,
-                                          LaunchExpr(tensor.offset_bytes, names)});
-    choice.source = std::move(*source);
+    if (auto ok = set_schedule(choice, unnamed, planned.schedule, target, names); !ok) return ok.error();
     step.choices.push_back(std::move(choice));
   }
   step.refused = std::move(plan.refused);
@@ -121,6 +137,38 @@ Result<CudaStep> make_step(const StepView& view, const StepView& unnamed, const 
       for (const Dim& dim : *sizes) step.head_count.emplace_back(dim, names);
   return step;
 }
+
+/// A step as the user wrote it, and without names; keeps what the two refer to.
+class NamedStep {
+ public:
+  explicit NamedStep(const Step& step) : copy_(step) {
+    if (auto* attention = std::get_if<AttentionStep>(&copy_.what)) {
+      view.attention = &tiles_.emplace(build_tile_program(attention->spec));
+      unnamed_tiles_ = tiles_;
+      unnamed_tiles_->spec.name = "attention";
+      unnamed_tiles_->spec.tensors = numbered(attention->spec.tensors);
+      unnamed.attention = &*unnamed_tiles_;
+    } else if (auto* backward = std::get_if<BackwardStep>(&copy_.what)) {
+      view.backward = &std::get<BackwardStep>(step.what).spec;
+      backward->spec.name = "backward";
+      backward->spec.tensors = numbered(backward->spec.tensors);
+      unnamed.backward = &backward->spec;
+    } else {
+      auto& loop = std::get<LoopStep>(copy_.what);
+      view.loop = &std::get<LoopStep>(step.what);
+      loop.name = "loop";
+      loop.tensors = numbered(loop.tensors);
+      unnamed.loop = &loop;
+    }
+  }
+  NamedStep(const NamedStep&) = delete;
+  NamedStep& operator=(const NamedStep&) = delete;
+  StepView view, unnamed;
+
+ private:
+  Step copy_;
+  std::optional<TileProgram> tiles_, unnamed_tiles_;
+};
 
 CompiledStep bind_cuda_step(const Step& step, const CudaStep& made, std::span<const std::string> names) {
   CompiledStep bound = bind_step(step, names);
@@ -185,31 +233,11 @@ Result<std::shared_ptr<const CudaProgram>> compile_cuda_program(const Graph& gra
   for (const ProgramTensor& tensor : compiled.program.tensors)
     compiled.tensors.push_back(tensor_size(tensor.type, names));
   for (size_t i = 0; i < steps.size(); ++i) {
-    std::optional<TileProgram> tiles, unnamed_tiles;
-    Step copy = steps[i];
-    StepView view, unnamed;
-    if (auto* attention = std::get_if<AttentionStep>(&copy.what)) {
-      view.attention = &tiles.emplace(build_tile_program(attention->spec));
-      unnamed_tiles = tiles;
-      unnamed_tiles->spec.name = "attention";
-      unnamed_tiles->spec.tensors = numbered(attention->spec.tensors);
-      unnamed.attention = &*unnamed_tiles;
-    } else if (auto* backward = std::get_if<BackwardStep>(&copy.what)) {
-      view.backward = &std::get<BackwardStep>(steps[i].what).spec;
-      backward->spec.name = "backward";
-      backward->spec.tensors = numbered(backward->spec.tensors);
-      unnamed.backward = &backward->spec;
-    } else {
-      auto& loop = std::get<LoopStep>(copy.what);
-      view.loop = &std::get<LoopStep>(steps[i].what);
-      loop.name = "loop";
-      loop.tensors = numbered(loop.tensors);
-      unnamed.loop = &loop;
-    }
-    auto step = make_step(view, unnamed, target, options, names);
+    const NamedStep named(steps[i]);
+    auto step = make_step(named.view, named.unnamed, target, options, names);
     if (!step) return step.error();
     compiled.steps.push_back(bind_cuda_step(steps[i], *step, names));
-    if (options.want_texts) add_texts(view, *step, file_suffix(steps.size() > 1, std::to_string(i)), out->texts);
+    if (options.want_texts) add_texts(named.view, *step, file_suffix(steps.size() > 1, std::to_string(i)), out->texts);
     out->steps.push_back(std::move(*step));
   }
   if (compiled.signature.has_inout())
@@ -220,6 +248,28 @@ Result<std::shared_ptr<const CudaProgram>> compile_cuda_program(const Graph& gra
     }
   watch.lap(out->stages, "emit");
   return std::shared_ptr<const CudaProgram>(std::move(out));
+}
+
+Result<std::shared_ptr<const CudaProgram>> with_schedule(const CudaProgram& program, size_t step, size_t choice,
+                                                         const CudaSchedule& schedule) {
+  auto out = std::make_shared<CudaProgram>(program);
+  Compiled& compiled = out->compiled;
+  const auto& names = compiled.signature.dims();
+  const NamedStep named(compiled.program.steps[step]);
+  if (auto ok = validate(schedule, named.view.scheduled(), program.target); !ok) return ok.error();
+  CudaChoice& changed = out->steps[step].choices[choice];
+  if (auto ok = set_schedule(changed, named.unnamed, schedule, program.target, names); !ok) return ok.error();
+  compiled.steps[step] = bind_cuda_step(compiled.program.steps[step], out->steps[step], names);
+  return std::shared_ptr<const CudaProgram>(std::move(out));
+}
+
+std::string choice_name(const CudaStep& step, size_t choice) {
+  if (step.choices.size() == 1) return {};
+  const auto kernel_of = [&](size_t i) { return step.choices[i].source.launch.schedule.kernel; };
+  size_t earlier = 0;
+  for (size_t i = 0; i < choice; ++i) earlier += kernel_of(i) == kernel_of(choice);
+  return earlier == 0 ? std::string(to_string(kernel_of(choice)))
+                      : fmt::format("{}.{}", to_string(kernel_of(choice)), earlier + 1);
 }
 
 }  // namespace tilewright

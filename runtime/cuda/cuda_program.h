@@ -8,13 +8,21 @@
 
 #include "codegen/cuda/cuda_source.h"
 #include "runtime/compile.h"
+#include "runtime/tuning_store.h"
 
 namespace tilewright {
+
+/// Whose measurements choose schedules.
+struct CudaTuning {
+  const TuningStore* store = nullptr;  ///< null: the rules choose
+  MeasuredWith with;                   ///< of the device that will run it
+};
 
 struct CudaProgramOptions {
   bool require_fused = false;  ///< anything unfused is an error
   bool materialise = false;    ///< no fusion: every op a step of its own
   CudaPlanOptions plan;
+  CudaTuning tuning;
   bool want_texts = false;  ///< fills CudaProgram::texts
 };
 
@@ -70,5 +78,13 @@ struct CudaProgram {
 /// hold.
 Result<std::shared_ptr<const CudaProgram>> compile_cuda_program(const Graph& graph, const CudaTarget& target,
                                                                 const CudaProgramOptions& options = {});
+
+/// The program with another schedule in the place of one choice's. Errors: the bound of the legal space that it breaks.
+Result<std::shared_ptr<const CudaProgram>> with_schedule(const CudaProgram& program, size_t step, size_t choice,
+                                                         const CudaSchedule& schedule);
+
+/// "sm90_prefill", "sm90_prefill.2" where it is the second of that template: what files of it are called. Empty where
+/// the step has one choice.
+std::string choice_name(const CudaStep& step, size_t choice);
 
 }  // namespace tilewright

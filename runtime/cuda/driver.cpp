@@ -95,7 +95,9 @@ Result<Done> CudaDriver::read_devices() {
     target.l2_bytes = attribute(kCuDeviceL2Bytes);
     target.threads_per_multiprocessor = attribute(kCuDeviceThreadsPerMultiprocessor);
     target.blocks_per_multiprocessor = attribute(kCuDeviceBlocksPerMultiprocessor);
-    devices_.push_back({ordinal, device, name, target});
+    size_t memory = 0;
+    api_.cuDeviceTotalMem_v2(&memory, device);
+    devices_.push_back({ordinal, device, name, target, static_cast<int64_t>(memory)});
   }
   return Done{};
 }

@@ -16,6 +16,7 @@ struct CudaDeviceFacts {
   CuDevice handle = 0;
   std::string name;
   CudaTarget target;  ///< with the device's own figures
+  int64_t memory_bytes = 0;
 };
 
 class CudaDriver {

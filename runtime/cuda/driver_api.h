@@ -14,6 +14,7 @@ using CuContext = struct CuContextBody*;
 using CuModule = struct CuModuleBody*;
 using CuFunction = struct CuFunctionBody*;
 using CuStream = struct CuStreamBody*;
+using CuEvent = struct CuEventBody*;
 using CuDevicePointer = unsigned long long;
 
 enum : CuResult {
@@ -102,6 +103,7 @@ struct CuLaunchConfig {
   X(cuDeviceGet, CuResult(CuDevice* device, int ordinal))                                                           \
   X(cuDeviceGetName, CuResult(char* name, int bytes, CuDevice device))                                              \
   X(cuDeviceGetAttribute, CuResult(int* value, int attribute, CuDevice device))                                     \
+  X(cuDeviceTotalMem_v2, CuResult(size_t* bytes, CuDevice device))                                                  \
   X(cuDevicePrimaryCtxRetain, CuResult(CuContext* context, CuDevice device))                                        \
   X(cuDevicePrimaryCtxRelease_v2, CuResult(CuDevice device))                                                        \
   X(cuCtxGetCurrent, CuResult(CuContext* context))                                                                  \
@@ -122,6 +124,12 @@ struct CuLaunchConfig {
              int swizzle, int l2_promotion, int outside))                                                           \
   X(cuPointerGetAttribute, CuResult(void* value, int attribute, CuDevicePointer pointer))                           \
   X(cuStreamGetCtx, CuResult(CuStream stream, CuContext* context))                                                  \
+  X(cuEventCreate, CuResult(CuEvent* event, unsigned flags))                                                        \
+  X(cuEventDestroy_v2, CuResult(CuEvent event))                                                                     \
+  X(cuEventRecord, CuResult(CuEvent event, CuStream stream))                                                        \
+  X(cuEventSynchronize, CuResult(CuEvent event))                                                                    \
+  X(cuEventElapsedTime, CuResult(float* milliseconds, CuEvent begin, CuEvent end))                                  \
+  X(cuMemsetD8Async, CuResult(CuDevicePointer to, unsigned char value, size_t bytes, CuStream stream))              \
   X(cuMemAlloc_v2, CuResult(CuDevicePointer* pointer, size_t bytes))                                                \
   X(cuMemFree_v2, CuResult(CuDevicePointer pointer))                                                                \
   X(cuMemcpyHtoD_v2, CuResult(CuDevicePointer to, const void* from, size_t bytes))                                  \

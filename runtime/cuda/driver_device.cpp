@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "runtime/cuda/cubin_cache.h"
+#include "runtime/cuda/driver_clock.h"
 #include "runtime/inline_array.h"
 
 namespace tilewright {
@@ -302,6 +303,23 @@ Result<Done> DriverDevice::copy_out(void* host, const void* device, int64_t byte
   if (result != kCuSuccess)
     return driver_->error(fmt::format("finishing the launches and copying {} bytes from the device", bytes), result);
   return Done{};
+}
+
+Result<std::unique_ptr<CudaClock>> DriverDevice::make_clock() const { return make_driver_clock(*driver_, *this); }
+
+MeasuredWith DriverDevice::measured_with() const {
+  return tilewright::measured_with(driver_->devices()[static_cast<size_t>(ordinal_)]);
+}
+
+MeasuredWith measured_with(const CudaDeviceFacts& facts) {
+  std::string name = facts.name;  // the database holds plain text
+  for (char& c : name)
+    if (c < ' ' || c > '~') c = '?';
+  const Result<Nvrtc>& compiler = nvrtc();
+  return {fmt::format("{} compute {}.{} multiprocessors {} l2 {} memory {}", name, facts.target.capability / 10,
+                      facts.target.capability % 10, facts.target.multiprocessors, facts.target.l2_bytes,
+                      facts.memory_bytes),
+          fmt::format("nvrtc {} source {}", compiler ? compiler->version() : "none", cuda_source_hash())};
 }
 
 }  // namespace tilewright

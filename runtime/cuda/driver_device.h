@@ -29,6 +29,10 @@ class DriverDevice final : public CudaDevice {
   Result<Done> copy_in(void* device, const void* host, int64_t bytes) const override;
   Result<Done> copy_out(void* host, const void* device, int64_t bytes) const override;
 
+  /// Events of the driver's.
+  Result<std::unique_ptr<CudaClock>> make_clock() const override;
+  MeasuredWith measured_with() const override;
+
   const CudaDriver& driver() const { return *driver_; }
 
  private:
@@ -48,5 +52,8 @@ class DriverDevice final : public CudaDevice {
 /// Whose code a device runs: the newest architecture of its generation that kernels are generated for, with the
 /// device's own sizes. Errors: none, one sentence.
 Result<CudaTarget> code_target(const CudaDeviceFacts& device);
+
+/// What measurements on such a device depend on, with the NVRTC of this process.
+MeasuredWith measured_with(const CudaDeviceFacts& device);
 
 }  // namespace tilewright

@@ -51,7 +51,9 @@ inline TunedStep sample_prefill_step() {
     const double q = std::log2(static_cast<double>(schedule.block_q) / 192),
                  kv = std::log2(static_cast<double>(schedule.block_kv) / 384);
     const double seconds = 0.118 * (1 + 0.035 * q * q + 0.045 * kv * kv + (schedule.k_unroll == 1 ? 0 : 0.03));
-    TunedCandidate candidate{.schedule = schedule, .fate = fate};
+    TunedCandidate candidate;
+    candidate.schedule = schedule;
+    candidate.fate = fate;
     candidate.cost.cycles = seconds * 2.6e9 * (1 + 0.03 * kv);
     candidate.cost.reasons = {"arithmetic takes 2.9e+08 cycles: 24 sums per 10 loads, softmax 3 per 16 scores",
                               "K and V come from L2 once per 192 rows"};

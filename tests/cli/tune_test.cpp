@@ -97,6 +97,12 @@ TEST_F(Tune, OneClearSentence) {
   expect_sentence(run("tune --suite " + file), "no graph file goes with it");
   write_file(folder_.path() + "/p.attn", "graph @p(%x: f32[N]) -> f32[N] {\n  %y = exp %x : f32[N]\n  return %y\n}");
   expect_sentence(run("tune " + folder_.path() + "/p.attn"), "has nothing to tune");
+  expect_sentence(run("tune " + file + " --target cuda-emu:sm_90a"), "the emulator has no clock");
+  expect_sentence(run("tune " + file + " --target cuda-emu:sm_90a --budget 0"), "the budget is 0 seconds");
+  expect_sentence(run("tune " + file + " --target gpu"), "--target gpu is not known; cpu and cuda are");
+  expect_sentence(run("tune " + file + " --target cuda:99"), "there is no ");  // driver, or device
+  expect_sentence(run("tune --target cuda-emu"), "nothing to tune: name a graph file");
+  expect_sentence(run("tune --suite --target cuda"), "--suite, --family, --threads and --report are the CPU's");
   write_file(folder_.path() + "/mine.json", "{}");
   expect_sentence(run("tune " + file + quick_ + " --db " + folder_.path() + "/mine.json"), "is not overwritten");
 }

@@ -178,7 +178,7 @@ TEST(ScheduleSpace, OutsideTheBoundIsNamed) {
             "block_kv 2048: a strip of 12 rows takes 96 KB of scores, more than the 48 KB L1");
   EXPECT_EQ(with(prefill, &S::block_q, 6000),
             "block_q 6000 and block_kv 256 take 3128 KB for Q, O, K and V, more than the 2048 KB L2");
-  EXPECT_EQ(with(decode, &S::block_kv, 4096), "block_kv 4096 is more than the 1024 keys of a split (split_kv)");
+  EXPECT_EQ(with(decode, &S::block_kv, 4096), "block_kv 4096 is more than the 2048 keys of a split (split_kv)");
   EXPECT_EQ(with(decode, &S::block_kv, 24), "block_kv 24 is no multiple of the 16 lanes of a vector");
   EXPECT_EQ(with(decode, &S::split_kv, 0), "split_kv is 0; it may be 16 to 4194304");
   EXPECT_EQ(with(decode, &S::block_q, 4), "block_q is 4; decode takes the 16 rows that share a KV head");

@@ -8,17 +8,21 @@
 namespace tilewright {
 namespace {
 
-void expect_clean(const bench::GpuCompileOptions& options) {
-  const auto cases = bench::gpu_compile_cases(options);
-  ASSERT_TRUE(cases) << to_string(cases.error());
-  ASSERT_FALSE(cases->empty());
+void expect_clean(const std::vector<bench::GpuCompileCase>& cases) {
   const auto threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  for (const bench::GpuCompiled& compiled : bench::compile_all(*cases, *nvrtc(), threads)) {
+  for (const bench::GpuCompiled& compiled : bench::compile_all(cases, *nvrtc(), threads)) {
     SCOPED_TRACE(compiled.compiled->name + " " + compiled.compiled->target.architecture());
     EXPECT_TRUE(compiled.report) << to_string(compiled.report.error());
     if (!compiled.report) continue;
     for (const std::string& complaint : compiled.report->complaints) ADD_FAILURE() << complaint;
   }
+}
+
+void expect_clean(const bench::GpuCompileOptions& options) {
+  const auto cases = bench::gpu_compile_cases(options);
+  ASSERT_TRUE(cases) << to_string(cases.error());
+  ASSERT_FALSE(cases->empty());
+  expect_clean(*cases);
 }
 
 /// Those that this NVRTC knows; older ones lack the newest.
@@ -46,6 +50,30 @@ TEST(CompileGate, TheUsualAndTheWidestHeadDimsOnEveryArchitecture) {
   for (const CudaTarget& target : known_targets())
     if (target.capability != 80 && target.capability != 90) options.targets.push_back(target);
   expect_clean(options);
+}
+
+/// What a tuner may try on Hopper spills no more than the rules do: the legal space ends where registers do. Every head
+/// dim has the widest blocks of keys; stages change no register.
+TEST(CompileGate, TheEndsOfTheLegalSpaceOfSm90) {
+  TILEWRIGHT_NEEDS_NVRTC();
+  bench::GpuCompileOptions options;
+  options.head_dims = {{64, 64}, {128, 128}, {192, 128}, {256, 256}};
+  options.targets = {*parse_cuda_target("sm_90a")};
+  options.dtypes = {DType::bf16};
+  options.every_schedule = true;
+  auto cases = bench::gpu_compile_cases(options);
+  ASSERT_TRUE(cases) << to_string(cases.error());
+  std::map<std::tuple<int64_t, int64_t, int64_t>, bench::GpuCompileCase> widest;  // by head dims and rows
+  for (bench::GpuCompileCase& one : *cases) {
+    const CudaSchedule& schedule = one.source.launch.schedule;
+    if (schedule.kernel != CudaTemplate::sm90_prefill) continue;
+    const auto [at, is_new] = widest.try_emplace({one.head_dim, one.value_dim, schedule.block_q}, one);
+    if (!is_new && at->second.source.launch.schedule.block_kv < schedule.block_kv) at->second = std::move(one);
+  }
+  cases->clear();
+  for (auto& [key, one] : widest) cases->push_back(std::move(one));
+  EXPECT_EQ(cases->size(), 7u);  // three warpgroups have no registers for head dim 256
+  expect_clean(*cases);
 }
 
 TEST(CompileGate, ComplainsOfSpillsLocalMemoryCodesAndMissingInstructions) {

@@ -189,6 +189,32 @@ CuResult cuStreamGetCtx(CuStream stream, CuContext* context) {
   *context = found->second;
   return kCuSuccess;
 }
+CuResult cuDeviceTotalMem_v2(size_t* bytes, CuDevice) {
+  *bytes = size_t{141} << 30;
+  return kCuSuccess;
+}
+CuResult cuEventCreate(CuEvent* event, unsigned) {
+  FAKE("cuEventCreate");
+  *event = reinterpret_cast<CuEvent>(uintptr_t{0x9000} + static_cast<uintptr_t>(++fake_driver()->events));
+  return kCuSuccess;
+}
+CuResult cuEventDestroy_v2(CuEvent) {
+  FAKE("cuEventDestroy");
+  --fake_driver()->events;
+  return kCuSuccess;
+}
+CuResult cuEventRecord(CuEvent, CuStream) { return note("cuEventRecord"); }
+CuResult cuEventSynchronize(CuEvent) { return note("cuEventSynchronize"); }
+CuResult cuEventElapsedTime(float* milliseconds, CuEvent begin, CuEvent end) {
+  FAKE("cuEventElapsedTime");
+  *milliseconds = begin == end ? 0 : fake_driver()->milliseconds;
+  return kCuSuccess;
+}
+CuResult cuMemsetD8Async(CuDevicePointer to, unsigned char value, size_t bytes, CuStream) {
+  FAKE("cuMemsetD8Async");
+  std::memset(reinterpret_cast<void*>(to), value, bytes);
+  return kCuSuccess;
+}
 CuResult cuMemAlloc_v2(CuDevicePointer* pointer, size_t bytes) {
   FAKE("cuMemAlloc");
   const size_t rounded = (bytes + 255) / 256 * 256;

@@ -38,6 +38,7 @@ struct FakeDriver {
   CuContext current = nullptr;
   int device_of_current = 0;
   std::map<CuStream, CuContext> streams;
+  float milliseconds = 1;  ///< between any two events
   /// Reads a kernel's parameters: Args, then tensor maps.
   std::function<void(void** parameters)> on_launch;
 
@@ -48,6 +49,7 @@ struct FakeDriver {
   std::map<std::string, int> shared_bytes_asked_for;  ///< by kernel
   std::map<uintptr_t, FakeMemory> memory;
   int modules = 0;  ///< loaded and not unloaded
+  int events = 0;   ///< made and not destroyed
 };
 
 /// The context of every device's cuDevicePrimaryCtxRetain.

@@ -34,6 +34,7 @@ inline void reset_fake_driver() {
   FakeDriver fresh;
   fresh.memory = the_fake_driver().memory;
   fresh.modules = the_fake_driver().modules;
+  fresh.events = the_fake_driver().events;
   the_fake_driver() = fresh;
 }
 

@@ -2,7 +2,7 @@
 // schedules, in legal executions of several seeds, on guarded memory.
 #include <gtest/gtest.h>
 
-#include "compiler/plan_cuda_rules.h"
+#include "compiler/cuda_schedule_space.h"
 #include "tests/emulator/variant_runs.h"
 #include "tests/support/attention_case.h"
 
@@ -42,13 +42,15 @@ TEST_P(GenericVariants, MatchTheOracleByOtherSchedules) {
   const auto number = static_cast<size_t>(GetParam().number);
   run(
       [&](const TileProgram& program, const CudaTarget& target) {
-        const std::vector<CudaSchedule> legal = cuda_generic_schedules(program, target);
+        const std::vector<CudaSchedule> legal =
+            legal_cuda_schedules(generic_schedule(program, target), &program, target);
         return legal[(number * 5 + 1) % legal.size()];
       },
       {0});
   run(
       [&](const TileProgram& program, const CudaTarget& target) {
-        const std::vector<CudaSchedule> legal = cuda_generic_schedules(program, target);
+        const std::vector<CudaSchedule> legal =
+            legal_cuda_schedules(generic_schedule(program, target), &program, target);
         for (const CudaSchedule& schedule : legal)
           if (schedule.block_q == 8 && schedule.block_kv == (number % 2 ? 8 : 16) && schedule.warps == 2)
             return schedule;

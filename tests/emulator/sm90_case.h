@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "compiler/cuda_sm90_layout.h"
+#include "compiler/plan_sm90_prefill.h"
 #include "tests/emulator/spec_launch.h"
 #include "tests/support/attention_case.h"
 

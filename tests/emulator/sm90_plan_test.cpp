@@ -24,7 +24,7 @@ TEST(Sm90Plan, TilesByHeadDim) {
     const CudaSchedule& schedule = *rules;
     EXPECT_EQ(schedule.block_q, row.block_q);
     EXPECT_EQ(schedule.block_kv, row.block_kv);
-    EXPECT_EQ(validate_sm90_prefill(test.spec, schedule, kSm90), "");
+    EXPECT_TRUE(validate_sm90_prefill(build_tile_program(test.spec), schedule, kSm90));
     const Sm90CudaLayout layout = sm90_cuda_layout(test.spec, schedule);
     EXPECT_LE(128 * (layout.producer_registers + layout.consumers * layout.consumer_registers),
               kSm90.registers_per_multiprocessor);
@@ -51,16 +51,20 @@ TEST(Sm90Plan, Refusals) {
 
 TEST(Sm90Plan, SchedulesThatDoNotFit) {
   const AttentionCase test = make_rounding_case(narrow({.dqk = 256, .dv = 256}));
-  const auto refused = [&](CudaSchedule schedule) { return validate_sm90_prefill(test.spec, schedule, kSm90); };
+  const TileProgram program = build_tile_program(test.spec);
+  const auto refused = [&](const CudaSchedule& schedule) {
+    const auto legal = validate_sm90_prefill(program, schedule, kSm90);
+    return legal ? "" : to_string(legal.error());
+  };
   EXPECT_EQ(refused(sm90_schedule(80)), "");
   EXPECT_NE(refused(sm90_schedule(96)).find("bytes of shared memory"), std::string::npos);
   EXPECT_NE(refused(sm90_schedule(176)).find("registers"), std::string::npos);
   EXPECT_NE(refused(sm90_schedule(72)).find("no multiple of 16"), std::string::npos);
   EXPECT_NE(refused(sm90_schedule(32, 4)).find("block_q 256"), std::string::npos);
-  EXPECT_NE(refused(sm90_schedule(32, 2, 9)).find("9 stages"), std::string::npos);
+  EXPECT_NE(refused(sm90_schedule(32, 2, 9)).find("stages 9 is not between 1 and 4"), std::string::npos);
   CudaSchedule warps = sm90_schedule(32);
   warps.warps = 8;
-  EXPECT_NE(refused(warps).find("take 12 warps, not 8"), std::string::npos);
+  EXPECT_NE(refused(warps).find("warps 8 is not the 12"), std::string::npos);
 }
 
 }  // namespace
