@@ -62,6 +62,10 @@ Result<bench::BenchRun> take_run(const BenchFlags& options) {
 
 /// What NVRTC makes of every GPU kernel, one at a time so that the times mean something.
 int compile_gate(const BenchFlags& options) {
+  if (!options.table() || !options.from.empty() || !options.compare.empty())
+    return fail(
+        "--compile prints a table of kernels; --json, --csv, --from and --compare are of rows that are measured",
+        options.json);
   const Result<Nvrtc>& compiler = nvrtc();
   if (!compiler) return fail(compiler.error(), options.json);
   auto cases = bench::gpu_compile_cases(bench::whole_compile_gate());
@@ -70,6 +74,7 @@ int compile_gate(const BenchFlags& options) {
     return (one.name + " " + one.target.architecture()).find(options.rows.filter) == std::string::npos ||
            !compiler->check(one.target);
   });
+  if (cases->empty()) return fail(fmt::format("--filter {} matches no kernel", options.rows.filter), options.json);
   const auto compiled = bench::compile_all(*cases, *compiler, 1);
   fmt::print("{}", bench::compile_table(compiled));
   const auto wrong = std::count_if(compiled.begin(), compiled.end(), [](const bench::GpuCompiled& one) {

@@ -406,6 +406,14 @@ TEST_F(Cli, DevicesAndRunSpeakPlainly) {
   EXPECT_NE(decode.out.find("prefill is compiled for other sizes\n"), std::string::npos) << decode.out;
 }
 
+TEST_F(Cli, BenchCompileRefusesUnknownKernelsAndOtherFormats) {
+  const Outcome json = run("bench --compile --json"), nothing = run("bench --compile --filter nothing-like-it");
+  EXPECT_EQ(json.code, 2);
+  EXPECT_NE(json.err.find("--compile prints a table"), std::string::npos) << json.err;
+  EXPECT_EQ(nothing.code, 2);
+  EXPECT_EQ(lines(nothing.err).size(), 1u) << nothing.err;
+}
+
 TEST_F(Cli, RunsGpuKernelsOnTheEmulatorAndProvesThem) {
   const Outcome done = run("run " + graph_ + " --target cuda-emu --dim Sq=9 --dim Sk=11 --verify --json");
   if (done.err.find("C++ compiler") != std::string::npos) GTEST_SKIP() << done.err;
@@ -416,6 +424,23 @@ TEST_F(Cli, RunsGpuKernelsOnTheEmulatorAndProvesThem) {
   EXPECT_EQ(json["accuracy"].size(), 1u);
   EXPECT_EQ(json["steps"][0]["fused"], true);
   EXPECT_FALSE(json["steps"][0]["refused"].empty());
+  EXPECT_EQ(json["emulated"]["executions"], 2);
+  EXPECT_GT(json["emulated"]["shared_loads"]["accesses"], 0);
+}
+
+TEST_F(Cli, EmulatedRunsWriteTheirOutputsAndDumpAsTheEnvironmentSays) {
+  const std::string arguments = "run " + graph_ + " --target cuda-emu --dim Sq=9 --dim Sk=11 --verify",
+                    npy = (folder_ / "o.npy").string(), again = (folder_ / "again.npy").string();
+  const auto with_output = [&](const std::string& file) { return arguments + " --output o=" + file; };
+  const Outcome done = run(with_output(npy) + " --executions 3", "TILEWRIGHT_DUMP=" + (folder_ / "dump").string());
+  if (done.err.find("C++ compiler") != std::string::npos) GTEST_SKIP() << done.err;
+  ASSERT_EQ(done.code, 0) << done.err;
+  EXPECT_NE(done.out.find("3 executions, the same to the bit"), std::string::npos) << done.out;
+  EXPECT_TRUE(read(npy).starts_with("\x93NUMPY"));
+  ASSERT_EQ(run(with_output(again) + " --executions 1").code, 0);
+  EXPECT_EQ(read(npy), read(again));
+  ASSERT_TRUE(fs::exists(folder_ / "dump"));
+  EXPECT_TRUE(fs::exists(fs::directory_iterator(folder_ / "dump")->path() / "05_emit.cu"));
 }
 
 TEST_F(Cli, EmitsTheTextOfGpuKernels) {
@@ -426,12 +451,18 @@ TEST_F(Cli, EmitsTheTextOfGpuKernels) {
 }
 
 TEST_F(Cli, GpuTargetsThatCannotBeHadAreOneSentence) {
-  for (const auto& [arguments, part] : {std::pair{"run " + graph_ + " --target cuda-emu:sm_70", "sm_70 is not known"},
-                                        {"run " + graph_ + " --target gpu", "--target gpu is not known"},
-                                        {"run " + graph_ + " --target cuda:99", "cuda"},
-                                        {"run " + graph_ + " --target cuda-emu --isa avx2", "--isa"},
-                                        {"emit " + graph_ + " --target cuda --stage cu", "cuda:sm_90a"},
-                                        {"emit " + graph_ + " --target cuda:sm_80 --stage ll", "--stage ll"}}) {
+  for (const auto& [arguments, part] :
+       {std::pair{"run " + graph_ + " --target cuda-emu:sm_70", "sm_70 is not known"},
+        {"run " + graph_ + " --target gpu", "--target gpu is not known"},
+        {"run " + graph_ + " --target cuda:99", "cuda"},
+        {"run " + graph_ + " --target cuda-emu --isa avx2", "--isa"},
+        {"run " + graph_ + " --target cuda-emu --repeat 3", "--repeat"},
+        {"run " + graph_ + " --target cuda-emu --threads 2", "--threads"},
+        {"run " + graph_ + " --target cuda-emu --workspace-limit 9", "--workspace-limit"},
+        {"run " + graph_ + " --target cuda-emu --executions -1", "--executions is -1"},
+        {"run " + graph_ + " --executions 2", "--executions is the emulator's"},
+        {"emit " + graph_ + " --target cuda --stage cu", "cuda:sm_90a"},
+        {"emit " + graph_ + " --target cuda:sm_80 --stage ll", "--stage ll"}}) {
     const Outcome done = run(arguments);
     EXPECT_EQ(done.code, 2) << arguments;
     EXPECT_NE(done.err.find(part), std::string::npos) << done.err;
