@@ -72,15 +72,12 @@ class CudaSearch {
   }
 
   void tell(const std::string& stage, size_t left_in_race) const {
-    if (!session_.options.progress) return;
-    std::vector<const TunedOutcome*> outcomes;
-    for (const CudaTunedCandidate& each : out_.candidates) outcomes.push_back(&each);
-    TuneProgress progress = progress_of(outcomes);
+    TuneProgress progress;
     progress.step = out_.name;
     progress.stage = stage;
     progress.left = static_cast<int>(left_in_race);
-    progress.seconds_left = std::max(left(), 0.0);
-    session_.options.progress(progress);
+    progress.seconds_left = left();
+    tell_progress(session_.options, std::move(progress), out_.candidates);
   }
 
   void fail(size_t candidate, Fate fate, std::string why) {
