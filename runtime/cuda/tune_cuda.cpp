@@ -19,7 +19,7 @@ using Fate = TunedOutcome::Fate;
 
 // Of a search's time: the oracle's rows; what is left when nothing more is compiled, and nothing more is judged; the
 // winner's last check.
-constexpr double kOracleShare = 0.2, kAfterCompile = 0.6, kAfterJudging = 0.35, kLastCheck = 0.05;
+constexpr double kOracleShare = 0.1, kAfterCompile = 0.6, kAfterJudging = 0.35, kLastCheck = 0.05;
 
 /// A graph on a device, and what its searches share.
 struct Session {
