@@ -12,28 +12,31 @@
 namespace tilewright::bench {
 namespace {
 
-/// One query head dim and one value dim, 8 query heads on 2 K/V heads, causal; 16-bit P where the operands are.
-std::string graph_text(DType dtype, int64_t dqk, int64_t dv) {
+/// One query head dim and one value dim, 8 query heads on 2 K/V heads; 16-bit P where the operands are.
+std::string graph_text(DType dtype, int64_t dqk, int64_t dv, bool causal) {
   const std::string type(to_string(dtype));
   const bool narrow = dtype == DType::bf16 || dtype == DType::f16;
-  return fmt::format(R"(
+  return fmt::format(
+      R"(
 graph @gate(%q: {0}[B,8,Sq,{1}], %k: {0}[B,2,Sk,{1}], %v: {0}[B,2,Sk,{2}]) -> {0}[B,8,Sq,{2}] {{
   %kh = repeat_heads %k, times=4          : {0}[B,8,Sk,{1}]
   %vh = repeat_heads %v, times=4          : {0}[B,8,Sk,{2}]
   %s = matmul_nt %q, %kh                  : {3}[B,8,Sq,Sk]
   %a = mul %s, 0.125                      : {3}[B,8,Sq,Sk]
-  %e = mask_causal %a, align=bottom_right : {3}[B,8,Sq,Sk]
-  %p = softmax %e, axis=3                 : {3}[B,8,Sq,Sk]
+  {6}
+  %p = softmax %{7}, axis=3                 : {3}[B,8,Sq,Sk]
   {4}
   %o = matmul %{5}, %vh                   : {0}[B,8,Sq,{2}]
   return %o
 }})",
-                     type, dqk, dv, narrow ? "f32" : type,
-                     narrow ? fmt::format("%c = cast %p : {}[B,8,Sq,Sk]", type) : "", narrow ? "c" : "p");
+      type, dqk, dv, narrow ? "f32" : type, narrow ? fmt::format("%c = cast %p : {}[B,8,Sq,Sk]", type) : "",
+      narrow ? "c" : "p",
+      causal ? fmt::format("%e = mask_causal %a, align=bottom_right : {}[B,8,Sq,Sk]", narrow ? "f32" : type) : "",
+      causal ? "e" : "a");
 }
 
-Result<AttentionSpec> spec_of(DType dtype, int64_t dqk, int64_t dv, PrecisionPolicy precision) {
-  auto graph = parse_graph(graph_text(dtype, dqk, dv));
+Result<AttentionSpec> spec_of(DType dtype, int64_t dqk, int64_t dv, PrecisionPolicy precision, bool causal) {
+  auto graph = parse_graph(graph_text(dtype, dqk, dv, causal));
   if (!graph) return graph.error();
   graph->precision = precision;
   auto canonical = canonicalize(*graph);
@@ -102,7 +105,7 @@ Result<std::vector<GpuCompileCase>> gpu_compile_cases(const GpuCompileOptions& o
     for (const auto& [dqk, dv] : options.head_dims)
       for (const PrecisionPolicy precision : {PrecisionPolicy::f32, PrecisionPolicy::f32_x3}) {
         if (precision != PrecisionPolicy::f32 && dtype != DType::f32) continue;
-        const auto spec = spec_of(dtype, dqk, dv, precision);
+        const auto spec = spec_of(dtype, dqk, dv, precision, options.causal);
         if (!spec) return spec.error();
         const TileProgram program = build_tile_program(*spec);
         const std::string name =

@@ -20,12 +20,13 @@ struct GpuCompileOptions {
   std::vector<std::pair<int64_t, int64_t>> head_dims;  ///< of Q and K, of V
   std::vector<CudaTarget> targets;
   std::vector<DType> dtypes = {DType::bf16, DType::f16, DType::f32};
+  bool causal = true;           ///< else nothing is masked
   bool every_schedule = false;  ///< all legal ones that a tuner may try, not the rules' alone
 };
 /// All head dims and architectures that the templates promise.
 GpuCompileOptions whole_compile_gate();
 
-/// The kernels of the plans' schedules, each once; causal, GQA. Errors: a broken plan or generator.
+/// The kernels of the plans' schedules, each once; GQA. Errors: a broken plan or generator.
 Result<std::vector<GpuCompileCase>> gpu_compile_cases(const GpuCompileOptions& options);
 
 struct GpuCompiled {

@@ -52,6 +52,17 @@ TEST(CompileGate, TheUsualAndTheWidestHeadDimsOnEveryArchitecture) {
   expect_clean(options);
 }
 
+/// Without a mask other blocks of keys and other registers are dealt out.
+TEST(CompileGate, WithoutAMask) {
+  TILEWRIGHT_NEEDS_NVRTC();
+  bench::GpuCompileOptions options;
+  options.head_dims = {{32, 32}, {64, 64}, {96, 96}, {128, 128}, {192, 128}, {256, 256}};
+  options.targets = {*parse_cuda_target("sm_80"), *parse_cuda_target("sm_90a")};
+  options.dtypes = {DType::bf16};
+  options.causal = false;
+  expect_clean(options);
+}
+
 /// What a tuner may try on Hopper spills no more than the rules do: the legal space ends where registers do. Every head
 /// dim has the widest blocks of keys; stages change no register.
 TEST(CompileGate, TheEndsOfTheLegalSpaceOfSm90) {
