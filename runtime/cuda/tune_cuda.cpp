@@ -274,6 +274,7 @@ Result<CudaTuneResult> tune_cuda(const Graph& graph, const std::shared_ptr<const
   const Program& lowered = (*program)->compiled.program;
   if (std::ranges::none_of((*program)->steps, [](const CudaStep& step) { return step.fused; }))
     return Diagnostic{ErrorKind::unsupported, nothing_to_tune(lowered), {}, 0};
+  if (const auto known = (*program)->compiled.signature.from_bindings(dims); !known) return known.error();
   if (std::ranges::none_of(lowered.steps, [&](const Step& step) { return guess_flops(lowered, step, dims) > 0; }))
     return invalid("{}", nothing_to_compute(lowered, dims));
   const auto rules = CudaKernel::load(*program, device);

@@ -241,7 +241,8 @@ TEST(CudaTuner, WhatCannotBeTunedGetsASentence) {
   options.budget_seconds = 0;
   expect_parts(said(clocked_graph(), device, kClockedDims, options), {"the budget is 0 seconds"});
   expect_parts(said(clocked_graph(), device, kClockedDims, quick(1)), {"1 candidates are asked for"});
-  expect_parts(said(clocked_graph(), device, {{"B", 1}}, quick()), {"Sq is not known"});
+  expect_parts(said(clocked_graph(), device, {{"B", 1}}, quick()), {"dim S", "has no size"});
+  expect_parts(said(clocked_graph(), device, {{"B", 1}, {"Sq", 0}, {"Sk", 9}}, quick()), {"computes nothing at"});
   const auto loop = parse_graph("graph @l(%x: f32[M]) -> f32[M] {\n  %y = exp %x : f32[M]\n  return %y\n}");
   ASSERT_TRUE(loop);
   expect_parts(said(*loop, device, {{"M", 8}}, quick()), {"graph @l has nothing to tune"});
