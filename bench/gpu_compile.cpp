@@ -36,6 +36,25 @@ graph @gate(%q: {0}[B,8,Sq,{1}], %k: {0}[B,2,Sk,{1}], %v: {0}[B,2,Sk,{2}]) -> {0
       causal ? "e" : "a");
 }
 
+/// Keys of the query's document up to its own position.
+constexpr const char* kDocuments = R"(
+graph @documents(%q: bf16[B,8,S,128], %k: bf16[B,8,S,128], %v: bf16[B,8,S,128], %doc: i32[S]) -> bf16[B,8,S,128] {
+  %s    = matmul_nt %q, %k        : f32[B,8,S,S]
+  %a    = mul %s, 0.125           : f32[B,8,S,S]
+  %i    = index axis=2            : i64[1,1,S,1]
+  %j    = index axis=3            : i64[1,1,1,S]
+  %di   = load %doc[%i]           : i32[1,1,S,1]
+  %dj   = load %doc[%j]           : i32[1,1,1,S]
+  %same = eq %di, %dj             : bool[1,1,S,S]
+  %past = le %j, %i               : bool[1,1,S,S]
+  %keep = logical_and %same, %past : bool[1,1,S,S]
+  %e    = select %keep, %a, -inf  : f32[B,8,S,S]
+  %p    = softmax %e, axis=3      : f32[B,8,S,S]
+  %c    = cast %p                 : bf16[B,8,S,S]
+  %o    = matmul %c, %v           : bf16[B,8,S,128]
+  return %o
+})";
+
 /// Rows of Q and K that a phase of their own computes: normalised and turned in f32, rounded before the product.
 Graph computed_rows_graph(DType dtype, int64_t head_dim) {
   GraphBuilder g("rows");
@@ -135,11 +154,18 @@ Result<std::vector<GpuCompileCase>> gpu_compile_cases(const GpuCompileOptions& o
           for (const bool generic : {false, true})
             if (auto ok = add(program, target, name, generic); !ok) return ok.error();
       }
-  // One dtype and head dim: the phase that computes rows is the same before every template, and hardly depends on them.
-  const auto rows = spec_of(computed_rows_graph(DType::bf16, 64));
-  if (!rows) return rows.error();
-  for (const CudaTarget& target : options.targets)
-    if (auto ok = add(build_tile_program(*rows), target, "bf16 64 computed rows", false); !ok) return ok.error();
+  // One dtype and head dim each, on the architectures that spill first: the phase that computes rows is the same before
+  // every template, and of masks those that read tables leave the fewest registers.
+  const auto documents = parse_graph(kDocuments);
+  if (!documents) return documents.error();
+  for (const auto& [name, graph] :
+       {std::pair{"bf16 64 computed rows", computed_rows_graph(DType::bf16, 64)}, {"bf16 128 documents", *documents}}) {
+    const auto spec = spec_of(graph);
+    if (!spec) return spec.error();
+    for (const CudaTarget& target : options.targets)
+      if (target.capability == 90 || target.capability == 100)
+        if (auto ok = add(build_tile_program(*spec), target, name, false); !ok) return ok.error();
+  }
   return cases;
 }
 
