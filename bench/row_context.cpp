@@ -172,7 +172,7 @@ void RowContext::cost_per_score(Row row, const Subject& subject, const Subject& 
   row.work = subject.work().flops;
   row.rate_unit = "GFLOP/s";
   const double visited = subject.visited(), base_visited = plain.visited();
-  row.limit_name = "plain, per score";
+  if (row.limit_name.empty()) row.limit_name = "plain, per score";
   row.limit_unit = "ns";
   row.limit = series[1].figure(1e9 / base_visited);
   row.value = figure_of(own.size(), [&](size_t i) { return 100 * (own[i] / visited / (base[i] / base_visited) - 1); });

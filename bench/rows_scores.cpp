@@ -50,6 +50,7 @@ Result<Done> scaling_rows(const RowContext& context, const ScoreGroup& group) {
   for (const int64_t length : {4096, 8192}) {
     Row row{.group = group.name,
             .name = fmt::format("window 1024, S {} over 2048", length),
+            .limit_name = "S 2048, per score",
             .bar = Bar{group.target, false}};
     if (!context.wanted(row)) continue;
     const auto subject = context.subject(row, group.kernel(Scores::window, length));

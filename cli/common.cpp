@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <set>
@@ -33,6 +34,8 @@ Result<std::string> read_text(const std::string& path) {
     text << std::cin.rdbuf();
     return text.str();
   }
+  if (std::filesystem::is_directory(path))
+    return Diagnostic{ErrorKind::io, fmt::format("cannot read {}: it is a folder", path), {}, 0};
   std::ifstream file(path, std::ios::binary);
   if (file) text << file.rdbuf();
   if (!file || (text.fail() && !text.str().empty()))

@@ -49,12 +49,12 @@ std::string speed(const Step& step, const TunedOutcome& candidate) {
 template <class Step>
 void print_step(const Step& step, const std::string& part) {
   fmt::print("%{}  {}\n  {:<10} {}\n", step.name, list(step.dims), "class", step.shape_class);
-  if (!part.empty()) fmt::print("  {:<10} {}\n", "part", part);
   if (step.rules().warm.empty()) {
     fmt::print("  {:<10} there was no time to measure one of {} legal schedules: the rules' stays, nothing is kept\n",
                "searched", step.legal);
     return;
   }
+  if (!part.empty()) fmt::print("  {:<10} {}\n", "part", part);
   int wrong = 0, compiled = 0;
   for (const auto& each : step.candidates) {
     wrong += each.fate == TunedOutcome::Fate::wrong || each.fate == TunedOutcome::Fate::failed;

@@ -334,6 +334,7 @@ TEST_F(Cli, BenchRefusesFilesThatAreNoRuns) {
   says("--compare " + cut, "cut.json is not JSON from byte");
   says("--from " + cut, "cut.json is not JSON from byte");
   says("--json --csv", "--json and --csv both want stdout");
+  says("--compare " + folder_.string(), "cannot read " + folder_.string() + ": it is a folder");
   says("--seconds -1", "--seconds is -1; 0 to 3600 will do");
 }
 

@@ -128,10 +128,11 @@ TEST(AmxSplit, ErrorsAreWithinTheBoundOnEveryFamily) {
 
 // What ir/precision.h promises of a product under each policy covers what is left out of one on tiles.
 TEST(AmxSplit, ThePoliciesBoundsHoldWhatIsLeftOut) {
-  EXPECT_LE(1.01 * cpu::split_left_out(3), 0x1p-14);     // f32_x3
-  EXPECT_GT(cpu::split_left_out(3), 0x1p-15);            // and are not idle
-  EXPECT_LE(cpu::split_left_out(1), 0x1p-7 + 0x1p-16);   // bf16
-  EXPECT_LE(1.01 * cpu::split_left_out(6), 0x1.04p-23);  // f32
+  EXPECT_LE(1.01 * cpu::split_left_out(3), 0x1p-14);    // f32_x3
+  EXPECT_GT(cpu::split_left_out(3), 0x1p-15);           // and are not idle
+  EXPECT_LE(cpu::split_left_out(1), 0x1p-7 + 0x1p-16);  // bf16
+  for (int64_t n = 1; n <= 1024; ++n)                   // f32, of a sum
+    EXPECT_LE(cpu::split_error_bound(6, n), static_cast<double>(std::max<int64_t>(n, 27)) * 0x1p-24) << n;
 }
 
 TEST(AmxSplit, ATermLeftOutIsFarOutsideTheBound) {

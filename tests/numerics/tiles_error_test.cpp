@@ -10,8 +10,8 @@
 namespace tilewright::testing {
 namespace {
 
-/// Largest errors over naive f32's, of each of a few draws.
-std::vector<double> error_ratios(int64_t head_dim, bool causal, PrecisionPolicy policy, CpuTemplate expected) {
+/// Largest errors of a kernel by this policy over those of naive f32, of each of a few draws.
+std::vector<double> error_ratios(int64_t head_dim, bool causal, PrecisionPolicy policy) {
   AttentionGraph attention;
   attention.heads = attention.kv_heads = 1;
   attention.dqk = attention.dv = head_dim;
@@ -20,7 +20,8 @@ std::vector<double> error_ratios(int64_t head_dim, bool causal, PrecisionPolicy 
   graph.precision = policy;
   const auto kernel = engine_for(CpuIsa::amx_emulated).compile(graph);
   EXPECT_TRUE(kernel) << to_string(kernel.error());
-  EXPECT_EQ(kernel->stats().step_reports[0].schedules.back().kernel, expected);
+  EXPECT_EQ(kernel->stats().step_reports[0].schedules.back().kernel, CpuTemplate::amx_prefill);
+  graph.precision = PrecisionPolicy::f32;  // of the judge
   std::vector<double> ratios;
   for (const uint64_t seed : {1, 2, 3}) {
     std::mt19937_64 random(seed);
@@ -33,7 +34,6 @@ std::vector<double> error_ratios(int64_t head_dim, bool causal, PrecisionPolicy 
     EXPECT_TRUE(kernel->run(inputs, outputs));
     const auto reports = verify_outputs(graph, {{"B", 1}, {"Sq", 256}, {"Sk", 256}}, inputs, outputs);
     EXPECT_TRUE(reports) << to_string(reports.error());
-    EXPECT_TRUE(reports->front().pass) << reports->front().failure;
     ratios.push_back(reports->front().max_error / reports->front().naive_max_error);
   }
   return ratios;
@@ -44,11 +44,9 @@ TEST(TilesError, OfF32IsNoLargerThanNaiveF32s) {
   for (const int64_t head_dim : {64, 128})
     for (const bool causal : {false, true}) {
       SCOPED_TRACE(fmt::format("d{}{}", head_dim, causal ? " causal" : ""));
-      for (const double ratio : error_ratios(head_dim, causal, PrecisionPolicy::f32, CpuTemplate::amx_prefill))
-        EXPECT_LE(ratio, 1);
+      for (const double ratio : error_ratios(head_dim, causal, PrecisionPolicy::f32)) EXPECT_LE(ratio, 1);
       // Three products are not that exact, so that the bar can be missed.
-      for (const double ratio : error_ratios(head_dim, causal, PrecisionPolicy::f32_x3, CpuTemplate::amx_prefill))
-        EXPECT_GT(ratio, 1);
+      for (const double ratio : error_ratios(head_dim, causal, PrecisionPolicy::f32_x3)) EXPECT_GT(ratio, 1);
     }
 }
 
