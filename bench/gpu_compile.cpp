@@ -6,9 +6,11 @@
 #include <thread>
 
 #include "compiler/cuda_schedule_space.h"
+#include "compiler/gradient.h"
 #include "compiler/passes.h"
 #include "ir/text.h"
 #include "layers/graph_parts.h"
+#include "runtime/cuda/cuda_program.h"
 
 namespace tilewright::bench {
 namespace {
@@ -84,27 +86,51 @@ Result<AttentionSpec> spec_of(const Graph& graph) {
   return invalid("the gate's graph does not fuse");
 }
 
+/// A product with an epilogue, a folded row and a pointwise chain.
+constexpr const char* kLoops = R"(
+graph @loops(%x: {0}[N,K], %w: {0}[M,K], %b: {0}[M]) -> ({0}[N,M], {0}[N]) {{
+  %y = matmul_nt %x, %w : {0}[N,M]
+  %a = add %y, %b       : {0}[N,M]
+  %g = tanh %a          : {0}[N,M]
+  %s = reduce_sum %g, axis=1 : {0}[N]
+  return %g, %s
+}})";
+
 int64_t steps_of_16(int64_t columns) { return (columns + 15) / 16; }
 
-/// Matrix products of one unrolled loop body, by the geometry of the tiles: a body has all of both products, and there
-/// are at most two. Empty when the count is as expected.
+/// Matrix products and what feeds them, of one unrolled loop body, by the geometry of the tiles: a body has all of both
+/// products, and there are at most two. Empty when the counts are as expected.
 std::string complain_of_count(const GpuCompileCase& compiled, const CudaCompileReport& report) {
   const CudaSchedule& schedule = report.schedule;
+  const auto found = [&](std::string_view opcode) {
+    int64_t count = 0;
+    for (const CudaPhaseReport& phase : report.phases) count += phase.facts.count(opcode);
+    return count;
+  };
+  const int64_t query_steps = steps_of_16(compiled.head_dim), value_steps = steps_of_16(compiled.value_dim),
+                key_steps = schedule.block_kv / 16;
   std::string_view opcode;
-  int64_t body = 0;
-  if (schedule.kernel == CudaTemplate::sm80_prefill && schedule.products == 1) {
-    opcode = "HMMA";  // 16 rows by 8 columns, 16 deep
-    body = schedule.block_q / (16 * schedule.warps) *
-           (steps_of_16(compiled.head_dim) * schedule.block_kv / 8 +
-            schedule.block_kv / 16 * 2 * steps_of_16(compiled.value_dim));
-  } else if (schedule.kernel == CudaTemplate::sm90_prefill) {
+  int64_t body = 0, bands = 1;
+  if (compiled.head_dim > 0 && schedule.kernel == CudaTemplate::sm90_prefill) {
     opcode = "HGMMA";  // 64 rows by all columns, 16 deep
-    body = steps_of_16(compiled.head_dim) + schedule.block_kv / 16;
+    body = query_steps + key_steps;
+  } else if (compiled.head_dim > 0 && schedule.products == 1 &&
+             (schedule.kernel == CudaTemplate::sm80_prefill || schedule.kernel == CudaTemplate::decode)) {
+    opcode = "HMMA";  // 16 rows by 8 columns, 16 deep
+    if (schedule.kernel == CudaTemplate::sm80_prefill) bands = schedule.block_q / (16 * schedule.warps);
+    body = bands * 2 * (query_steps + value_steps) * key_steps;
   }
   if (body == 0) return {};
-  const int64_t found = report.phases.back().facts.count(opcode);  // before it, rows may be computed
-  if (found == body || found == 2 * body) return {};
-  return fmt::format("{} {} are neither one nor two bodies of {}", found, opcode, body);
+  const int64_t products = found(opcode);
+  if (products != body && products != 2 * body)
+    return fmt::format("{} {} are neither one nor two bodies of {}", products, opcode, body);
+  if (opcode != "HMMA") return {};
+  // 16 keys of 16 columns each; Q once, or in every body where its registers are too many.
+  const int64_t bodies = products / body, tiles = bodies * (query_steps + value_steps) * key_steps,
+                queries = bands * query_steps, loads = found("LDSM");
+  if (loads != tiles + queries && loads != tiles + bodies * queries)
+    return fmt::format("{} LDSM are not {} for K and V and {} for Q, in {} bodies", loads, tiles, queries, bodies);
+  return {};
 }
 
 }  // namespace
@@ -115,7 +141,28 @@ GpuCompileOptions whole_compile_gate() {
     options.head_dims.emplace_back(head_dim, head_dim);
   options.head_dims.emplace_back(192, 128);
   options.targets.assign(cuda_targets().begin(), cuda_targets().end());
+  options.graphs = gate_graphs();
   return options;
+}
+
+std::vector<Graph> gate_graphs() {
+  std::vector<Graph> graphs;
+  const auto add = [&](Result<Graph> graph, const std::string& name) {
+    TW_CHECK(graph && "the gate's graph is right");
+    graph->name = name;
+    graphs.push_back(std::move(*graph));
+  };
+  for (const auto& [dtype, head_dim] :
+       {std::pair<DType, int64_t>{DType::bf16, 128}, {DType::f32, 64}, {DType::f64, 64}}) {
+    const std::string type(to_string(dtype));
+    const auto forward = parse_graph(graph_text(dtype, head_dim, head_dim));
+    TW_CHECK(forward && "the gate's graph is right");
+    auto made = gradient(*forward, {{}, true});
+    TW_CHECK(made && "the gate's graph has a gradient");
+    add(std::move(made->backward), fmt::format("backward_{}_{}", type, head_dim));
+    add(parse_graph(fmt::format(fmt::runtime(kLoops), type)), fmt::format("loops_{}", type));
+  }
+  return graphs;
 }
 
 Result<std::vector<GpuCompileCase>> gpu_compile_cases(const GpuCompileOptions& options) {
@@ -166,6 +213,21 @@ Result<std::vector<GpuCompileCase>> gpu_compile_cases(const GpuCompileOptions& o
       if (target.capability == 90 || target.capability == 100)
         if (auto ok = add(build_tile_program(*spec), target, name, false); !ok) return ok.error();
   }
+  for (const Graph& graph : options.graphs)
+    for (const CudaTarget& target : options.targets) {
+      const auto program = compile_cuda_program(graph, target);
+      if (!program) return program.error();
+      for (size_t i = 0; i < (*program)->steps.size(); ++i) {
+        const CudaStep& step = (*program)->steps[i];
+        const auto* attention = std::get_if<AttentionStep>(&(*program)->compiled.program.steps[i].what);
+        for (const CudaChoice& choice : step.choices)
+          if (known.insert(target.architecture() + nvrtc_text(choice.source)).second)
+            cases.push_back(
+                {fmt::format("{} {} %{}", to_string(choice.source.launch.schedule.kernel), graph.name, step.name),
+                 target, choice.source, attention ? attention->spec.dots.front().head_dim : 0,
+                 attention ? attention->spec.value_dim : 0});
+      }
+    }
   return cases;
 }
 
