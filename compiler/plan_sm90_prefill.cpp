@@ -21,7 +21,9 @@ constexpr Registers kThreeConsumers = {32, 160, 130, 128};
 /// 24 registers for the producer spill where it divides for heads in groups (NVRTC 13, head dims 96 and 256).
 constexpr Registers kPlain = {40, 232, 200, 176};   ///< wide blocks of keys pay while all of a block is kept
 constexpr Registers kMasked = {40, 232, 200, 128};  ///< the producer tests blocks; a mask wastes what it cuts off
-constexpr Registers kTables = {88, 208, 160, 64};   ///< expressions load from tensors: addresses, and bounds to scan
+constexpr Registers kTables = {56, 224, 160, 128};  ///< expressions load from tensors: addresses, and bounds to scan
+/// The producer clears rows of V, or scores draw random bits, too: 128 keys spill (NVRTC 13, head dims 96 and 128).
+constexpr Registers kBusyTables = {88, 208, 160, 64};
 /// Scores in flight where each gathers: their addresses want registers, and their text is long.
 constexpr int64_t kGatheredSums = 8;
 /// Pointwise ops beside which three consumers' 160 registers suffice.
@@ -85,7 +87,7 @@ bool reads_tables(const AttentionSpec& spec) {
 Registers registers_of(const AttentionSpec& spec, const CudaSchedule& schedule) {
   if (schedule.block_q == 64) return reads_tables(spec) ? kOneWithTables : kOneConsumer;
   if (schedule.block_q == 192) return kThreeConsumers;
-  if (reads_tables(spec)) return kTables;
+  if (reads_tables(spec)) return spec.keep_kv.is_constant_true() && !spec.weight_factor ? kTables : kBusyTables;
   return spec.keep.is_constant_true() ? kPlain : kMasked;
 }
 
@@ -155,8 +157,7 @@ CudaSchedule choose_sm90_tiles(const AttentionSpec& spec, const CudaTarget& targ
           target.shared_bytes_per_block),
       fmt::format("registers are dealt {} to the producer, {} to each consumer: {}", layout.producer_registers,
                   layout.consumer_registers,
-                  reads_tables(spec) ? "expressions load from tensors, so blocks of keys are narrow, too"
-                                     : "expressions read positions alone"),
+                  reads_tables(spec) ? "expressions load from tensors" : "expressions read positions alone"),
       layout.persistent
           ? "nothing is masked, so all items cost the same: one block per multiprocessor takes them in turn"
       : layout.longest_first ? "later rows see more keys: they come first, a block per item"

@@ -107,7 +107,8 @@ void EmulatedBlock::check_global_range(const void* address, size_t bytes, bool w
     const auto from = reinterpret_cast<uintptr_t>(buffer.data);
     if (begin < from || begin + bytes > from + buffer.bytes) continue;
     if (write && !buffer.writable)
-      fail(fmt::format("{} writes to {}, which is only read", who, buffer.name.empty() ? "a buffer" : buffer.name));
+      fail(
+          fmt::format("{} writes to {}a buffer that is only read", who, buffer.name.empty() ? "" : buffer.name + ", "));
     return;
   }
   // The nearest is what it most likely was to be in.

@@ -75,16 +75,13 @@ class Search {
   }
 
   void tell(const std::string& stage, size_t left_in_race) {
-    if (!request_.options.progress) return;
-    std::vector<const TunedOutcome*> outcomes;
-    for (const TunedCandidate& each : candidates_) outcomes.push_back(&each);
-    TuneProgress progress = progress_of(outcomes);
+    TuneProgress progress;
     progress.step = out_.name;
     progress.kernel = to_string(candidates_[0].schedule.kernel);
     progress.stage = stage;
     progress.left = static_cast<int>(left_in_race);
-    progress.seconds_left = std::max(left(), 0.0);
-    request_.options.progress(progress);
+    progress.seconds_left = left();
+    tell_progress(request_.options, std::move(progress), candidates_);
   }
 
   /// As many as are asked for, where there are as many; time is not shared with others that do not exist.

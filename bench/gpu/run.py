@@ -436,7 +436,7 @@ def main():
     parser.add_argument("--rows", default="", help="rows of the benchmark whose names match, a regular expression")
     parser.add_argument("--resume", action="store_true", help="leave out rows that the results of this commit have")
     parser.add_argument("--limit", type=float, default=440, help="seconds after which nothing more is begun (440)")
-    parser.add_argument("--tune-budget", type=float, default=6, help="seconds of search per class of shapes (6)")
+    parser.add_argument("--tune-budget", type=float, default=5, help="seconds of search per class of shapes (5)")
     parser.add_argument("--out", default="bench/results", help="folder of the results")
     setup = parser.parse_args()
     only = setup.only.split(",")

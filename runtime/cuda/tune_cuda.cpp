@@ -19,7 +19,7 @@ using Fate = TunedOutcome::Fate;
 
 // Of a search's time: the oracle's rows; what is left when nothing more is compiled, and nothing more is judged; the
 // winner's last check.
-constexpr double kOracleShare = 0.2, kAfterCompile = 0.6, kAfterJudging = 0.35, kLastCheck = 0.05;
+constexpr double kOracleShare = 0.1, kAfterCompile = 0.6, kAfterJudging = 0.35, kLastCheck = 0.05;
 
 /// A graph on a device, and what its searches share.
 struct Session {
@@ -72,16 +72,13 @@ class CudaSearch {
   }
 
   void tell(const std::string& stage, size_t left_in_race) const {
-    if (!session_.options.progress) return;
-    std::vector<const TunedOutcome*> outcomes;
-    for (const CudaTunedCandidate& each : out_.candidates) outcomes.push_back(&each);
-    TuneProgress progress = progress_of(outcomes);
+    TuneProgress progress;
     progress.step = out_.name;
     progress.kernel = to_string(out_.rules().schedule.kernel);
     progress.stage = stage;
     progress.left = static_cast<int>(left_in_race);
-    progress.seconds_left = std::max(left(), 0.0);
-    session_.options.progress(progress);
+    progress.seconds_left = left();
+    tell_progress(session_.options, std::move(progress), out_.candidates);
   }
 
   void fail(size_t candidate, Fate fate, std::string why) {
@@ -277,9 +274,8 @@ Result<CudaTuneResult> tune_cuda(const Graph& graph, const std::shared_ptr<const
   const Program& lowered = (*program)->compiled.program;
   if (std::ranges::none_of((*program)->steps, [](const CudaStep& step) { return step.fused; }))
     return Diagnostic{ErrorKind::unsupported, nothing_to_tune(lowered), {}, 0};
-  const bool zero = std::ranges::any_of(dims, [](const auto& dim) { return dim.second == 0; });  // missing ones: below
-  if (zero &&
-      std::ranges::none_of(lowered.steps, [&](const Step& step) { return guess_flops(lowered, step, dims) > 0; }))
+  if (const auto known = (*program)->compiled.signature.from_bindings(dims); !known) return known.error();
+  if (std::ranges::none_of(lowered.steps, [&](const Step& step) { return guess_flops(lowered, step, dims) > 0; }))
     return invalid("{}", nothing_to_compute(lowered, dims));
   const auto rules = CudaKernel::load(*program, device);
   if (!rules) return rules.error();

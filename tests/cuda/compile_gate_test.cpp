@@ -1,9 +1,12 @@
 // The compile gate: what NVRTC makes of every template, dtype, head dim and architecture fits, spills nothing, and has
 // the instructions that the template is made of.
+#include <set>
 #include <thread>
 
 #include "bench/gpu_compile.h"
 #include "tests/cuda/cuda_support.h"
+#include "tests/support/paths.h"
+#include "tests/support/variant_case.h"
 
 namespace tilewright {
 namespace {
@@ -46,10 +49,45 @@ TEST(CompileGate, TheUsualAndTheWidestHeadDimsOnEveryArchitecture) {
   TILEWRIGHT_NEEDS_NVRTC();
   bench::GpuCompileOptions options = bench::whole_compile_gate();
   options.head_dims = {{64, 64}, {128, 128}, {256, 256}};
+  options.graphs.clear();
   options.targets.clear();
   for (const CudaTarget& target : known_targets())
     if (target.capability != 80 && target.capability != 90) options.targets.push_back(target);
   expect_clean(options);
+}
+
+/// Without a mask other blocks of keys and other registers are dealt out.
+TEST(CompileGate, WithoutAMask) {
+  TILEWRIGHT_NEEDS_NVRTC();
+  bench::GpuCompileOptions options;
+  options.head_dims = {{32, 32}, {64, 64}, {96, 96}, {128, 128}, {192, 128}, {256, 256}};
+  options.targets = {*parse_cuda_target("sm_80"), *parse_cuda_target("sm_90a")};
+  options.dtypes = {DType::bf16};
+  options.causal = false;
+  expect_clean(options);
+}
+
+/// Scores, masks and captured tensors of the suite, on the tensor cores of two architectures. (Those of all variants
+/// and architectures: `bench --compile`.)
+TEST(CompileGate, VariantsOnTheFastTemplates) {
+  TILEWRIGHT_NEEDS_NVRTC();
+  bench::GpuCompileOptions options;
+  for (const testing::Variant& variant : testing::all_variants(testing::source_dir() + "/examples/variants"))
+    if (std::set{4, 5, 8, 10, 13, 14, 18, 24, 25, 27}.contains(variant.number)) {
+      options.graphs.push_back(testing::respell(variant.graph, testing::Numbers::bf16, 64, 64));
+      options.graphs.back().name = variant.stem;
+    }
+  for (const CudaTarget& target : known_targets())
+    if (target.capability == 80 || target.capability == 90) options.targets.push_back(target);
+  auto cases = bench::gpu_compile_cases(options);
+  ASSERT_TRUE(cases) << to_string(cases.error());
+  // Hopper's own template there, the other one where it is all that there is.
+  std::erase_if(*cases, [](const bench::GpuCompileCase& one) {
+    const CudaTemplate kernel = one.source.launch.schedule.kernel;
+    return kernel != (one.target.has_wgmma() ? CudaTemplate::sm90_prefill : CudaTemplate::sm80_prefill);
+  });
+  EXPECT_GE(cases->size(), 18u);
+  expect_clean(*cases);
 }
 
 /// What a tuner may try on Hopper spills no more than the rules do: the legal space ends where registers do. Every head

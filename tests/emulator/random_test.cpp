@@ -22,16 +22,17 @@ constexpr uint64_t kGraphs = 200, kGradients = 20, kPrograms = 12;
 /// How many attentions each template ran, by its number.
 using Tally = std::array<std::atomic<int>, 8>;
 
-/// A random legal schedule of a fast template that takes the program, each of them the first to be asked in a third of
-/// the seeds; else generic.
+/// A random legal schedule of a fast template that takes the program: of sm_90a's where it does, for that takes the
+/// fewest, else of the other two in turn; else generic.
 struct DrawnSchedule {
   explicit DrawnSchedule(uint64_t seed) : random(seed), first(seed) {}
 
   CudaSchedule operator()(const TileProgram& program, const CudaTarget& target) {
-    constexpr CudaTemplate kFast[] = {CudaTemplate::sm80_prefill, CudaTemplate::sm90_prefill, CudaTemplate::decode};
+    std::array fast = {CudaTemplate::sm90_prefill, CudaTemplate::sm80_prefill, CudaTemplate::decode};
+    if (first % 2 == 0) std::swap(fast[1], fast[2]);
     const TileProgram stored = with_stored_rows(program).program;
-    for (size_t i = 0; i < std::size(kFast); ++i) {
-      const auto rules = schedule_of(kFast[(first + i) % std::size(kFast)], program, target);
+    for (const CudaTemplate kernel : fast) {
+      const auto rules = schedule_of(kernel, program, target);
       if (!rules) continue;
       const std::vector<CudaSchedule> legal = legal_cuda_schedules(*rules, &stored, target);
       taken.push_back(rules->kernel);
@@ -120,9 +121,9 @@ TEST(RandomGraphsOnTheEmulator, MatchTheOracle) {
       seeds, [&](uint64_t seed) { return check_attention(draw_attention(seed), tally); },
       [](uint64_t seed) { return describe(draw_attention(seed)); });
   for (const auto& [kernel, least] : {std::pair{CudaTemplate::generic, 80},
-                                      {CudaTemplate::sm80_prefill, 25},
-                                      {CudaTemplate::sm90_prefill, 8},
-                                      {CudaTemplate::decode, 15}}) {
+                                      {CudaTemplate::sm80_prefill, 30},
+                                      {CudaTemplate::sm90_prefill, 12},
+                                      {CudaTemplate::decode, 12}}) {
     const int count = tally[static_cast<size_t>(kernel)];
     RecordProperty(std::string(to_string(kernel)), count);
     if (seeds.full) {
