@@ -9,6 +9,7 @@
 #include "cli/tune_report_charts.h"
 #include "cli/tune_report_style.h"
 #include "cli/tune_report_svg.h"
+#include "cli/tune_text.h"
 
 namespace tilewright::cli {
 namespace {
@@ -52,10 +53,8 @@ std::string tiles(const TunedStep& step) {
   std::string out = "<div class=\"tiles\">\n";
   if (was_measured(step.best())) {
     const TunedCandidate& best = step.best();
-    // What reads decide is told in bytes, too.
-    const bool by_reads = step.bytes > 0 && step.flops / step.bytes * step.read_gbs < step.fma_peak_gflops;
-    const std::string bytes =
-        by_reads ? fmt::format("{:.1f} GB/s, ", step.bytes / best.seconds() * 1e-9) : std::string();
+    const double rate = read_rate(step, best);
+    const std::string bytes = rate > 0 ? fmt::format("{:.1f} GB/s, ", rate) : std::string();
     out += tile(bytes + speed_text(step, best), fmt::format("chosen, \xc2\xb1{:.1f} %", 100 * best.spread()));
     if (was_measured(step.rules()))
       out += tile(fmt::format("{:.3f} \xc3\x97", step.rules().seconds() / best.seconds()),

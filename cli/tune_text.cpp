@@ -12,6 +12,11 @@ std::string milliseconds(double seconds) {
 
 ProgressLine::ProgressLine() : terminal_(isatty(STDERR_FILENO) == 1) {}
 
+double read_rate(const TunedStep& step, const TunedOutcome& candidate) {
+  const bool limits = step.bytes > 0 && step.flops / step.bytes * step.read_gbs < step.fma_peak_gflops;
+  return limits && candidate.seconds() > 0 ? step.bytes / candidate.seconds() * 1e-9 : 0;
+}
+
 std::string progress_text(const TuneProgress& progress) {
   return fmt::format("%{} {}: {}, {} of {} candidates left, best {} (rules {}), {:.0f} s left", progress.step,
                      progress.kernel, progress.stage, progress.left, progress.candidates,

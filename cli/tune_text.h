@@ -38,11 +38,17 @@ std::string list(const DimBindings& dims);
 Json integers_json(const CpuSchedule& schedule);
 Json integers_json(const CudaSchedule& schedule);
 
+/// GB/s of operands and results, where reading them is what limits the step; 0 elsewhere and where it was not measured.
+double read_rate(const TunedStep& step, const TunedOutcome& candidate);
+
 template <class Step>
 std::string speed(const Step& step, const TunedOutcome& candidate) {
   if (candidate.warm.empty()) return "not measured";
-  return fmt::format("{:.1f} GFLOP/s, {} +-{:.0f} %", step.gflops(candidate), milliseconds(candidate.seconds()),
-                     100 * candidate.spread());
+  std::string text;
+  if constexpr (std::is_same_v<Step, TunedStep>)
+    if (const double rate = read_rate(step, candidate); rate > 0) text = fmt::format("{:.1f} GB/s, ", rate);
+  return text + fmt::format("{:.1f} GFLOP/s, {} +-{:.0f} %", step.gflops(candidate), milliseconds(candidate.seconds()),
+                            100 * candidate.spread());
 }
 
 /// `part`: which part of what was asked for was measured; empty for all.

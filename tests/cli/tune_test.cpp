@@ -53,7 +53,7 @@ class Tune : public ::testing::Test {
 TEST_F(Tune, SearchesPrintsAndKeeps) {
   const Outcome tuned = run("tune " + graph() + quick_ + " --db " + database());
   EXPECT_EQ(tuned.code, 0) << tuned.err;
-  for (const char* part : {"prefill ", "decode ", "3 compiled and checked, 0 of them wrong", "kept in "})
+  for (const char* part : {"prefill ", "decode ", "3 compiled and checked, 0 of them wrong", " GB/s, ", "kept in "})
     EXPECT_NE(tuned.out.find(part), std::string::npos) << part << " in\n" << tuned.out;
   // Not a terminal: plain lines.
   EXPECT_NE(tuned.err.find("3 of 3 candidates left, best "), std::string::npos) << tuned.err;
