@@ -155,7 +155,7 @@ std::vector<Graph> gate_graphs() {
   for (const auto& [dtype, head_dim] :
        {std::pair<DType, int64_t>{DType::bf16, 128}, {DType::f32, 64}, {DType::f64, 64}}) {
     const std::string type(to_string(dtype));
-    const auto forward = parse_graph(graph_text(dtype, head_dim, head_dim));
+    const auto forward = parse_graph(graph_text(dtype, head_dim, head_dim, true));
     TW_CHECK(forward && "the gate's graph is right");
     auto made = gradient(*forward, {{}, true});
     TW_CHECK(made && "the gate's graph has a gradient");
