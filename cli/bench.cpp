@@ -37,25 +37,24 @@ Result<bench::BenchRun> read_run(const std::string& path, const std::string& fil
 
 /// Measures, or reads what was measured; rows of the table are printed as they come.
 Result<bench::BenchRun> take_run(const BenchFlags& options) {
-  const auto show = [&](const std::vector<bench::Row>& rows, size_t i) {
+  const auto show = [&](const bench::BenchRun& run, size_t i) {
     if (!options.table()) return;
-    fmt::print("{}", row_text(rows[i], i == 0 ? nullptr : &rows[i - 1]));
+    if (i == 0) fmt::print("{}", heading_text(run));  // a filter that matches nothing is a sentence, not a table
+    fmt::print("{}", row_text(run.rows[i], i == 0 ? nullptr : &run.rows[i - 1]));
     std::fflush(stdout);
   };
   if (!options.from.empty()) {
     auto run = read_run(options.from, options.rows.filter);
     if (!run) return run;
-    if (options.table()) fmt::print("{}", heading_text(*run));
-    for (size_t i = 0; i < run->rows.size(); ++i) show(run->rows, i);
+    for (size_t i = 0; i < run->rows.size(); ++i) show(*run, i);
     return run;
   }
-  const auto engine = Engine::create();
+  const auto engine = open_engine();
   if (!engine) return engine.error();
   bench::BenchRun run{bench::facts_of(engine->target()), codegen_version(), options.rows.seconds, load_average(), {}};
-  if (options.table()) fmt::print("{}", heading_text(run));
   const auto sink = [&](const bench::Row& row) {
     run.rows.push_back(row);
-    show(run.rows, run.rows.size() - 1);
+    show(run, run.rows.size() - 1);
   };
   if (auto ok = measure_rows(*engine, options.rows, sink); !ok) return ok.error();
   return run;
@@ -63,6 +62,10 @@ Result<bench::BenchRun> take_run(const BenchFlags& options) {
 
 /// What NVRTC makes of every GPU kernel, one at a time so that the times mean something.
 int compile_gate(const BenchFlags& options) {
+  if (!options.table() || !options.from.empty() || !options.compare.empty())
+    return fail(
+        "--compile prints a table of kernels; --json, --csv, --from and --compare are of rows that are measured",
+        options.json);
   const Result<Nvrtc>& compiler = nvrtc();
   if (!compiler) return fail(compiler.error(), options.json);
   auto cases = bench::gpu_compile_cases(bench::whole_compile_gate());
@@ -71,6 +74,7 @@ int compile_gate(const BenchFlags& options) {
     return (one.name + " " + one.target.architecture()).find(options.rows.filter) == std::string::npos ||
            !compiler->check(one.target);
   });
+  if (cases->empty()) return fail(fmt::format("--filter {} matches no kernel", options.rows.filter), options.json);
   const auto compiled = bench::compile_all(*cases, *compiler, 1);
   fmt::print("{}", bench::compile_table(compiled));
   const auto wrong = std::count_if(compiled.begin(), compiled.end(), [](const bench::GpuCompiled& one) {

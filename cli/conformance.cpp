@@ -16,7 +16,7 @@ int run_conformance_cases(const std::string& target_name, int first, bool json) 
   // On the emulator itself, one legal execution against another.
   EmulatorOptions late;
   late.seed = target->emulated ? 1 : 0;
-  late.late_copies = late.late_tma = late.late_wgmma = target->emulated;
+  late.late_copies = late.late_tma = late.late_wgmma = target->emulated != nullptr;
   const EmulatorDevice emulator(target->device->target(), late);
   const auto& all = conformance_cases();
   if (first < 0 || static_cast<size_t>(first) > all.size())

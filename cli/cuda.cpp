@@ -31,7 +31,9 @@ Result<CudaRunTarget> open_cuda_target(const std::string& name) {
   if (kind == "cuda-emu") {
     const auto target = parse_architecture(rest.empty() ? "sm_80" : rest);
     if (!target) return target.error();
-    return CudaRunTarget{"the emulator of " + target->architecture(), true, std::make_shared<EmulatorDevice>(*target)};
+    const auto execution = std::make_shared<EmulatedExecution>();
+    return CudaRunTarget{"the emulator of " + target->architecture(), execution,
+                         std::make_shared<EmulatorDevice>(*target, execution)};
   }
   if (kind != "cuda") return invalid("--target {} is not known; cuda-emu, cuda-emu:sm_80 and cuda are", name);
   const auto ordinal = parse_integer("the device of --target " + name, rest.empty() ? "0" : rest);
@@ -39,7 +41,7 @@ Result<CudaRunTarget> open_cuda_target(const std::string& name) {
   auto device = DriverDevice::open(static_cast<int>(*ordinal), environment().cache_dir);
   if (!device) return device.error();
   const CudaDeviceFacts& facts = (*device)->driver().devices()[static_cast<size_t>(*ordinal)];
-  return CudaRunTarget{facts.name, false, *device};
+  return CudaRunTarget{facts.name, nullptr, *device};
 }
 
 Result<CudaTarget> parse_emit_target(const std::string& name) {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include "cli/cli.h"
+#include "cli/outputs.h"
+#include "emulator/emulator_device.h"
 #include "runtime/cuda/cuda_device.h"
 #include "runtime/cuda/cuda_program.h"
 
@@ -12,8 +14,8 @@ bool is_cuda_target(const std::string& name);
 
 /// Where `run` runs: "cuda-emu" or "cuda-emu:sm_80" is the emulator, "cuda" or "cuda:1" a device by its number.
 struct CudaRunTarget {
-  std::string name;  ///< "the emulator of sm_80", "NVIDIA H200"
-  bool emulated = false;
+  std::string name;                             ///< "the emulator of sm_80", "NVIDIA H200"
+  std::shared_ptr<EmulatedExecution> emulated;  ///< null on a device
   std::shared_ptr<const CudaDevice> device;
 };
 Result<CudaRunTarget> open_cuda_target(const std::string& name);
@@ -25,7 +27,9 @@ MeasuredWith measured_here(const CudaTarget& target);
 struct CudaRunCommand {
   std::string file, target, dump_dir;
   std::vector<std::string> dims, inputs;
+  std::vector<OutputFile> outputs;
   uint64_t seed = 1;
+  int executions = 0;  ///< on the emulator; 0: two
   bool json = false, verify = false, require_fused = false, generic = false;
 };
 int run_on_cuda(const Graph& graph, const CudaRunCommand& command);

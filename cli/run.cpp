@@ -3,8 +3,9 @@
 
 #include "cli/cuda.h"
 #include "cli/inputs.h"
+#include "cli/outputs.h"
 #include "cli/report.h"
-#include "runtime/npy.h"
+#include "runtime/options.h"
 
 namespace tilewright::cli {
 namespace {
@@ -14,67 +15,37 @@ struct RunFlags {
   std::vector<std::string> dims, inputs, outputs;
   uint64_t seed = 1;
   int64_t workspace_limit = -1;
-  int threads = 0, repeat = 0;
+  int threads = 0, repeat = 0, executions = 0;
   bool json = false, verify = false, require_fused = false, generic = false, ahead_of_time = false;
 };
-
-/// What an --output writes: a result, or an inout parameter as the kernel leaves it.
-struct OutputFile {
-  bool is_param = false;
-  size_t position = 0;  ///< in the results, or in the parameters
-  std::string path;
-};
-
-Result<std::vector<OutputFile>> find_outputs(const Graph& graph, const std::vector<std::string>& options) {
-  std::vector<OutputFile> found;
-  for (const std::string& option : options) {
-    const auto parts = split_assignment("--output", option);
-    if (!parts) return parts.error();
-    std::optional<OutputFile> match;
-    const auto look_at = [&](const std::string& name, bool is_param, size_t position, std::string& names) {
-      names += (names.empty() ? "%" : ", %") + name;
-      if (name == parts->first && !match) match = OutputFile{is_param, position, parts->second};
-    };
-    std::string results, params;
-    for (size_t i = 0; i < graph.results.size(); ++i) look_at(graph[graph.results[i]].name, false, i, results);
-    for (size_t i = 0; i < graph.params.size(); ++i)
-      if (const Node& param = graph[graph.params[i]]; param.inout) look_at(param.name, true, i, params);
-    if (!match)
-      return params.empty()
-                 ? invalid("--output names %{}, which is no result; the graph returns {}", parts->first, results)
-                 : invalid(
-                       "--output names %{}, which is no result and no inout parameter; the graph "
-                       "returns {} and writes {}",
-                       parts->first, results, params);
-    found.push_back(std::move(*match));
-  }
-  return found;
-}
 
 int run_command(const RunFlags& options) {
   const auto graph = read_graph(options.file, options.precision);
   if (!graph) return fail(graph.error(), options.json, options.file);
+  const auto files = find_outputs(*graph, options.outputs);
+  if (!files) return fail(files.error(), options.json);
   if (is_cuda_target(options.target)) {
-    if (!options.outputs.empty() || !options.isa.empty() || options.ahead_of_time)
-      return fail(
-          fmt::format("--output, --isa and --ahead-of-time are the CPU's, not those of --target {}", options.target),
-          options.json);
-    return run_on_cuda(*graph, {options.file, options.target, options.dump_dir, options.dims, options.inputs,
-                                options.seed, options.json, options.verify, options.require_fused, options.generic});
+    if (!options.isa.empty() || options.ahead_of_time || options.threads != 0 || options.repeat != 0 ||
+        options.workspace_limit != -1)
+      return fail(fmt::format("--isa, --ahead-of-time, --threads, --repeat and --workspace-limit are the CPU's, not "
+                              "those of --target {}",
+                              options.target),
+                  options.json);
+    const std::string& dump_dir = options.dump_dir.empty() ? environment().dump_dir : options.dump_dir;
+    return run_on_cuda(*graph,
+                       {options.file, options.target, dump_dir, options.dims, options.inputs, *files, options.seed,
+                        options.executions, options.json, options.verify, options.require_fused, options.generic});
   }
   if (options.target != "cpu")
     return fail(fmt::format("--target {} is not known; cpu, cuda-emu, cuda-emu:sm_80 and cuda are", options.target),
                 options.json);
-  const auto files = find_outputs(*graph, options.outputs);
-  if (!files) return fail(files.error(), options.json);
+  if (options.executions != 0)
+    return fail("--executions is the emulator's: --target cuda-emu runs that many legal executions", options.json);
   EngineOptions engine_options{.threads = options.threads};
-  if (!options.isa.empty()) {
-    engine_options.isa = parse_cpu_isa(options.isa);
-    if (!engine_options.isa)
-      return fail(fmt::format("--isa {} is not known; avx2, avx512, amx and amx-emulated are", options.isa),
-                  options.json);
-  }
-  const auto engine = Engine::create(engine_options);
+  const auto isa = parse_isa_option(options.isa);
+  if (!isa) return fail(isa.error(), options.json);
+  engine_options.isa = *isa;
+  const auto engine = open_engine(engine_options);
   if (!engine) return fail(engine.error(), options.json);
   const auto executor = engine->executor();
   const auto inputs = gather_inputs(*graph, options.inputs, options.dims, options.seed, *executor);
@@ -111,9 +82,7 @@ int run_command(const RunFlags& options) {
     if (!verdict) return fail(verdict.error(), options.json);
     report.accuracy = std::move(*verdict);
   }
-  for (const OutputFile& file : *files)
-    if (auto ok = write_npy(file.path, (file.is_param ? in : out)[file.position]); !ok)
-      return fail(ok.error(), options.json);
+  if (auto ok = write_outputs(*files, in, out); !ok) return fail(ok.error(), options.json);
   if (options.json)
     fmt::print("{}\n", json(report).dump(2));
   else
@@ -136,10 +105,12 @@ void add_run(CommandLine& line) {
   command.option("--seed", options->seed, "of the made-up data (1)");
   command.flag("--verify", options->verify, "compare with the f64 reference; exit code 1 when wrong");
   command.option("--threads", options->threads, "worker threads, 0 = all cores");
-  command.option("--isa", options->isa, "avx2, avx512, amx or amx-emulated, instead of the best that this CPU has");
+  command.option("--isa", options->isa, kIsaHelp);
   command.option("--dump", options->dump_dir, "write every stage of the compile below this folder");
   command.flag("--require-fused", options->require_fused, "anything that does not fuse is an error");
   command.option("--workspace-limit", options->workspace_limit, "bytes beyond inputs and outputs");
+  command.option("--executions", options->executions,
+                 "on cuda-emu: legal executions to run and compare (2: engines early, then late in a drawn order)");
   command.option("--repeat", options->repeat, "timed runs; 0 = about half a second");
   command.flag("--generic", options->generic, "the generic template for everything");
   command.flag("--ahead-of-time", options->ahead_of_time, "generate no code: the tier that a tiered engine starts on");

@@ -7,6 +7,7 @@
 
 #include "cli/cuda.h"
 #include "cli/inputs.h"
+#include "cli/run_emulated.h"
 #include "ir/accuracy.h"
 #include "runtime/cuda/cuda_dump.h"
 #include "runtime/cuda/cuda_kernel.h"
@@ -19,7 +20,7 @@ constexpr int64_t kEmulatedDefault = 48;
 
 struct CudaReport {
   std::string file, target, dump;
-  bool emulated = false;
+  std::optional<EmulatedRuns> emulated;
   DimBindings dims, defaulted;
   std::vector<CudaStepRun> taken;
   double build_ms = 0, seconds = 0;
@@ -54,6 +55,7 @@ std::string text(const CudaReport& report, const CudaKernel& kernel) {
     out += fmt::format("  unfused  %{}: {}\n", note.value, note.reason);
   out += fmt::format("  built in {:.0f} ms, ran in {:.3f} s{}\n", report.build_ms, report.seconds,
                      report.emulated ? " on the emulator, which says nothing of a GPU's time" : ", copies included");
+  if (report.emulated) out += text(*report.emulated);
   for (const AccuracyReport& result : report.accuracy)
     out += fmt::format("  %{:<7} {}: {}\n", result.result, result.pass ? "right" : "WRONG",
                        result.pass ? to_string(result) : result.failure);
@@ -70,6 +72,7 @@ Json json(const CudaReport& report, const CudaKernel& kernel) {
               {"passed", report.passed()},
               {"steps", Json::parse(print_run(kernel.program(), report.taken))},
               {"accuracy", Json::array()}};
+  if (report.emulated) out["emulated"] = json(*report.emulated);
   for (const AccuracyReport& result : report.accuracy)
     out["accuracy"].push_back({{"result", result.result},
                                {"pass", result.pass},
@@ -94,6 +97,10 @@ std::vector<std::string> with_small_defaults(const Graph& graph, const CudaRunCo
 int run_on_cuda(const Graph& graph, const CudaRunCommand& command) {
   const auto target = open_cuda_target(command.target);
   if (!target) return fail(target.error(), command.json);
+  if (command.executions < 0 || (command.executions > 0 && !target->emulated))
+    return fail(
+        fmt::format("--executions is {}; cuda-emu takes 1 and more, other targets have one", command.executions),
+        command.json);
   const auto executor = make_thread_pool(static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
   const auto inputs =
       gather_inputs(graph, command.inputs, target->emulated ? with_small_defaults(graph, command) : command.dims,
@@ -110,7 +117,7 @@ int run_on_cuda(const Graph& graph, const CudaRunCommand& command) {
   const auto kernel = CudaKernel::load(*program, target->device);
   if (!kernel) return fail(kernel.error(), command.json, command.file);
 
-  CudaReport report{command.file, target->name, "", target->emulated, inputs->dims, inputs->defaulted, {}, 0, 0, {}};
+  CudaReport report{command.file, target->name, "", {}, inputs->dims, inputs->defaulted, {}, 0, 0, {}};
   report.build_ms = kernel->load_ms();
   const auto shapes = kernel->result_shapes(inputs->dims);
   if (!shapes) return fail(shapes.error(), command.json);
@@ -123,7 +130,13 @@ int run_on_cuda(const Graph& graph, const CudaRunCommand& command) {
   }
   const std::vector<TensorView> in = views(inputs->tensors), out = views(outputs);
   const auto start = std::chrono::steady_clock::now();
-  if (auto ok = run_from_host(*kernel, in, out, &report.taken); !ok) return fail(ok.error(), command.json);
+  if (target->emulated) {
+    auto runs = run_emulated(*kernel, *target->emulated, {command.executions, command.seed}, in, out, report.taken);
+    if (!runs) return fail(runs.error(), command.json);
+    report.emulated = std::move(*runs);
+  } else if (auto ok = run_from_host(*kernel, in, out, &report.taken); !ok) {
+    return fail(ok.error(), command.json);
+  }
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (command.verify) {
     AccuracyOptions accuracy;
@@ -132,6 +145,7 @@ int run_on_cuda(const Graph& graph, const CudaRunCommand& command) {
     if (!verdict) return fail(verdict.error(), command.json);
     report.accuracy = std::move(*verdict);
   }
+  if (auto ok = write_outputs(command.outputs, in, out); !ok) return fail(ok.error(), command.json);
   if (!command.dump_dir.empty()) {
     auto dump = write_cuda_dump(command.dump_dir, **program);
     if (!dump) return fail(dump.error(), command.json);

@@ -106,10 +106,25 @@ void EmulatedBlock::check_global_range(const void* address, size_t bytes, bool w
   for (const EmulatedBuffer& buffer : options_.buffers) {
     const auto from = reinterpret_cast<uintptr_t>(buffer.data);
     if (begin < from || begin + bytes > from + buffer.bytes) continue;
-    if (write && !buffer.writable) fail(fmt::format("{} writes to a buffer that is only read", who));
+    if (write && !buffer.writable)
+      fail(fmt::format("{} writes to {}, which is only read", who, buffer.name.empty() ? "a buffer" : buffer.name));
     return;
   }
-  fail(fmt::format("{} of {} bytes at {}, outside every buffer", who, bytes, address));
+  // The nearest is what it most likely was to be in.
+  const EmulatedBuffer* nearest = nullptr;
+  uintptr_t least = UINTPTR_MAX;
+  bool before = false;
+  for (const EmulatedBuffer& buffer : options_.buffers) {
+    if (buffer.name.empty() || buffer.bytes == 0) continue;
+    const auto from = reinterpret_cast<uintptr_t>(buffer.data);
+    const uintptr_t distance = begin < from ? from - begin : begin + bytes - from - buffer.bytes;
+    if (distance >= least) continue;
+    least = distance;
+    before = begin < from;
+    nearest = &buffer;
+  }
+  fail(fmt::format("{} of {} bytes at {}, outside every buffer{}", who, bytes, address,
+                   nearest ? fmt::format(", {} bytes {} {}", least, before ? "before" : "beyond", nearest->name) : ""));
 }
 
 void EmulatedBlock::complain(const char* what, uint32_t address, const std::string& race) {
@@ -237,7 +252,7 @@ std::string EmulatedBlock::run(int64_t index, void (*kernel)(void**), void** arg
   barriers_ = {};
   races_.begin_block();
   tma_->reset();
-  warpgroups_->reset(shape_.threads);
+  warpgroups_->reset(shape_.threads, shape_.blocks_per_multiprocessor);
   threads_.clear();
   threads_.resize(static_cast<size_t>(shape_.threads));
   warps_.assign(static_cast<size_t>(shape_.threads / 32), Rendezvous{});

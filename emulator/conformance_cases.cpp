@@ -157,6 +157,63 @@ void add_numbers(std::vector<ConformanceCase>& all) {
     return words;
   };
   all.push_back(integers);
+
+  ConformanceCase block;
+  block.name = "one block of a grid of one, and what its warp wrote";
+  block.shared_bytes = 128;
+  block.body = R"(
+    st_shared_u32(base + 4 * t, in[t] + static_cast<u32>(block_index()));
+    warp_sync();
+    out[t] = ld_shared_u32(base + 4 * (31 - t)) + static_cast<u32>(block_count());
+    out[32 + t] = f32_bits(neg_inf());)";
+  block.input = random_input(32);
+  block.output_words = 64;
+  block.expected = [](const Words& input) {
+    Words words(64, 0xff800000);
+    for (size_t t = 0; t < 32; ++t) words[t] = input[31 - t] + 1;
+    return words;
+  };
+  all.push_back(block);
+
+  // x may be NaN, which min and max drop; y is a number, often halfway between two integers.
+  ConformanceCase doubles;
+  doubles.name = "f64 rounded to integers, its sign dropped, the smaller and the larger";
+  doubles.body = R"(
+    const double x = bits_f64(u64{in[4 * t + 1]} << 32 | in[4 * t]), y = bits_f64(u64{in[4 * t + 3]} << 32 | in[4 * t + 2]);
+    const double values[7] = {abs_f64(y), ceil_f64(y), floor_f64(y), rint_f64(y), trunc_f64(y), min_f64(x, y), max_f64(x, y)};
+    for (i32 i = 0; i < 7; ++i) {
+      out[14 * t + 2 * i] = static_cast<u32>(f64_bits(values[i]));
+      out[14 * t + 2 * i + 1] = static_cast<u32>(f64_bits(values[i]) >> 32);
+    })";
+  doubles.input = [](uint32_t seed) {
+    std::mt19937 random(seed);
+    std::normal_distribution<double> normal(0, 8);
+    std::vector<double> values(64);
+    for (size_t i = 0; i < 64; i += 2) {
+      values[i] = normal(random);
+      values[i + 1] = (static_cast<double>(random() % 81) - 40) / 4;
+    }
+    const double special[] = {NAN, 0.5, INFINITY, -0.5, -INFINITY, 1.5, 3, -0.0, 3, 1e300, 3, -INFINITY, 3, 0x1p52 + 1};
+    std::ranges::copy(special, values.begin());
+    Words words;
+    for (const double value : values) append_bits(words, value);
+    return words;
+  };
+  doubles.output_words = 448;
+  doubles.expected = [](const Words& input) {
+    Words words;
+    for (size_t t = 0; t < 32; ++t) {
+      const auto at = [&](size_t i) {
+        return std::bit_cast<double>(uint64_t{input[4 * t + 2 * i + 1]} << 32 | input[4 * t + 2 * i]);
+      };
+      const double x = at(0), y = at(1);
+      for (const double value :
+           {std::fabs(y), std::ceil(y), std::floor(y), std::nearbyint(y), std::trunc(y), x < y ? x : y, x > y ? x : y})
+        append_bits(words, value);
+    }
+    return words;
+  };
+  all.push_back(doubles);
 }
 
 void add_movement(std::vector<ConformanceCase>& all) {

@@ -179,7 +179,7 @@ void add_hopper_cases(std::vector<ConformanceCase>& all) {
   all.push_back(phases);
 
   for (const bool is_bf16 : {true, false})
-    for (const size_t n : {size_t{8}, size_t{64}, size_t{176}, size_t{256}}) {
+    for (const size_t n : {size_t{8}, size_t{64}, size_t{80}, size_t{112}, size_t{128}, size_t{176}, size_t{256}}) {
       const std::string type = is_bf16 ? "bf16" : "f16";
       const auto rows = static_cast<int64_t>(n);
       ConformanceCase wgmma;
@@ -240,7 +240,7 @@ void add_hopper_cases(std::vector<ConformanceCase>& all) {
 
   // A [64][64] in registers times B [64][columns], columns contiguous in boxes of 64.
   for (const bool is_bf16 : {true, false})
-    for (const size_t n : {size_t{64}, size_t{128}, size_t{192}}) {
+    for (const size_t n : {size_t{64}, size_t{128}, size_t{192}, size_t{256}}) {
       const std::string type = is_bf16 ? "bf16" : "f16";
       const auto columns = static_cast<int64_t>(n);
       ConformanceCase wgmma;

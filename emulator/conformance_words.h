@@ -25,6 +25,10 @@ inline auto random_input(size_t count) {
 }
 inline float as_float(uint32_t bits) { return std::bit_cast<float>(bits); }
 inline uint32_t as_bits(float value) { return std::bit_cast<uint32_t>(value); }
+inline void append_bits(Words& words, double value) {
+  const auto bits = std::bit_cast<uint64_t>(value);
+  words.insert(words.end(), {static_cast<uint32_t>(bits), static_cast<uint32_t>(bits >> 32)});
+}
 inline uint16_t half_of(const Words& words, size_t i) { return static_cast<uint16_t>(words[i / 2] >> (16 * (i % 2))); }
 
 /// Floats of every exponent, and those that tests forget.

@@ -26,8 +26,8 @@ namespace {
 
 class EmulatorModule final : public CudaModule {
  public:
-  EmulatorModule(EmulatedModule module, CudaLaunch launch, EmulatorOptions options)
-      : module_(std::move(module)), launch_(std::move(launch)), options_(std::move(options)) {}
+  EmulatorModule(EmulatedModule module, CudaLaunch launch, std::shared_ptr<EmulatedExecution> execution)
+      : module_(std::move(module)), launch_(std::move(launch)), execution_(std::move(execution)) {}
 
   Result<Done> launch(const CudaKernelCall& call) const override {
     const CudaPhase& phase = launch_.phases[call.phase];
@@ -40,16 +40,19 @@ class EmulatorModule final : public CudaModule {
       if (!map) return map.error();
       maps.push_back(*map);
     }
-    auto done =
-        module_.launch({phase.symbol, call.blocks, phase.threads, phase.shared_bytes, call.args, maps}, options_);
+    auto done = module_.launch({phase.symbol, call.blocks, phase.threads, phase.shared_bytes, call.args, maps,
+                                phase.blocks_per_multiprocessor},
+                               execution_->options);
     if (!done) return done.error();
+    const std::lock_guard lock(execution_->telling);
+    execution_->statistics += *done;
     return Done{};
   }
 
  private:
   EmulatedModule module_;
   CudaLaunch launch_;
-  EmulatorOptions options_;
+  std::shared_ptr<EmulatedExecution> execution_;
 };
 
 }  // namespace
@@ -58,7 +61,7 @@ Result<std::shared_ptr<const CudaModule>> EmulatorDevice::load(const CudaSource&
   auto module = EmulatedModule::build(source, build_);
   if (!module) return module.error();
   return std::shared_ptr<const CudaModule>(
-      std::make_shared<EmulatorModule>(std::move(*module), source.launch, options_));
+      std::make_shared<EmulatorModule>(std::move(*module), source.launch, execution_));
 }
 
 void* EmulatorDevice::zeros() const {

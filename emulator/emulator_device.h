@@ -1,6 +1,8 @@
 // EmulatorDevice: GPU kernels executed on the CPU, behind the same interface as the driver's device.
 #pragma once
 
+#include <mutex>
+
 #include "emulator/module.h"
 #include "runtime/cuda/cuda_device.h"
 
@@ -9,12 +11,24 @@ namespace tilewright {
 /// What the driver encodes for a GPU.
 Result<EmulatedTensorMap> encode_tensor_map(const TensorMapView& view);
 
+/// What launches are told and what they told. Whoever holds it may change the options between runs.
+struct EmulatedExecution {
+  EmulatorOptions options;
+  EmulatorStatistics statistics;  ///< of the launches so far
+  std::mutex telling;             ///< of statistics
+};
+
 /// Kernels read and write the host's memory; launches have ended when they return, streams mean nothing.
 class EmulatorDevice final : public CudaDevice {
  public:
+  EmulatorDevice(const CudaTarget& target, std::shared_ptr<EmulatedExecution> execution,
+                 EmulatedBuildOptions build = {})
+      : target_(target), execution_(std::move(execution)), build_(std::move(build)) {}
   /// `options` are those of every launch.
   explicit EmulatorDevice(const CudaTarget& target, EmulatorOptions options = {}, EmulatedBuildOptions build = {})
-      : target_(target), options_(std::move(options)), build_(std::move(build)) {}
+      : EmulatorDevice(target, std::make_shared<EmulatedExecution>(), std::move(build)) {
+    execution_->options = std::move(options);
+  }
 
   const CudaTarget& target() const override { return target_; }
   Result<std::shared_ptr<const CudaModule>> load(const CudaSource& source) const override;
@@ -31,7 +45,7 @@ class EmulatorDevice final : public CudaDevice {
 
  private:
   CudaTarget target_;
-  EmulatorOptions options_;
+  std::shared_ptr<EmulatedExecution> execution_;
   EmulatedBuildOptions build_;
 };
 

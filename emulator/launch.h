@@ -16,9 +16,10 @@ struct EmulatedBuffer {
   const void* data = nullptr;
   size_t bytes = 0;
   bool writable = true;
+  std::string name = {};  ///< what complaints call it
 };
 /// From the first byte of a tensor's elements to the last.
-EmulatedBuffer buffer_of(const TensorView& view, bool writable = true);
+EmulatedBuffer buffer_of(const TensorView& view, bool writable = true, std::string name = {});
 
 /// A legal execution to try. A kernel is right when it is right in all of them.
 struct EmulatorOptions {
@@ -47,6 +48,9 @@ struct EmulatorStatistics {
   int64_t peak_registers = 0;  ///< that warpgroups held by setmaxnreg, of one block
   // Where EmulatorOptions::count_bank_conflicts; ldmatrix always.
   BankCounts loads, stores, matrix_loads;
+
+  /// Of both launches together.
+  EmulatorStatistics& operator+=(const EmulatorStatistics& other);
 };
 
 }  // namespace tilewright

@@ -64,9 +64,10 @@ class DriverModule final : public CudaModule {
     if (const CuResult result = api.cuModuleLoadData(&module_, binary_.cubin.data()); result != kCuSuccess) {
       Diagnostic error = driver_.error("loading a cubin for " + binary_.architecture, result);
       if (result == kCuInvalidImage || result == kCuNoBinaryForGpu || result == kCuUnsupportedPtxVersion)
-        error.message +=
-            fmt::format("; the driver knows CUDA {}: an NVRTC of that version or older makes what it takes",
-                        cuda_version_text(driver_.version()));
+        error.message += fmt::format(
+            "; the driver knows CUDA {}: an NVRTC of that version or older makes what it takes (a toolkit "
+            "named by CUDA_HOME, or pip's nvidia-cuda-nvrtc-cu12), and so does a newer driver",
+            cuda_version_text(driver_.version()));
       return error;
     }
     for (const CudaPhase& phase : launch_.phases) {

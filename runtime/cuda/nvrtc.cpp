@@ -1,8 +1,10 @@
 #include "runtime/cuda/nvrtc.h"
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 
+#include "runtime/cuda/driver.h"
 #include "runtime/cuda/shared_library.h"
 #include "runtime/options.h"
 
@@ -11,12 +13,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kVersions[] = {13, 12};
-
 std::string file_name(int version) { return fmt::format("libnvrtc.so.{}", version); }
 
 /// pip installs nvidia-cuda-nvrtc (13) and nvidia-cuda-nvrtc-cu12 into folders of their own.
-void add_wheels(const std::string& prefix, std::vector<std::string>& out) {
+void add_wheels(const std::string& prefix, std::span<const int> versions, std::vector<std::string>& out) {
   std::vector<fs::path> packages;
   std::error_code error;
   for (const char* lib : {"lib", "lib64", "local/lib"}) {
@@ -28,7 +28,7 @@ void add_wheels(const std::string& prefix, std::vector<std::string>& out) {
   }
   std::sort(packages.begin(), packages.end());
   for (const fs::path& folder : packages)
-    for (const int version : kVersions)
+    for (const int version : versions)
       for (const std::string& package : {fmt::format("cu{}", version), std::string("cuda_nvrtc")})
         if (const fs::path file = folder / "nvidia" / package / "lib" / file_name(version); fs::exists(file, error))
           out.push_back(file.string());
@@ -48,19 +48,30 @@ std::string join(std::span<const std::string> parts) {
   return text;
 }
 
-}  // namespace
-
-std::vector<std::string> nvrtc_candidates(const std::string& cuda_home, std::span<const std::string> python_prefixes) {
-  std::vector<std::string> out;
+void add_places(const std::string& cuda_home, std::span<const std::string> python_prefixes,
+                std::span<const int> versions, std::vector<std::string>& out) {
   const auto add_toolkit = [&](const std::string& folder) {
-    for (const int version : kVersions)
+    for (const int version : versions)
       for (const char* lib : {"lib64", "lib", "targets/x86_64-linux/lib"})
         out.push_back(fmt::format("{}/{}/{}", folder, lib, file_name(version)));
   };
   if (!cuda_home.empty()) add_toolkit(cuda_home);
-  for (const int version : kVersions) out.push_back(file_name(version));
+  for (const int version : versions) out.push_back(file_name(version));
   if (cuda_home != "/usr/local/cuda") add_toolkit("/usr/local/cuda");
-  for (const std::string& prefix : python_prefixes) add_wheels(prefix, out);
+  for (const std::string& prefix : python_prefixes) add_wheels(prefix, versions, out);
+}
+
+}  // namespace
+
+std::vector<std::string> nvrtc_candidates(const std::string& cuda_home, std::span<const std::string> python_prefixes,
+                                          int driver_major) {
+  constexpr int kVersions[] = {13, 12};
+  std::vector<std::string> out;
+  if (driver_major >= kVersions[0]) {
+    add_places(cuda_home, python_prefixes, kVersions, out);
+  } else {
+    for (const int version : {12, 13}) add_places(cuda_home, python_prefixes, std::array{version}, out);
+  }
   return out;
 }
 
@@ -116,7 +127,9 @@ Result<Done> Nvrtc::check(const CudaTarget& target) const {
 const Result<Nvrtc>& nvrtc() {
   static const Result<Nvrtc> loaded = [] {
     const EnvironmentOptions& env = environment();
-    return Nvrtc::load(nvrtc_candidates(env.cuda_home, env.python_prefixes));
+    const Result<CudaDriver>& driver = cuda_driver();
+    const int driver_major = driver ? driver->version() / 1000 : 13;
+    return Nvrtc::load(nvrtc_candidates(env.cuda_home, env.python_prefixes, driver_major));
   }();
   return loaded;
 }

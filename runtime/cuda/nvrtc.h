@@ -38,8 +38,11 @@ class Nvrtc {
 };
 
 /// Where NVRTC may lie, in the order of preference: `cuda_home`, the loader's search path (what the process has loaded
-/// already included), the toolkit's usual folder, pip's wheels under each of `python_prefixes`.
-std::vector<std::string> nvrtc_candidates(const std::string& cuda_home, std::span<const std::string> python_prefixes);
+/// already included), the toolkit's usual folder, pip's wheels under each of `python_prefixes`; at each place the newer
+/// first. A driver for CUDA 12 loads nothing that NVRTC 13 makes: with `driver_major` 12 every place of NVRTC 12 comes
+/// before those of 13.
+std::vector<std::string> nvrtc_candidates(const std::string& cuda_home, std::span<const std::string> python_prefixes,
+                                          int driver_major = 13);
 
 /// This process's, loaded by the first call.
 const Result<Nvrtc>& nvrtc();

@@ -77,6 +77,7 @@ class CudaSearch {
     for (const CudaTunedCandidate& each : out_.candidates) outcomes.push_back(&each);
     TuneProgress progress = progress_of(outcomes);
     progress.step = out_.name;
+    progress.kernel = to_string(out_.rules().schedule.kernel);
     progress.stage = stage;
     progress.left = static_cast<int>(left_in_race);
     progress.seconds_left = std::max(left(), 0.0);
@@ -248,9 +249,6 @@ class CudaTuner {
     } else if (step.legal == 1) {
       result_.notes.push_back(fmt::format("%{} has one legal schedule: {}", step.name, print(step.rules().schedule)));
       return;
-    } else {
-      result_.notes.push_back(
-          fmt::format("%{} was not measured before its time ran out, so nothing is kept of it", step.name));
     }
     result_.steps.push_back(std::move(step));
   }
@@ -279,6 +277,8 @@ Result<CudaTuneResult> tune_cuda(const Graph& graph, const std::shared_ptr<const
   const Program& lowered = (*program)->compiled.program;
   if (std::ranges::none_of((*program)->steps, [](const CudaStep& step) { return step.fused; }))
     return Diagnostic{ErrorKind::unsupported, nothing_to_tune(lowered), {}, 0};
+  if (std::ranges::none_of(lowered.steps, [&](const Step& step) { return guess_flops(lowered, step, dims) > 0; }))
+    return invalid("{}", nothing_to_compute(lowered, dims));
   const auto rules = CudaKernel::load(*program, device);
   if (!rules) return rules.error();
 
@@ -294,8 +294,10 @@ Result<CudaTuneResult> tune_cuda(const Graph& graph, const std::shared_ptr<const
   CudaTuner tuner(session, result);
   if (auto ok = tuner.run(dims); !ok) return ok.error();
   const std::vector<TuningEntry> entries = tuner.take_entries();
-  if (options.save && store && !entries.empty()) {
-    if (auto saved = store->add(entries))
+  if (options.save && !entries.empty()) {
+    if (!store)
+      result.not_saved = "tuning databases are off";
+    else if (auto saved = store->add(entries))
       result.database = store->file();
     else
       result.not_saved = saved.error().list.front().message;

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "runtime/disk_cache.h"
 #include "tests/support/paths.h"
 
 namespace {
@@ -353,7 +354,64 @@ TEST_F(Cli, TuneWritesAReport) {
             "tilewright: cannot write the report to " + folder_.string() + "/no/out.html: No such file or directory\n");
 }
 
-TEST_F(Cli, BenchRefusesUnknownRows) { EXPECT_EQ(run("bench --filter nothing-like-it").code, 2); }
+TEST_F(Cli, BenchRefusesUnknownRows) {
+  const Outcome outcome = run("bench --filter nothing-like-it");
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_EQ(outcome.err, "tilewright: --filter nothing-like-it matches no row\n");
+}
+
+TEST_F(Cli, TheCacheIsListedAndVerifiedWithoutBeingMade) {
+  const std::string dir = (folder_ / "cache").string();
+  for (const char* what : {"ls", "verify", "prune"}) {
+    const Outcome missing = run("cache " + std::string(what) + " --dir " + dir);
+    EXPECT_EQ(missing.code, 2);
+    EXPECT_EQ(missing.err, "tilewright: there is no folder " + dir + "\n");
+    EXPECT_EQ(run("cache " + std::string(what), "TILEWRIGHT_CACHE_DIR=" + dir).code, 0);  // nothing was kept yet
+    EXPECT_FALSE(fs::exists(dir));
+  }
+  ASSERT_EQ(run("run " + graph_ + " --repeat 1", "TILEWRIGHT_CACHE_DIR=" + dir).code, 0);
+  const Outcome listed = run("cache ls --dir " + dir);
+  EXPECT_NE(listed.out.find(" | attention f32[B,8,Sq,64] f32[B,8,Sk,64] f32[B,8,Sk,64]\n"), std::string::npos)
+      << listed.out;
+  const Json json = Json::parse(run("cache ls --json --dir " + dir).out);
+  EXPECT_NE(json["entries"][0]["key"].get<std::string>().find("%t0: f32[B,8,Sq,64]"), std::string::npos);
+  EXPECT_EQ(run("cache verify --dir " + dir).code, 0);
+  // A sound file around something that is no kernel, or whose code is damaged.
+  using tilewright::DiskCache;
+  const DiskCache cache = DiskCache::open(dir);
+  const std::string key = json["entries"][0]["key"], good = *cache.find(key).payload;
+  const size_t code = good.find('\0') + 1;
+  for (const std::string& bad : {std::string("{}"), good.substr(0, code) + std::string(good.size() - code, 'x')}) {
+    ASSERT_TRUE(cache.store(key, bad));
+    const Outcome verified = run("cache verify --dir " + dir);
+    EXPECT_EQ(verified.code, 1);
+    EXPECT_NE(verified.out.find("UNSOUND: "), std::string::npos) << verified.out;
+    const Outcome ran = run("run " + graph_ + " --repeat 1", "TILEWRIGHT_VERBOSE=1 TILEWRIGHT_CACHE_DIR=" + dir);
+    EXPECT_EQ(ran.code, 0);
+    EXPECT_NE(ran.err.find(" on disk is not used: "), std::string::npos) << ran.err;
+  }
+  EXPECT_EQ(run("cache verify --dir " + dir).code, 0) << "compiled anew and replaced";
+}
+
+TEST_F(Cli, DevicesAndRunSpeakPlainly) {
+  const Outcome unknown = run("devices", "TILEWRIGHT_MAX_ISA=foo");
+  EXPECT_EQ(unknown.code, 2);
+  EXPECT_EQ(unknown.err, "tilewright: TILEWRIGHT_MAX_ISA is none of avx2, avx512 and amx\n");
+  EXPECT_EQ(run("devices").out.find("not used yet"), std::string::npos);
+  const Outcome prefill = run("run " + graph_ + " --repeat 1"),
+                decode = run("run " + graph_ + " --repeat 1 --dim Sq=1");
+  EXPECT_NE(prefill.out.find("decode is compiled for Sq <= 16\n"), std::string::npos) << prefill.out;
+  EXPECT_NE(decode.out.find("prefill is compiled for other sizes\n"), std::string::npos) << decode.out;
+}
+
+TEST_F(Cli, BenchCompileRefusesUnknownKernelsAndOtherFormats) {
+  const Outcome json = run("bench --compile --json"), nothing = run("bench --compile --filter nothing-like-it");
+  EXPECT_EQ(json.code, 2);
+  EXPECT_NE(json.err.find("--compile prints a table"), std::string::npos) << json.err;
+  EXPECT_EQ(nothing.code, 2);
+  EXPECT_EQ(lines(nothing.err).size(), 1u) << nothing.err;
+}
 
 TEST_F(Cli, RunsGpuKernelsOnTheEmulatorAndProvesThem) {
   const Outcome done = run("run " + graph_ + " --target cuda-emu --dim Sq=9 --dim Sk=11 --verify --json");
@@ -365,6 +423,23 @@ TEST_F(Cli, RunsGpuKernelsOnTheEmulatorAndProvesThem) {
   EXPECT_EQ(json["accuracy"].size(), 1u);
   EXPECT_EQ(json["steps"][0]["fused"], true);
   EXPECT_FALSE(json["steps"][0]["refused"].empty());
+  EXPECT_EQ(json["emulated"]["executions"], 2);
+  EXPECT_GT(json["emulated"]["shared_loads"]["accesses"], 0);
+}
+
+TEST_F(Cli, EmulatedRunsWriteTheirOutputsAndDumpAsTheEnvironmentSays) {
+  const std::string arguments = "run " + graph_ + " --target cuda-emu --dim Sq=9 --dim Sk=11 --verify",
+                    npy = (folder_ / "o.npy").string(), again = (folder_ / "again.npy").string();
+  const auto with_output = [&](const std::string& file) { return arguments + " --output o=" + file; };
+  const Outcome done = run(with_output(npy) + " --executions 3", "TILEWRIGHT_DUMP=" + (folder_ / "dump").string());
+  if (done.err.find("C++ compiler") != std::string::npos) GTEST_SKIP() << done.err;
+  ASSERT_EQ(done.code, 0) << done.err;
+  EXPECT_NE(done.out.find("3 executions, the same to the bit"), std::string::npos) << done.out;
+  EXPECT_TRUE(read(npy).starts_with("\x93NUMPY"));
+  ASSERT_EQ(run(with_output(again) + " --executions 1").code, 0);
+  EXPECT_EQ(read(npy), read(again));
+  ASSERT_TRUE(fs::exists(folder_ / "dump"));
+  EXPECT_TRUE(fs::exists(fs::directory_iterator(folder_ / "dump")->path() / "05_emit.cu"));
 }
 
 TEST_F(Cli, EmitsTheTextOfGpuKernels) {
@@ -375,12 +450,18 @@ TEST_F(Cli, EmitsTheTextOfGpuKernels) {
 }
 
 TEST_F(Cli, GpuTargetsThatCannotBeHadAreOneSentence) {
-  for (const auto& [arguments, part] : {std::pair{"run " + graph_ + " --target cuda-emu:sm_70", "sm_70 is not known"},
-                                        {"run " + graph_ + " --target gpu", "--target gpu is not known"},
-                                        {"run " + graph_ + " --target cuda:99", "cuda"},
-                                        {"run " + graph_ + " --target cuda-emu --isa avx2", "--isa"},
-                                        {"emit " + graph_ + " --target cuda --stage cu", "cuda:sm_90a"},
-                                        {"emit " + graph_ + " --target cuda:sm_80 --stage ll", "--stage ll"}}) {
+  for (const auto& [arguments, part] :
+       {std::pair{"run " + graph_ + " --target cuda-emu:sm_70", "sm_70 is not known"},
+        {"run " + graph_ + " --target gpu", "--target gpu is not known"},
+        {"run " + graph_ + " --target cuda:99", "cuda"},
+        {"run " + graph_ + " --target cuda-emu --isa avx2", "--isa"},
+        {"run " + graph_ + " --target cuda-emu --repeat 3", "--repeat"},
+        {"run " + graph_ + " --target cuda-emu --threads 2", "--threads"},
+        {"run " + graph_ + " --target cuda-emu --workspace-limit 9", "--workspace-limit"},
+        {"run " + graph_ + " --target cuda-emu --executions -1", "--executions is -1"},
+        {"run " + graph_ + " --executions 2", "--executions is the emulator's"},
+        {"emit " + graph_ + " --target cuda --stage cu", "cuda:sm_90a"},
+        {"emit " + graph_ + " --target cuda:sm_80 --stage ll", "--stage ll"}}) {
     const Outcome done = run(arguments);
     EXPECT_EQ(done.code, 2) << arguments;
     EXPECT_NE(done.err.find(part), std::string::npos) << done.err;

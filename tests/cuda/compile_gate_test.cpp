@@ -72,7 +72,7 @@ TEST(CompileGate, TheEndsOfTheLegalSpaceOfSm90) {
   }
   cases->clear();
   for (auto& [key, one] : widest) cases->push_back(std::move(one));
-  EXPECT_EQ(cases->size(), 7u);  // three warpgroups have no registers for head dim 256
+  EXPECT_EQ(cases->size(), 10u);  // of head dim 256 two warpgroups alone have registers
   expect_clean(*cases);
 }
 

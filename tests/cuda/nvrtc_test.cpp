@@ -43,6 +43,14 @@ TEST(Nvrtc, CandidatesComeFromTheFolderThatIsNamedThenTheLoaderThenTheToolkitThe
             position((wheels / "cuda_nvrtc/lib/libnvrtc.so.12").string()));
 }
 
+TEST(Nvrtc, OfTheDriversVersionIsLookedForEverywhereBeforeANewerOne) {
+  const auto newer_last = nvrtc_candidates("/opt/cuda", {}, 12), usual = nvrtc_candidates("/opt/cuda", {}, 13);
+  const auto is_13 = [](const std::string& file) { return file.ends_with(".13"); };
+  EXPECT_TRUE(std::ranges::is_partitioned(newer_last, std::not_fn(is_13)));
+  EXPECT_TRUE(std::ranges::is_permutation(newer_last, usual));
+  EXPECT_EQ(usual, nvrtc_candidates("/opt/cuda", {}));
+}
+
 TEST(Nvrtc, WithoutItOneSentenceSaysWhatWasLookedAtAndWhatToDo) {
   const std::string nowhere[] = {"/nowhere/libnvrtc.so.13", "libm.so.6"};
   const auto loaded = Nvrtc::load(nowhere);

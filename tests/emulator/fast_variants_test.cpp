@@ -121,8 +121,8 @@ TEST_P(FastVariants, ProductsOfPartsMatchTheOracle) {
 TEST_P(FastVariants, DecodeMatchesTheOracle) {
   constexpr Tiles kTiles[] = {{16, 16, 2, 2}, {16, 32, 2, 3}, {16, 16, 4, 2}};
   const std::vector<Sizes> all = {
-      {"one query", 2, 1, 150}, {"a few queries", 1, 3, 260}, {"more queries", 1, 20, 7},
-      {"no keys", 2, 2, 0},     {"no queries", 1, 0, 20},     {"one of each", 3, 1, 1},
+      {"one query", 2, 1, 150}, {"a few queries", 1, 3, 260}, {"more queries", 1, 20, 7}, {"no keys", 2, 2, 0},
+      {"no queries", 1, 0, 20}, {"one of each", 3, 1, 1},     {"no batch", 0, 2, 70},
   };
   const std::vector<Sizes> some = {{"one query", 2, 1, 150}, {"a few queries", 1, 3, 260}};
   for (size_t turn = 0; turn < 2; ++turn) {

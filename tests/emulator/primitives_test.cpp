@@ -1,9 +1,16 @@
 // Every primitive on the emulator does what the PTX ISA's tables say, in every legal execution.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <regex>
+#include <set>
+
 #include "emulator/conformance.h"
 #include "emulator/tensor_map.h"
+#include "runtime/options.h"
 #include "tests/emulator/kernel.h"
+#include "tests/support/paths.h"
+#include "tests/support/temporary_folder.h"
 
 namespace tilewright::testing {
 namespace {
@@ -40,6 +47,50 @@ TEST_P(Primitive, HoldsOnTheEmulator) {
     ASSERT_EQ(compare_conformance(one, {out, one.output_words}, one.expected(given), "the PTX ISA"), "")
         << "seed " << options.seed;
   }
+}
+
+/// The functions that device files define, with TW_DEVICE or TW_PRIMITIVE, once macros are gone.
+std::set<std::string> functions_of(const std::string& text) {
+  std::set<std::string> names;
+  const std::regex definition(R"((?:TW_DEVICE|TW_PRIMITIVE)\s+[A-Za-z0-9_]+\s+(\w+)\s*\()");
+  for (std::sregex_iterator at(text.begin(), text.end(), definition), end; at != end; ++at)
+    names.insert((*at)[1].str());
+  return names;
+}
+
+/// Text after the C++ compiler's preprocessor, so that names which macros make are seen.
+std::string preprocessed(const std::string& text) {
+  // TW_DEVICE and TW_PRIMITIVE stay as they are.
+  const std::string undefined =
+      std::regex_replace(text, std::regex(R"(#define TW_(DEVICE|PRIMITIVE)\b)"), "#define TW_OTHER_$1");
+  const TemporaryFolder folder;
+  const std::string from = std::string(folder.path()) + "/text.cpp", to = std::string(folder.path()) + "/out.cpp";
+  write_file(from, undefined);
+  const std::string command = fmt::format("{} -E -P -x c++ {} -o {} 2>/dev/null",
+                                          environment().cxx.empty() ? "c++" : environment().cxx, from, to);
+  return std::system(command.c_str()) == 0 ? read_file(to) : "";
+}
+
+TEST(Primitives, EachHasAnEmulatedBodyAndACase) {
+  const std::string device = source_dir() + "/codegen/cuda/device/primitives/",
+                    emulated = source_dir() + "/emulator/device/";
+  std::string calls;
+  for (const ConformanceCase& one : conformance_cases()) calls += conformance_source(one).parts.front() + "\n";
+  size_t seen = 0;
+  for (const char* level : {"base", "math", "sm80", "sm90"}) {
+    // The sums of one width stand for those of all.
+    const std::string instance =
+        std::string(level) == "sm90" ? "\nTW_WGMMA(bf16, 64) TW_WGMMA(f16, 64) TW_REGISTER_FENCE(64)" : "";
+    const std::set<std::string> promised = functions_of(preprocessed(read_file(device + level + ".cuh") + instance));
+    const std::set<std::string> bodies = functions_of(preprocessed(read_file(emulated + level + ".h")));
+    EXPECT_FALSE(promised.empty()) << level;
+    for (const std::string& name : promised) {
+      ++seen;
+      EXPECT_TRUE(bodies.contains(name)) << name << " has no emulated body";
+      EXPECT_TRUE(std::regex_search(calls, std::regex("\\b" + name + "\\b"))) << name << " is in no conformance case";
+    }
+  }
+  EXPECT_GT(seen, 100u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Tables, Primitive, ::testing::ValuesIn(conformance_cases()),

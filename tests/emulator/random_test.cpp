@@ -1,7 +1,10 @@
-// Random graphs on the emulator against the oracle: attention in every spelling with whatever stays outside of it, and
-// programs of loops alone.
+// Random graphs on the emulator against the oracle: attention in every spelling with whatever stays outside of it, on a
+// random legal schedule of a template that takes it, and programs of loops alone.
 #include <gtest/gtest.h>
 
+#include <atomic>
+
+#include "compiler/cuda_schedule_space.h"
 #include "compiler/gradient.h"
 #include "ir/accuracy.h"
 #include "ir/text.h"
@@ -16,25 +19,57 @@ namespace {
 
 constexpr uint64_t kGraphs = 200, kGradients = 20, kPrograms = 12;
 
-/// Outputs and copies of the parameters that are written in place, on poisoned memory of random layouts.
+/// How many attentions each template ran, by its number.
+using Tally = std::array<std::atomic<int>, 8>;
+
+/// A random legal schedule of a fast template that takes the program, each of them the first to be asked in a third of
+/// the seeds; else generic.
+struct DrawnSchedule {
+  explicit DrawnSchedule(uint64_t seed) : random(seed), first(seed) {}
+
+  CudaSchedule operator()(const TileProgram& program, const CudaTarget& target) {
+    constexpr CudaTemplate kFast[] = {CudaTemplate::sm80_prefill, CudaTemplate::sm90_prefill, CudaTemplate::decode};
+    const TileProgram stored = with_stored_rows(program).program;
+    for (size_t i = 0; i < std::size(kFast); ++i) {
+      const auto rules = schedule_of(kFast[(first + i) % std::size(kFast)], program, target);
+      if (!rules) continue;
+      const std::vector<CudaSchedule> legal = legal_cuda_schedules(*rules, &stored, target);
+      taken.push_back(rules->kernel);
+      return legal[random() % legal.size()];
+    }
+    taken.push_back(CudaTemplate::generic);
+    return generic_schedule(program, target);
+  }
+
+  std::mt19937_64 random;
+  uint64_t first;
+  std::vector<CudaTemplate> taken;  ///< per attention
+};
+
+/// Outputs and copies of the parameters that are written in place, on poisoned memory of random layouts, or of the one
+/// that tensor maps want.
 Result<Written> run_emulated(const EmulatedProgram& program, const Graph& graph, const DimBindings& dims,
-                             std::span<const TestTensor> inputs, std::mt19937_64& random) {
+                             std::span<const TestTensor> inputs, std::mt19937_64& random, bool contiguous = false) {
+  const auto draw_layout = [&] { return contiguous ? Layout::contiguous : random_layout(random); };
   Written written;
   std::vector<TensorView> views = views_of(inputs);
   for (const auto& [position, value] : written_params(graph)) {
     const TestTensor& from = inputs[position];
-    TestTensor& copy = written.params.emplace_back(from.view().dtype, from.shape(), random_layout(random), random);
+    TestTensor& copy = written.params.emplace_back(from.view().dtype, from.shape(), draw_layout(), random);
     copy.poison();
     for (int64_t i = 0; i < from.size(); ++i) copy.set(i, from.get(i));
     views[position] = copy.view();
   }
   for (const ValueId result : graph.results) {
     const TensorType& type = graph.type(result);
-    written.outputs.emplace_back(type.dtype, concrete_shape(type, dims), random_layout(random), random);
+    written.outputs.emplace_back(type.dtype, concrete_shape(type, dims), draw_layout(), random);
     written.outputs.back().poison();
   }
   EmulatorOptions options;
   options.seed = random() % 4;
+  options.late_copies = random() % 2;
+  options.late_tma = random() % 2;
+  options.late_wgmma = random() % 2;
   if (std::string error = program.run(dims, views, views_of(written.outputs), options); !error.empty())
     return invalid("{}", error);
   for (const auto* tensors : {&written.outputs, &written.params})
@@ -43,25 +78,57 @@ Result<Written> run_emulated(const EmulatedProgram& program, const Graph& graph,
   return written;
 }
 
-std::vector<std::string> check_attention(const RandomCase& drawn) {
+/// The same numbers, laid out as tensor maps want them.
+void lay_out_densely(std::vector<TestTensor>& tensors, std::mt19937_64& random) {
+  for (TestTensor& tensor : tensors) {
+    TestTensor copy(tensor.view().dtype, tensor.shape(), Layout::contiguous, random);
+    for (int64_t i = 0; i < tensor.size(); ++i) copy.set(i, tensor.get(i));
+    tensor = std::move(copy);
+  }
+}
+
+std::vector<std::string> check_attention(const RandomCase& drawn, Tally& tally) {
   std::mt19937_64 random(drawn.seed);
-  const std::vector<TestTensor> inputs = draw_inputs(drawn, random);
-  const auto program = EmulatedProgram::create(drawn.graph);
+  std::vector<TestTensor> inputs = draw_inputs(drawn, random);
+  DrawnSchedule choose(drawn.seed);
+  const auto program = EmulatedProgram::create(drawn.graph, std::ref(choose), *parse_cuda_target("sm_90a"));
   if (!program) return {to_string(program.error())};
-  const auto written = run_emulated(*program, drawn.graph, drawn.dims, inputs, random);
+  const bool contiguous = std::ranges::count(choose.taken, CudaTemplate::sm90_prefill) > 0;
+  if (contiguous) lay_out_densely(inputs, random);
+  const auto written = run_emulated(*program, drawn.graph, drawn.dims, inputs, random, contiguous);
   if (!written) return {to_string(written.error())};
   std::vector<std::string> failures = check_written_params(drawn.graph, drawn.dims, inputs, written->params);
   const auto reports = verify_outputs(drawn.graph, drawn.dims, views_of(inputs), views_of(written->outputs));
   if (!reports) return {to_string(reports.error())};
   for (const AccuracyReport& report : *reports)
     if (!report.pass) failures.push_back(report.failure);
+  for (const CudaTemplate kernel : choose.taken) ++tally[static_cast<size_t>(kernel)];
   return failures;
 }
 
+/// Every fourth graph whose products are f32 gives them to tensor cores in parts.
+RandomCase draw_attention(uint64_t seed) {
+  RandomCase drawn = random_attention(seed);
+  if (seed % 4 == 1 && drawn.graph.precision == PrecisionPolicy::f32) drawn.graph.precision = PrecisionPolicy::f32_x3;
+  return drawn;
+}
+
 TEST(RandomGraphsOnTheEmulator, MatchTheOracle) {
+  Tally tally{};
+  const SeedRange seeds = seed_range(kGraphs);
   check_seeds(
-      seed_range(kGraphs), [](uint64_t seed) { return check_attention(random_attention(seed)); },
-      [](uint64_t seed) { return describe(random_attention(seed)); });
+      seeds, [&](uint64_t seed) { return check_attention(draw_attention(seed), tally); },
+      [](uint64_t seed) { return describe(draw_attention(seed)); });
+  for (const auto& [kernel, least] : {std::pair{CudaTemplate::generic, 80},
+                                      {CudaTemplate::sm80_prefill, 25},
+                                      {CudaTemplate::sm90_prefill, 8},
+                                      {CudaTemplate::decode, 15}}) {
+    const int count = tally[static_cast<size_t>(kernel)];
+    RecordProperty(std::string(to_string(kernel)), count);
+    if (seeds.full) {
+      EXPECT_GE(count, least) << to_string(kernel);
+    }
+  }
 }
 
 /// The first graph of the seed's own thousand that is cheap enough to interpret.

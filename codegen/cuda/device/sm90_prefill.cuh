@@ -19,6 +19,7 @@
 //   128, tables   128 × 64        32   32 + 32    88, 2 × 208    masks or scores load per position: addresses
 //   192           128 × 112       48   84 + 56…84 40, 2 × 232    O 96 + S 56 + P 28
 //   256           128 × 80        64   80 + 80    40, 2 × 232    O 128 + S 40 + P 20
+//   one warpgroup, for the tuner: two such blocks share a multiprocessor and have half of it each, registers 40 and 216
 //
 // Variant is that of docs/gpu.md with, in generated text,
 //   static constexpr float kScoreScale;           // score() is without this positive factor
