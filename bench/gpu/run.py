@@ -225,7 +225,7 @@ def main():
     parser.add_argument("--only", default=",".join(SHARES), help="steps of " + ",".join(SHARES))
     parser.add_argument("--rows", default="", help="rows of the benchmark whose names match, a regular expression")
     parser.add_argument("--resume", action="store_true", help="leave out rows that the results of this commit have")
-    parser.add_argument("--limit", type=float, default=440, help="seconds after which nothing more is begun (440)")
+    parser.add_argument("--limit", type=float, help="seconds after which nothing more is begun (440; on the emulator 3600)")
     parser.add_argument("--tune-budget", type=float, default=6, help="seconds of search per class of shapes (6)")
     parser.add_argument("--out", default="bench/results", help="folder of the results")
     setup = parser.parse_args()
@@ -237,6 +237,8 @@ def main():
         os.environ["VIRTUAL_ENV"] = sys.prefix
     setup.cli = setup.build / "tilewright"
     setup.emulated = setup.target.startswith("cuda-emu")
+    if setup.limit is None:
+        setup.limit = 3600 if setup.emulated else 440
     setup.jobs = max(2, min(8, (os.cpu_count() or 2) // 2))
     code, out, why = command(setup.cli, "devices", "--json")
     try:
