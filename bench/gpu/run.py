@@ -99,22 +99,26 @@ DRIVER_FAILED = re.compile(r"CUDA_ERROR|unknown error \(|\b(launching|loading a 
 
 
 def numerics_cases(folder, quick):
-    """(file, dims, shape): the benchmark's scores in bf16, which the templates on tensor cores take, then variants and
+    """(file, dims, shape): the benchmark's kinds in bf16, which the templates on tensor cores take, then variants and
     models as they are, in f32. Dims that a graph lacks are left out, dims that it has besides get their default. `shape`
-    is None where any template may run."""
+    is None where any template may run: in f32, and where the graph has no Sq."""
     files = []
     for hq, hkv, dqk, dv in HEADS[:2] if quick else HEADS:
         for scores in graphs.PLAIN:
             file = pathlib.Path(folder) / f"{scores}_{hq}_{hkv}_{dqk}_{dv}.attn"
             file.write_text(graphs.attention((1, hq, hkv, 1, 1, dqk, dv), scores))
             files.append((file, (hq, hkv, dqk, dv)))
+    for kind in [] if quick else graphs.SUITE:
+        file = pathlib.Path(folder) / f"{kind}_bf16.attn"
+        file.write_text(graphs.attention(None, kind))
+        files.append((file, (8, 2 if "[B,2,Sk" in file.read_text() else 8, 64, 64)))
     for kind in ("variants", "models"):
         files += [(file, None) for file in sorted((ROOT / "examples" / kind).glob("*.attn"))]
     for file, heads in files:
         text = file.read_text()
         for sizes in SIZES[:1] if quick else SIZES:
             dims = {name: size for name, size in sizes.items() if re.search(rf"[\[,+\-]{name}[\],+\-]", text)}
-            shape = heads and (dims["B"], heads[0], heads[1], dims["Sq"], dims["Sk"], heads[2], heads[3])
+            shape = heads and "Sq" in dims and (dims["B"], heads[0], heads[1], dims["Sq"], dims["Sk"], heads[2], heads[3])
             yield file, dims, shape
 
 
@@ -139,7 +143,7 @@ def numerics(setup, save):
         row.update(exit_code=code, templates=[], passed_over=[])
         try:
             report = json.loads(out)
-            row["templates"] = [step["template"] for step in report.get("steps", [])]
+            row["templates"] = [step["template"] for step in report.get("steps", []) if step["fused"]]
             row["passed_over"] = [why for step in report.get("steps", []) for why in step["passed_over"]]
             why = why or report.get("error", "") or "; ".join(a["failure"] for a in report.get("accuracy", []) if a["failure"])
         except json.JSONDecodeError:

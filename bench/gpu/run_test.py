@@ -68,7 +68,8 @@ for i in range(first, 6):
 
     def numerics(self, template):
         self.setup.cli = self.script("cli", f"""
-print(json.dumps({{"steps": [{{"template": "{template}", "passed_over": ["sm90_prefill: a stride"]}}], "accuracy": []}}))
+print(json.dumps({{"steps": [{{"template": "loop", "fused": False, "passed_over": []}},
+    {{"template": "{template}", "fused": True, "passed_over": ["sm90_prefill: a stride"]}}], "accuracy": []}}))
 """)
         return self.step("numerics")
 
