@@ -88,11 +88,11 @@ Result<AttentionSpec> spec_of(const Graph& graph) {
 
 /// A product with an epilogue, a folded row and a pointwise chain.
 constexpr const char* kLoops = R"(
-graph @loops(%x: {0}[N,K], %w: {0}[M,K], %b: {0}[M]) -> ({0}[N,M], {0}[N]) {{
+graph @loops(%x: {0}[N,K], %w: {0}[M,K], %b: {0}[M]) -> ({0}[N,M], {0}[N,1]) {{
   %y = matmul_nt %x, %w : {0}[N,M]
   %a = add %y, %b       : {0}[N,M]
   %g = tanh %a          : {0}[N,M]
-  %s = reduce_sum %g, axis=1 : {0}[N]
+  %s = reduce_sum %g, axis=1 : {0}[N,1]
   return %g, %s
 }})";
 
