@@ -21,6 +21,7 @@ struct GpuCompileOptions {
   std::vector<CudaTarget> targets;
   std::vector<DType> dtypes = {DType::bf16, DType::f16, DType::f32, DType::f64};
   std::vector<Graph> graphs;    ///< besides, every kernel of these
+  bool causal = true;           ///< else nothing is masked
   bool every_schedule = false;  ///< all legal ones that a tuner may try, not the rules' alone
 };
 /// All head dims and architectures that the templates promise, and gate_graphs.
@@ -28,7 +29,7 @@ GpuCompileOptions whole_compile_gate();
 /// What is not the forward pass of attention: backward passes, and steps outside of attention.
 std::vector<Graph> gate_graphs();
 
-/// The kernels of the plans' schedules, each once; causal, GQA, but for `graphs`. Errors: a broken plan or generator.
+/// The kernels of the plans' schedules, each once; GQA, but for `graphs`. Errors: a broken plan or generator.
 Result<std::vector<GpuCompileCase>> gpu_compile_cases(const GpuCompileOptions& options);
 
 struct GpuCompiled {

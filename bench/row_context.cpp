@@ -171,11 +171,11 @@ void RowContext::cost_per_score(Row row, const Subject& subject, const Subject& 
   row.ms = milliseconds(series[0]);
   row.work = subject.work().flops;
   row.rate_unit = "GFLOP/s";
-  const double visited = subject.visited(), all = plain.work().all;
-  row.limit_name = "plain, per score";
+  const double visited = subject.visited(), base_visited = plain.visited();
+  if (row.limit_name.empty()) row.limit_name = "plain, per score";
   row.limit_unit = "ns";
-  row.limit = series[1].figure(1e9 / all);
-  row.value = figure_of(own.size(), [&](size_t i) { return 100 * (own[i] / visited / (base[i] / all) - 1); });
+  row.limit = series[1].figure(1e9 / base_visited);
+  row.value = figure_of(own.size(), [&](size_t i) { return 100 * (own[i] / visited / (base[i] / base_visited) - 1); });
   row.unit = "%";
   row.note = fmt::format("{:.4f} ns per visited score", 1e9 * series[0].median() / visited);
   emit(row);

@@ -28,6 +28,9 @@ class RowContext {
   const Engine& engine;
   const std::shared_ptr<Executor> one, two;
 
+  /// The same rows by another engine.
+  RowContext on(const Engine& other) const { return {other, options_, sink_}; }
+
   bool wanted(const Row& row) const { return row.key().find(options_.filter) != std::string::npos; }
   bool plan_only() const { return options_.plan_only; }
   void emit(const Row& row) const { sink_(row); }

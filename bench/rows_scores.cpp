@@ -19,8 +19,8 @@ struct ScoreGroup {
   double target;
   std::vector<ScoreCase> cases;
 
-  RowKernel kernel(Scores scores) const {
-    return {attention_graph({dtype, 8, 8, head_dim}, scores), {{"B", 1}, {"Sq", 4096}, {"Sk", 4096}}, {expected}};
+  RowKernel kernel(Scores scores, int64_t length = 4096) const {
+    return {attention_graph({dtype, 8, 8, head_dim}, scores), {{"B", 1}, {"Sq", length}, {"Sk", length}}, {expected}};
   }
 };
 
@@ -43,6 +43,25 @@ Result<Done> score_rows(const RowContext& context, const ScoreGroup& group, Agai
   return Done{};
 }
 
+/// What a visited score of a window costs in sequences longer than 2048 over one there: nothing, where time goes with
+/// the blocks that are visited and not with all of them, of which S 8192 has 16 times as many.
+Result<Done> scaling_rows(const RowContext& context, const ScoreGroup& group) {
+  std::optional<Subject> base;
+  for (const int64_t length : {4096, 8192}) {
+    Row row{.group = group.name,
+            .name = fmt::format("window 1024, S {} over 2048", length),
+            .limit_name = "S 2048, per score",
+            .bar = Bar{group.target, false}};
+    if (!context.wanted(row)) continue;
+    const auto subject = context.subject(row, group.kernel(Scores::window, length));
+    if (!subject) return subject.error();
+    if (!*subject) continue;
+    if (auto ok = context.yardstick_once(base, group.kernel(Scores::window, 2048)); !ok) return ok;
+    context.cost_per_score(row, **subject, *base);
+  }
+  return Done{};
+}
+
 }  // namespace
 
 Result<Done> mask_rows(const RowContext& context) {
@@ -56,6 +75,9 @@ Result<Done> mask_rows(const RowContext& context) {
                         {"window 1024", Scores::window},
                         {"9 packed documents", Scores::documents}}};
   if (auto ok = score_rows(context, f32, Against::score); !ok) return ok;
+  const ScoreGroup scaling{
+      "masks, cost per visited score of longer sequences", DType::f32, 64, CpuTemplate::prefill, 10, {}};
+  if (auto ok = scaling_rows(context, scaling); !ok) return ok;
   for (const int64_t head_dim : {64, 128}) {
     ScoreGroup bf16{
         "masks on AMX, bf16, cost per visited score", DType::bf16, head_dim, CpuTemplate::amx_prefill, 15, {}};

@@ -41,25 +41,24 @@ Result<bench::BenchRun> read_run(const std::string& path, const std::string& fil
 
 /// Measures, or reads what was measured; rows of the table are printed as they come.
 Result<bench::BenchRun> take_run(const BenchFlags& options) {
-  const auto show = [&](const std::vector<bench::Row>& rows, size_t i) {
+  const auto show = [&](const bench::BenchRun& run, size_t i) {
     if (!options.table()) return;
-    fmt::print("{}", row_text(rows[i], i == 0 ? nullptr : &rows[i - 1]));
+    if (i == 0) fmt::print("{}", heading_text(run));  // a filter that matches nothing is a sentence, not a table
+    fmt::print("{}", row_text(run.rows[i], i == 0 ? nullptr : &run.rows[i - 1]));
     std::fflush(stdout);
   };
   if (!options.from.empty()) {
     auto run = read_run(options.from, options.rows.filter);
     if (!run) return run;
-    if (options.table()) fmt::print("{}", heading_text(*run));
-    for (size_t i = 0; i < run->rows.size(); ++i) show(run->rows, i);
+    for (size_t i = 0; i < run->rows.size(); ++i) show(*run, i);
     return run;
   }
-  const auto engine = Engine::create();
+  const auto engine = open_engine();
   if (!engine) return engine.error();
   bench::BenchRun run{bench::facts_of(engine->target()), codegen_version(), options.rows.seconds, load_average(), {}};
-  if (options.table()) fmt::print("{}", heading_text(run));
   const auto sink = [&](const bench::Row& row) {
     run.rows.push_back(row);
-    show(run.rows, run.rows.size() - 1);
+    show(run, run.rows.size() - 1);
   };
   if (auto ok = measure_rows(*engine, options.rows, sink); !ok) return ok.error();
   return run;

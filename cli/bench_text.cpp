@@ -46,7 +46,7 @@ std::string_view verdict_text(Verdict verdict) {
   }
 }
 
-/// Pieces put together to lines, as many on each as fit.
+/// Pieces put together to lines, as many on each as fit; what is longer than a line goes on at a comma.
 std::string indented(const std::vector<std::string>& pieces) {
   const std::string margin = "      ";
   std::string out, line;
@@ -57,6 +57,11 @@ std::string indented(const std::vector<std::string>& pieces) {
       line.clear();
     }
     line += (line.empty() ? "" : "; ") + piece;
+    for (size_t comma; margin.size() + line.size() > kColumns; line.erase(0, comma + 2)) {
+      comma = line.rfind(", ", kColumns - margin.size() - 1);
+      if (comma == std::string::npos) break;
+      out += margin + line.substr(0, comma + 1) + "\n";
+    }
   }
   return line.empty() ? out : out + margin + line + "\n";
 }

@@ -28,6 +28,12 @@ inline constexpr const char* kPrecisionHelp =
     "f32, f32_fma, f32_x3 or bf16 products of f32, instead of the graph's own";
 Result<std::string> read_text(const std::string& path);
 
+/// An engine that says on stderr, once, why kernels are not kept on disk although they should be.
+Result<Engine> open_engine(const EngineOptions& options = {});
+/// What --isa asks for; nullopt = the option is not there.
+Result<std::optional<CpuIsa>> parse_isa_option(const std::string& text);
+inline constexpr const char* kIsaHelp = "avx2, avx512, amx or amx-emulated, instead of the best that this CPU has";
+
 /// "Sq=2048" → its parts. Errors: a sentence naming the option.
 Result<std::pair<std::string, std::string>> split_assignment(const std::string& option, const std::string& text);
 Result<int64_t> parse_integer(const std::string& what, const std::string& text);

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <set>
@@ -9,13 +10,16 @@
 #include "cli/cli.h"
 #include "ir/text.h"
 #include "ir/verify.h"
+#include "runtime/options.h"
 
 namespace tilewright::cli {
 
 int fail(const Diagnostics& diagnostics, bool json, const std::string& file) {
   Json errors = Json::array();
   for (const Diagnostic& diagnostic : diagnostics.list) {
-    fmt::print(stderr, "tilewright: {}{}{}\n", file, file.empty() ? "" : ": ", to_string(diagnostic));
+    // Who cannot read or write says what.
+    const bool named = file.empty() || diagnostic.kind == ErrorKind::io;
+    fmt::print(stderr, "tilewright: {}{}{}\n", named ? "" : file, named ? "" : ": ", to_string(diagnostic));
     errors.push_back({{"message", diagnostic.message}, {"value", diagnostic.value}, {"line", diagnostic.line}});
   }
   if (json) fmt::print("{}\n", Json{{"errors", errors}}.dump(2));
@@ -30,6 +34,8 @@ Result<std::string> read_text(const std::string& path) {
     text << std::cin.rdbuf();
     return text.str();
   }
+  if (std::filesystem::is_directory(path))
+    return Diagnostic{ErrorKind::io, fmt::format("cannot read {}: it is a folder", path), {}, 0};
   std::ifstream file(path, std::ios::binary);
   if (file) text << file.rdbuf();
   if (!file || (text.fail() && !text.str().empty()))
@@ -48,6 +54,22 @@ Result<Graph> read_graph(const std::string& path, const std::string& precision) 
   if (!policy) return invalid("--precision {} is not known; f32, f32_fma, f32_x3 and bf16 are", precision);
   graph->precision = *policy;
   return graph;
+}
+
+Result<Engine> open_engine(const EngineOptions& options) {
+  auto engine = Engine::create(options);
+  if (!engine) return engine;
+  // Under TILEWRIGHT_VERBOSE the engine has said it.
+  if (const std::string& warning = engine->disk_cache().warning(); !warning.empty() && !environment().verbose)
+    fmt::print(stderr, "tilewright: {}\n", warning);
+  return engine;
+}
+
+Result<std::optional<CpuIsa>> parse_isa_option(const std::string& text) {
+  if (text.empty()) return std::optional<CpuIsa>();
+  const auto isa = parse_cpu_isa(text);
+  if (!isa) return invalid("--isa {} is not known; avx2, avx512, amx and amx-emulated are", text);
+  return isa;
 }
 
 Result<std::pair<std::string, std::string>> split_assignment(const std::string& option, const std::string& text) {

@@ -102,7 +102,7 @@ std::string summary(const std::vector<Report>& reports) {
 }
 
 int demo_command(DemoFlags options) {
-  const auto engine = Engine::create({options.threads, {}});
+  const auto engine = open_engine({options.threads, {}});
   if (!engine) return fail(engine.error(), options.json);
   if (options.dump_dir.empty())
     options.dump_dir = std::filesystem::is_directory("build") ? "build/dump" : "tilewright-dump";

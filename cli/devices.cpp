@@ -18,6 +18,7 @@ struct DevicesFlags {
 
 int devices_command(const DevicesFlags& options) {
   if (options.conformance) return run_conformance_cases(options.target, options.first, options.json);
+  if (environment().max_isa_unreadable) return fail(kMaxIsaUnreadable, options.json);
   const CpuTarget cpu = detect_cpu();
   Json json = {{"device", "cpu"},
                {"isa", to_string(cpu.isa)},
@@ -40,8 +41,8 @@ int devices_command(const DevicesFlags& options) {
   }
   fmt::print("cpu     {}, {} cores; caches per core: L1d {}, L2 {}; shared L3 {}\n", to_string(cpu.isa), cpu.cores,
              bytes_text(cpu.l1_bytes), bytes_text(cpu.l2_bytes), bytes_text(cpu.l3_bytes));
-  fmt::print("        also there, not used yet: {}{}{}\n", cpu.avx512_bf16 ? "avx512_bf16 " : "",
-             cpu.avx512_fp16 ? "avx512_fp16 " : "", cpu.avx512_bf16 || cpu.avx512_fp16 ? "" : "none");
+  if (cpu.avx512_bf16) fmt::print("        avx512_bf16: used to narrow operands of tiles\n");
+  if (cpu.avx512_fp16) fmt::print("        avx512_fp16: not used, its sums are of f16 (docs/decisions.md, 24)\n");
   if (environment().max_isa) fmt::print("        capped by TILEWRIGHT_MAX_ISA={}\n", to_string(*environment().max_isa));
   if (options.measure)
     fmt::print("        FMA peak of one thread, measured: f32 {:.0f} GFLOP/s, f64 {:.0f} GFLOP/s\n",

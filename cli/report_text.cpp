@@ -48,7 +48,8 @@ void template_lines(std::string& out, const Report& report) {
       if (other != chosen && step.schedules[other].kernel != CpuTemplate::generic)
         line(out, "",
              fmt::format("{} is compiled for {}", to_string(step.schedules[other].kernel),
-                         other < step.use_when.size() ? step.use_when[other] : "other sizes"));
+                         other < step.use_when.size() && step.use_when[other] != "always" ? step.use_when[other]
+                                                                                          : "other sizes"));
     for (const auto& refusal : step.refused)
       line(out, "", fmt::format("{} refused: {}", to_string(refusal.kernel), refusal.reason));
   }

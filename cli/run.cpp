@@ -42,13 +42,10 @@ int run_command(const RunFlags& options) {
   if (options.executions != 0)
     return fail("--executions is the emulator's: --target cuda-emu runs that many legal executions", options.json);
   EngineOptions engine_options{.threads = options.threads};
-  if (!options.isa.empty()) {
-    engine_options.isa = parse_cpu_isa(options.isa);
-    if (!engine_options.isa)
-      return fail(fmt::format("--isa {} is not known; avx2, avx512, amx and amx-emulated are", options.isa),
-                  options.json);
-  }
-  const auto engine = Engine::create(engine_options);
+  const auto isa = parse_isa_option(options.isa);
+  if (!isa) return fail(isa.error(), options.json);
+  engine_options.isa = *isa;
+  const auto engine = open_engine(engine_options);
   if (!engine) return fail(engine.error(), options.json);
   const auto executor = engine->executor();
   const auto inputs = gather_inputs(*graph, options.inputs, options.dims, options.seed, *executor);
@@ -108,7 +105,7 @@ void add_run(CommandLine& line) {
   command.option("--seed", options->seed, "of the made-up data (1)");
   command.flag("--verify", options->verify, "compare with the f64 reference; exit code 1 when wrong");
   command.option("--threads", options->threads, "worker threads, 0 = all cores");
-  command.option("--isa", options->isa, "avx2, avx512, amx or amx-emulated, instead of the best that this CPU has");
+  command.option("--isa", options->isa, kIsaHelp);
   command.option("--dump", options->dump_dir, "write every stage of the compile below this folder");
   command.flag("--require-fused", options->require_fused, "anything that does not fuse is an error");
   command.option("--workspace-limit", options->workspace_limit, "bytes beyond inputs and outputs");

@@ -14,7 +14,7 @@ namespace {
 
 struct TuneFlags {
   std::vector<std::string> files, dims;
-  std::string target = "cpu", database, report, filter;
+  std::string target = "cpu", database, report, filter, precision, isa;
   double budget = 60;
   int candidates = 32, threads = 0;
   bool json = false, suite = false, family = false, no_twins = false;
@@ -28,6 +28,7 @@ Json json_of(const TunedStep& step) {
   out["threads"] = step.workers;
   out["bytes"] = step.bytes;
   out["fma_peak_gflops"] = step.fma_peak_gflops;
+  out["amx_peak_gflops"] = step.amx_peak_gflops;
   out["read_gbs"] = step.read_gbs;
   size_t at = 0;
   for (const TunedCandidate& each : step.candidates) {
@@ -42,8 +43,10 @@ Json json_of(const TunedStep& step) {
 
 int tune_command(const TuneFlags& options) {
   if (is_cuda_target(options.target)) {
-    if (options.suite || options.family || options.threads != 0 || !options.report.empty())
-      return fail(fmt::format("--suite, --family, --threads and --report are the CPU's, not those of --target {}",
+    if (options.suite || options.family || options.threads != 0 || !options.report.empty() || !options.isa.empty() ||
+        !options.precision.empty())
+      return fail(fmt::format("--suite, --family, --threads, --report, --isa and --precision are the CPU's, not those "
+                              "of --target {}",
                               options.target),
                   options.json);
     return tune_on_cuda({options.target, options.database, options.files, options.dims, options.budget,
@@ -63,7 +66,10 @@ int tune_command(const TuneFlags& options) {
   if (!options.report.empty())
     if (auto ok = check_report_path(options.report); !ok) return fail(ok.error(), options.json);
   tuning.want_assembly = !options.report.empty();
-  const auto engine = Engine::create(engine_options);
+  const auto isa = parse_isa_option(options.isa);
+  if (!isa) return fail(isa.error(), options.json);
+  engine_options.isa = *isa;
+  const auto engine = open_engine(engine_options);
   if (!engine) return fail(engine.error(), options.json);
   ProgressLine line;
   std::vector<ReportedTuning> reported;
@@ -73,6 +79,8 @@ int tune_command(const TuneFlags& options) {
     return fail(options.suite ? "--suite has shapes of its own; no graph file goes with it"
                               : "nothing to tune: name a graph file, or --suite",
                 options.json);
+  if (options.suite && !options.precision.empty())
+    return fail("--precision is for graph files; the suite's shapes have policies of their own", options.json);
   std::vector<SuiteShape> shapes;
   if (options.suite) {
     shapes = suite_shapes(options.filter);
@@ -81,7 +89,7 @@ int tune_command(const TuneFlags& options) {
     tuning.twins = false;
   }
   for (const std::string& file : options.files) {
-    auto graph = read_graph(file);
+    auto graph = read_graph(file, options.precision);
     if (!graph) return fail(graph.error(), options.json, file);
     auto dims = parse_dims(options.dims);
     if (!dims) return fail(dims.error(), options.json);
@@ -110,7 +118,7 @@ int tune_command(const TuneFlags& options) {
     if (auto ok = write_report(options.report, tune_report(reported)); !ok) return fail(ok.error(), options.json);
     if (!options.json) fmt::print("report in {}\n", options.report);
   }
-  if (!not_saved.empty()) return fail(not_saved, options.json);
+  if (const int code = end_of_tuning(not_saved, !options.database.empty(), options.json); code != kOk) return code;
   if (options.json) fmt::print("{}\n", results.dump(2));
   return kOk;
 }
@@ -123,6 +131,8 @@ void add_tune(CommandLine& line) {
   command.files("FILE", options->files, "graph files, - for stdin; none with --suite");
   command.option("--dim", options->dims, "NAME=SIZE of a named dim");
   command.option("--target", options->target, "cpu, or cuda and cuda:1: a GPU of this machine by its number");
+  command.option("--precision", options->precision, kPrecisionHelp);
+  command.option("--isa", options->isa, kIsaHelp);
   command.option("--budget", options->budget, "seconds per graph (60)");
   command.option("--candidates", options->candidates, "schedules that are compiled and measured per step (32)");
   command.option("--threads", options->threads, "worker threads, 0 = all cores");

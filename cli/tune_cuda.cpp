@@ -34,7 +34,7 @@ int tune_on_cuda(const CudaTuneCommand& command) {
       print_graph(*result, [](const CudaTunedStep&) { return std::string(); });
     if (!result->not_saved.empty()) not_saved = result->not_saved;
   }
-  if (!not_saved.empty()) return fail(not_saved, command.json);
+  if (const int code = end_of_tuning(not_saved, !command.database.empty(), command.json); code != kOk) return code;
   if (command.json) fmt::print("{}\n", results.dump(2));
   return kOk;
 }

@@ -52,13 +52,18 @@ std::string tiles(const TunedStep& step) {
   std::string out = "<div class=\"tiles\">\n";
   if (was_measured(step.best())) {
     const TunedCandidate& best = step.best();
-    out += tile(speed_text(step, best), fmt::format("chosen, \xc2\xb1{:.1f} %", 100 * best.spread()));
+    // What reads decide is told in bytes, too.
+    const bool by_reads = step.bytes > 0 && step.flops / step.bytes * step.read_gbs < step.fma_peak_gflops;
+    const std::string bytes =
+        by_reads ? fmt::format("{:.1f} GB/s, ", step.bytes / best.seconds() * 1e-9) : std::string();
+    out += tile(bytes + speed_text(step, best), fmt::format("chosen, \xc2\xb1{:.1f} %", 100 * best.spread()));
     if (was_measured(step.rules()))
       out += tile(fmt::format("{:.3f} \xc3\x97", step.rules().seconds() / best.seconds()),
                   "the speed of the rules' schedule");
-    if (step.flops > 0 && step.fma_peak_gflops > 0)
-      out += tile(fmt::format("{:.0f} %", 100 * step.gflops(best) / step.fma_peak_gflops),
-                  fmt::format("of the FMA peak, {:.0f} GFLOP/s in this run", step.fma_peak_gflops));
+    for (const auto& [name, peak] : {std::pair{"AMX", step.amx_peak_gflops}, std::pair{"FMA", step.fma_peak_gflops}})
+      if (step.flops > 0 && peak > 0)
+        out += tile(fmt::format("{:.0f} %", 100 * step.gflops(best) / peak),
+                    fmt::format("of the {} peak, {:.0f} GFLOP/s in this run", name, peak));
     if (step.bytes > 0 && step.read_gbs > 0)
       out += tile(fmt::format("{:.1f} GB/s", step.bytes / best.seconds() * 1e-9),
                   fmt::format("operands and results; a read loop takes {:.1f}", step.read_gbs));

@@ -55,6 +55,9 @@ std::string intensity_text(double value) {
   return value >= 1 ? fmt::format("{:.0f}", value) : fmt::format("1/{:.0f}", 1 / value);
 }
 
+/// 0.25, 1.9, 512.
+std::string per_byte_text(double value) { return fmt::format("{:.{}f}", value, value < 1 ? 2 : value < 10 ? 1 : 0); }
+
 }  // namespace
 
 std::string roofline(const TunedStep& step, const std::vector<bench::PublishedRate>& published) {
@@ -62,9 +65,10 @@ std::string roofline(const TunedStep& step, const std::vector<bench::PublishedRa
       !was_measured(step.best()))
     return "";
   const std::vector<Peer> peers = scaled_peers(step, published);
-  const double intensity = step.flops / step.bytes, peak = step.fma_peak_gflops;
+  const double intensity = step.flops / step.bytes, peak = std::max(step.fma_peak_gflops, step.amx_peak_gflops);
+  const bool tiles = step.amx_peak_gflops > 0;
   const double roof = std::min(peak, intensity * step.read_gbs), reached = step.gflops(step.best());
-  double least = std::min(reached, roof), most = peak;
+  double least = std::min({reached, roof, step.fma_peak_gflops}), most = peak;
   for (const TunedCandidate* each : {&step.rules(), &step.best()})
     if (was_measured(*each)) {
       least = std::min(least, step.gflops(*each));
@@ -79,8 +83,8 @@ std::string roofline(const TunedStep& step, const std::vector<bench::PublishedRa
       AxisScale::logarithmic(std::min(ridge, intensity) / 8, std::max(ridge, intensity) * 4, kLeft, kRight);
   const AxisScale y = AxisScale::logarithmic(least / 2.5, most * 1.4, kBottom, kTop);
   SvgDrawing svg(kWidth, kBottom + 44,
-                 fmt::format("Roofline: the chosen schedule reaches {:.0f} of {:.0f} GFLOP/s at {:.0f} FLOP per byte",
-                             reached, roof, intensity));
+                 fmt::format("Roofline: the chosen schedule reaches {:.0f} of {:.0f} GFLOP/s at {} FLOP per byte",
+                             reached, roof, per_byte_text(intensity)));
 
   for (const double tick : x.ticks(6)) {
     svg.line(x(tick), kTop, x(tick), kBottom, "grid");
@@ -101,7 +105,13 @@ std::string roofline(const TunedStep& step, const std::vector<bench::PublishedRa
            "roof");
   std::vector<EdgeLabel> labels;
   const std::string threads = step.workers == 1 ? "1 thread" : fmt::format("{} threads", step.workers);
-  labels.push_back({y(peak), 0, fmt::format("FMA peak {:.0f}, {}, this run", peak, threads), "label strong"});
+  if (tiles) {
+    const double fma = step.fma_peak_gflops;
+    labels.push_back({y(peak), 0, fmt::format("AMX peak {:.0f}, {}, this run", peak, threads), "label strong"});
+    svg.line(x(std::max(first, fma / step.read_gbs)), y(fma), x(last), y(fma), "roof");
+  }
+  labels.push_back({y(step.fma_peak_gflops), 0,
+                    fmt::format("FMA peak {:.0f}, {}, this run", step.fma_peak_gflops, threads), "label strong"});
   for (const Peer& peer : peers) {
     svg.line(kLeft, y(peer.rate), kRight, y(peer.rate), "peer");
     labels.push_back({y(peer.rate), 0, peer.text, "label"});
@@ -139,10 +149,9 @@ std::string roofline(const TunedStep& step, const std::vector<bench::PublishedRa
 
   std::string caption = fmt::format(
       "<b>Roofline.</b> Limits were measured between the candidates; the chosen schedule ({}) reaches {:.0f} % of them "
-      "at "
-      "{:.0f} FLOP per byte. Its bar runs from the slowest tenth of runs with flushed caches to the fastest with warm "
+      "at {} FLOP per byte. Its bar runs from the slowest tenth of runs with flushed caches to the fastest with warm "
       "ones.",
-      escape_html(difference_text(step, step.best().schedule)), 100 * reached / roof, intensity);
+      escape_html(difference_text(step, step.best().schedule)), 100 * reached / roof, per_byte_text(intensity));
   if (!peers.empty())
     caption += fmt::format(" Dashed lines: {}; scaled by the FMA peak there and here, except what ran on AMX.",
                            escape_html(bench::published_source()));

@@ -12,6 +12,11 @@ namespace tilewright::cli {
 /// "12.3 ms", "-" for 0.
 std::string milliseconds(double seconds);
 
+/// "%o prefill: round 2, 8 of 32 candidates left, …".
+std::string progress_text(const TuneProgress& progress);
+/// At most so many bytes of it.
+std::string cut_to(std::string line, size_t columns);
+
 /// One line that is written over on a terminal; elsewhere a plain line whenever the stage changes.
 class ProgressLine {
  public:
@@ -24,6 +29,9 @@ class ProgressLine {
   bool shown_ = false;
   std::string stage_;
 };
+
+/// Says why results are kept nowhere, if they are: an error where a file was named for them.
+int end_of_tuning(const std::string& not_saved, bool file_named, bool json);
 
 /// "B=1 Sq=4096".
 std::string list(const DimBindings& dims);
@@ -41,6 +49,11 @@ std::string speed(const Step& step, const TunedOutcome& candidate) {
 template <class Step>
 void print_step(const Step& step, const std::string& part) {
   fmt::print("%{}  {}\n  {:<10} {}\n", step.name, list(step.dims), "class", step.shape_class);
+  if (step.rules().warm.empty()) {
+    fmt::print("  {:<10} there was no time to measure one of {} legal schedules: the rules' stays, nothing is kept\n",
+               "searched", step.legal);
+    return;
+  }
   if (!part.empty()) fmt::print("  {:<10} {}\n", "part", part);
   int wrong = 0, compiled = 0;
   for (const auto& each : step.candidates) {
@@ -93,9 +106,11 @@ void print_graph(const Tuning& result, const PartOf& part_of) {
 
 template <class Tuning, class JsonOf>
 Json graph_json(const Tuning& result, const std::string& file, const JsonOf& json_of) {
-  Json out = {{"graph", result.graph},       {"file", file},          {"device", result.device},
-              {"compiler", result.compiler}, {"date", result.date},   {"seconds", result.seconds},
-              {"database", result.database}, {"notes", result.notes}, {"steps", Json::array()}};
+  Json out = {{"graph", result.graph},       {"file", file},
+              {"device", result.device},     {"compiler", result.compiler},
+              {"date", result.date},         {"seconds", result.seconds},
+              {"database", result.database}, {"not_saved", result.not_saved},
+              {"notes", result.notes},       {"steps", Json::array()}};
   for (const auto& step : result.steps) out["steps"].push_back(json_of(step));
   return out;
 }

@@ -22,8 +22,8 @@ std::vector<Choices> choices_of(CudaTemplate kernel) {
   using S = CudaSchedule;
   switch (kernel) {
     case CudaTemplate::sm90_prefill:
-      return {{&S::block_q, {128, 192}},
-              {&S::warps, {12, 16}},
+      return {{&S::block_q, {64, 128, 192}},
+              {&S::warps, {8, 12, 16}},
               {&S::block_kv, {32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256}},
               {&S::stages, {2, 3, 4}}};
     case CudaTemplate::sm80_prefill:

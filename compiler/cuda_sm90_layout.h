@@ -8,6 +8,7 @@ namespace tilewright {
 
 struct Sm90CudaLayout {
   int64_t consumers = 2;  ///< warpgroups of 64 query rows
+  int64_t blocks_per_multiprocessor = 1;
   int64_t producer_registers = 40, consumer_registers = 232;
   int64_t sums = 0;  ///< registers of a consumer thread that hold O, S and P
   /// Scores of a thread that are computed in one unrolled body: all, or a few where their expressions load from tables.

@@ -40,8 +40,11 @@ CudaSchedule schedule_sm80_prefill(const TileProgram& program, const CudaTarget&
   s.products = sm80_products(spec);
   // One band of 16 rows a warp: two would read K and V from shared memory half as often, but leave no registers for
   // score expressions from head dim 64 on.
-  // ptxas of sm_100 takes about 20 registers more beside them (NVRTC 13: 160 held spill at head dim 256).
-  const int64_t held = kRuleRegisters - (target.capability == 100 ? 16 : 0);
+  const bool heavy = works_per_score(program.score) || works_per_score(spec.keep) ||
+                     (spec.weight_factor && works_per_score(*spec.weight_factor));
+  // ptxas of sm_100 takes about 20 registers more beside them (NVRTC 13: 160 held spill at head dim 256), and document
+  // masks leave none: of 160 held, 144 after halving, 32 bytes spill there.
+  const int64_t held = kRuleRegisters - (target.capability == 100 || heavy ? 16 : 0);
   static constexpr std::pair<int64_t, int64_t> kSizes[] = {{128, 64}, {128, 32}, {64, 64},
                                                            {64, 32},  {64, 16},  {32, 16}};
   for (const auto& [block_q, block_kv] : kSizes) {
@@ -52,8 +55,6 @@ CudaSchedule schedule_sm80_prefill(const TileProgram& program, const CudaTarget&
         sm80_prefill_held_registers(spec, s) <= held)
       break;
   }
-  const bool heavy = works_per_score(program.score) || works_per_score(spec.keep) ||
-                     (spec.weight_factor && works_per_score(*spec.weight_factor));
   if (heavy && s.block_kv > 16) {
     s.block_kv /= 2;
     s.reasons.push_back("half as many keys a step, because something is loaded or drawn for every score");

@@ -15,15 +15,22 @@ constexpr int64_t kStep = 16;  ///< of the summed dimension of one wgmma
 struct Registers {
   int64_t producer, consumer, sums, max_block_kv;
 };
+/// One warpgroup: two such blocks share a multiprocessor, whose budgets are half as large.
+constexpr Registers kOneConsumer = {40, 216, 184, 128}, kOneWithTables = {88, 168, 120, 64};
 constexpr Registers kThreeConsumers = {32, 160, 130, 128};
 /// 24 registers for the producer spill where it divides for heads in groups (NVRTC 13, head dims 96 and 256).
 constexpr Registers kPlain = {40, 232, 200, 176};   ///< wide blocks of keys pay while all of a block is kept
 constexpr Registers kMasked = {40, 232, 200, 128};  ///< the producer tests blocks; a mask wastes what it cuts off
-constexpr Registers kTables = {88, 208, 160, 64};   ///< expressions load from tensors: addresses, and bounds to scan
+constexpr Registers kTables = {56, 224, 160, 128};  ///< expressions load from tensors: addresses, and bounds to scan
+/// The producer clears rows of V, or scores draw random bits, too: 128 keys spill (NVRTC 13, head dims 96 and 128).
+constexpr Registers kBusyTables = {88, 208, 160, 64};
 /// Scores in flight where each gathers: their addresses want registers, and their text is long.
 constexpr int64_t kGatheredSums = 8;
 /// Pointwise ops beside which three consumers' 160 registers suffice.
 constexpr int64_t kFewOps = 17;
+/// Columns of a product whose sums a thread of 128 registers holds, as one and three warpgroups start them; ptxas gives
+/// up beyond.
+constexpr int64_t kWidestOfFewRegisters = 192;
 /// Keys of a block beside which functions of scores spill nothing (NVRTC 13: softcap does at 176 of head dim 128).
 constexpr int64_t kWidestOfFunctions = 160;
 
@@ -78,8 +85,9 @@ bool reads_tables(const AttentionSpec& spec) {
 }
 
 Registers registers_of(const AttentionSpec& spec, const CudaSchedule& schedule) {
+  if (schedule.block_q == 64) return reads_tables(spec) ? kOneWithTables : kOneConsumer;
   if (schedule.block_q == 192) return kThreeConsumers;
-  if (reads_tables(spec)) return kTables;
+  if (reads_tables(spec)) return spec.keep_kv.is_constant_true() && !spec.weight_factor ? kTables : kBusyTables;
   return spec.keep.is_constant_true() ? kPlain : kMasked;
 }
 
@@ -149,8 +157,7 @@ CudaSchedule choose_sm90_tiles(const AttentionSpec& spec, const CudaTarget& targ
           target.shared_bytes_per_block),
       fmt::format("registers are dealt {} to the producer, {} to each consumer: {}", layout.producer_registers,
                   layout.consumer_registers,
-                  reads_tables(spec) ? "expressions load from tensors, so blocks of keys are narrow, too"
-                                     : "expressions read positions alone"),
+                  reads_tables(spec) ? "expressions load from tensors" : "expressions read positions alone"),
       layout.persistent
           ? "nothing is masked, so all items cost the same: one block per multiprocessor takes them in turn"
       : layout.longest_first ? "later rows see more keys: they come first, a block per item"
@@ -170,6 +177,7 @@ Sm90CudaLayout sm90_cuda_layout(const AttentionSpec& spec, const CudaSchedule& s
   const auto dtype = [&](const Access& access) { return operand_dtype(spec, access); };
   Sm90CudaLayout layout;
   layout.consumers = schedule.block_q / 64;
+  layout.blocks_per_multiprocessor = layout.consumers == 1 ? 2 : 1;
   layout.sums = dv / 2 + schedule.block_kv / 2 + schedule.block_kv / 4;
   const Registers registers = registers_of(spec, schedule);
   layout.producer_registers = registers.producer;
@@ -195,7 +203,8 @@ Sm90CudaLayout sm90_cuda_layout(const AttentionSpec& spec, const CudaSchedule& s
 }
 
 Result<Done> validate_sm90_prefill(const TileProgram& program, const CudaSchedule& s, const CudaTarget& target) {
-  if (s.block_q != 128 && s.block_q != 192) return invalid("block_q {} is neither 128 nor 192", s.block_q);
+  if (s.block_q != 64 && s.block_q != 128 && s.block_q != 192)
+    return invalid("block_q {} is none of 64, 128 and 192", s.block_q);
   if (s.block_kv < kStep || s.block_kv > 256 || s.block_kv % kStep != 0)
     return invalid("block_kv {} is no multiple of {} up to 256", s.block_kv, kStep);
   if (s.warps != 4 + s.block_q / 16)
@@ -203,6 +212,10 @@ Result<Done> validate_sm90_prefill(const TileProgram& program, const CudaSchedul
   if (s.stages < 1 || s.stages > 4) return invalid("stages {} is not between 1 and 4", s.stages);
   if (s.block_q == 192 && reads_tables(program.spec))
     return invalid("block_q {} leaves no registers to expressions that load from tensors; 128 does", s.block_q);
+  if (const int64_t widest = std::max(s.block_kv, program.spec.value_dim);
+      s.block_q != 128 && widest > kWidestOfFewRegisters)
+    return invalid("block_q {} starts threads with registers for products of {} columns, and there are some of {}",
+                   s.block_q, kWidestOfFewRegisters, widest);
   if (s.block_kv > kWidestOfFunctions && calls_functions(program.spec))
     return invalid("block_kv {} is more than {}, beside which functions like tanh of a score find registers",
                    s.block_kv, kWidestOfFunctions);
@@ -211,9 +224,12 @@ Result<Done> validate_sm90_prefill(const TileProgram& program, const CudaSchedul
   if (layout.sums > sums)
     return invalid("block_q {} and block_kv {} take {} registers of a thread for O, S and P, and {} are for them",
                    s.block_q, s.block_kv, layout.sums, sums);
-  if (layout.bytes > target.shared_bytes_per_block)
-    return invalid("block_q {}, block_kv {} and stages {} take {} bytes of shared memory, and {} has {}", s.block_q,
-                   s.block_kv, s.stages, layout.bytes, target.architecture(), target.shared_bytes_per_block);
+  const int64_t share = layout.blocks_per_multiprocessor == 1
+                            ? target.shared_bytes_per_block
+                            : target.shared_bytes_per_multiprocessor / layout.blocks_per_multiprocessor - 1024;
+  if (layout.bytes > share)
+    return invalid("block_q {}, block_kv {} and stages {} take {} bytes of shared memory, and a block on {} has {}",
+                   s.block_q, s.block_kv, s.stages, layout.bytes, target.architecture(), share);
   return Done{};
 }
 

@@ -7,8 +7,6 @@
 namespace tilewright {
 namespace {
 
-bool is_op(const ExprNode& node, Op op) { return node.kind == ExprKind::op && node.op == op; }
-
 bool is_associative_logic(Op op) { return op == Op::logical_and || op == Op::logical_or || op == Op::logical_xor; }
 
 }  // namespace

@@ -8,6 +8,8 @@
 
 namespace tilewright {
 
+inline bool is_op(const ExprNode& node, Op op) { return node.kind == ExprKind::op && node.op == op; }
+
 /// Σ coefficient · term + dims + constant, in the wrapping arithmetic of `dtype`.
 struct AffineForm {
   struct Term {

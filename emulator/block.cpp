@@ -253,7 +253,7 @@ std::string EmulatedBlock::run(int64_t index, void (*kernel)(void**), void** arg
   barriers_ = {};
   races_.begin_block();
   tma_->reset();
-  warpgroups_->reset(shape_.threads);
+  warpgroups_->reset(shape_.threads, shape_.blocks_per_multiprocessor);
   threads_.clear();
   threads_.resize(static_cast<size_t>(shape_.threads));
   warps_.assign(static_cast<size_t>(shape_.threads / 32), Rendezvous{});

@@ -61,6 +61,7 @@ class EmulatedBlock : public EmulatorInterface {
     int64_t blocks = 1;
     int threads = 32;
     int64_t shared_bytes = 0;
+    int blocks_per_multiprocessor = 1;
   };
   EmulatedBlock(const Shape& shape, const EmulatorOptions& options, EmulatorStatistics& statistics,
                 const FiberStacks& stacks);

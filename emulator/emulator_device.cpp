@@ -40,7 +40,8 @@ class EmulatorModule final : public CudaModule {
       if (!map) return map.error();
       maps.push_back(*map);
     }
-    auto done = module_.launch({phase.symbol, call.blocks, phase.threads, phase.shared_bytes, call.args, maps},
+    auto done = module_.launch({phase.symbol, call.blocks, phase.threads, phase.shared_bytes, call.args, maps,
+                                phase.blocks_per_multiprocessor},
                                execution_->options);
     if (!done) return done.error();
     const std::lock_guard lock(execution_->telling);

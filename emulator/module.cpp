@@ -154,8 +154,9 @@ Result<EmulatorStatistics> EmulatedModule::launch(const EmulatedLaunch& launch, 
   if (options.seed != 0) std::shuffle(order.begin(), order.end(), std::mt19937_64(options.seed));
 
   const std::lock_guard lock(code_->one_launch);
-  EmulatedBlock block({launch.blocks, static_cast<int>(launch.threads), launch.shared_bytes}, options, statistics,
-                      stacks);
+  EmulatedBlock block({launch.blocks, static_cast<int>(launch.threads), launch.shared_bytes,
+                       static_cast<int>(launch.blocks_per_multiprocessor)},
+                      options, statistics, stacks);
   bind(&block);
   for (const int64_t index : order)
     if (const std::string complaint = block.run(index, kernel, arguments.data()); !complaint.empty())

@@ -30,6 +30,7 @@ struct EmulatedLaunch {
   int64_t shared_bytes = 0;
   std::span<const uint64_t> args;                  ///< the words of Args
   std::span<const EmulatedTensorMap> tensor_maps;  ///< of the phase, in its order
+  int64_t blocks_per_multiprocessor = 1;           ///< that share the registers
 };
 
 /// Copies share the built code. Launches of one module take turns.

@@ -52,11 +52,11 @@ constexpr int sum_column(int t, int i) { return i / 4 * 8 + t % 4 * 2 + i % 2; }
 
 }  // namespace
 
-void Warpgroups::reset(int threads) {
+void Warpgroups::reset(int threads, int blocks_per_multiprocessor) {
   groups_.clear();
   groups_.resize(static_cast<size_t>((threads + 127) / 128));
-  // What __launch_bounds__(threads, 1) gives to each thread.
-  const int each = std::min((64 << 10) / threads / 8 * 8, 248);
+  // What __launch_bounds__(threads, blocks_per_multiprocessor) gives to each thread.
+  const int each = std::min((64 << 10) / blocks_per_multiprocessor / threads / 8 * 8, 248);
   for (Group& group : groups_) {
     group.rendezvous.size = 128;
     group.registers = each;

@@ -16,7 +16,7 @@ class Warpgroups {
  public:
   explicit Warpgroups(EmulatedBlock& block) : block_(block) {}
   /// A block of `threads` begins.
-  void reset(int threads);
+  void reset(int threads, int blocks_per_multiprocessor);
 
   struct Product {
     float* d = nullptr;  ///< n / 2 sums of the running thread

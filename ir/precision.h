@@ -14,7 +14,7 @@
 namespace tilewright {
 
 enum class PrecisionPolicy : uint8_t {
-  f32,      ///< fused multiply-add of f32, or anything with no larger errors (six products of three bf16 parts)
+  f32,      ///< by FMA, or by six products of three bf16 parts: |error| <= max(n, 27) · 2^-24 Σ|a·b| of n products
   f32_fma,  ///< fused multiply-add of f32 and nothing else
   f32_x3,   ///< two bf16 parts of each operand, their three larger products: |error| <= 2^-14 |a·b| per product
   bf16,     ///< operands rounded to bf16: |error| <= (2^-7 + 2^-16) |a·b| per product

@@ -245,7 +245,25 @@ class BackEnd {
   }
 
   static std::string condition(const Expr& expr, const std::vector<SpecTensor>& tensors) {
-    return expr.is_constant_true() ? "always" : print(expr, tensors);
+    if (expr.is_constant_true()) return "always";
+    return infix(expr, expr.root()).value_or(print(expr, tensors));
+  }
+
+  /// "Sq <= 16 and Sk > 512"; nothing where there is more in it than comparisons of dims.
+  static std::optional<std::string> infix(const Expr& expr, ExprId id) {
+    const ExprNode& node = expr[id];
+    if (node.kind == ExprKind::dim) return to_string(node.dim);
+    if (node.kind == ExprKind::constant && is_integer(node.dtype)) return fmt::format("{}", node.literal.integer);
+    if (node.kind != ExprKind::op || node.args.size() != 2) return {};
+    const char* const sign = node.op == Op::le            ? "<="
+                             : node.op == Op::lt          ? "<"
+                             : node.op == Op::ge          ? ">="
+                             : node.op == Op::gt          ? ">"
+                             : node.op == Op::logical_and ? "and"
+                                                          : nullptr;
+    const auto left = infix(expr, node.args[0]), right = infix(expr, node.args[1]);
+    if (!sign || !left || !right) return {};
+    return fmt::format("{} {} {}", *left, sign, *right);
   }
 
   Result<Done> assemble() {

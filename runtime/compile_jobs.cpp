@@ -4,6 +4,7 @@
 #include <atomic>
 #include <thread>
 
+#include "runtime/graph_key.h"
 #include "runtime/kernel_entry.h"
 #include "runtime/options.h"
 #include "runtime/stopwatch.h"
@@ -68,16 +69,28 @@ Result<std::vector<std::vector<char>>> compile_objects(CompileJob& job, CpuModul
   return objects;
 }
 
+/// Links the code of an entry. Errors: why it is no kernel.
+Result<KernelEntry> load_entry(CompileJob& job, std::string_view payload) {
+  auto entry = decode_kernel(payload);
+  if (!entry) return invalid("what it holds is no kernel");
+  auto code = JitCode::load(entry->objects);
+  if (!code) return code.error();
+  job.code = std::move(*code);
+  if (!find_functions(job, entry->launch)) return invalid("its code lacks a function that it names");
+  return std::move(*entry);
+}
+
 /// Takes the kernel from the disk; false when it is not there or not usable.
 bool take_from_disk(CompileJob& job, const CompileRequest& request, const std::string& key) {
   DiskCache::Lookup found = request.disk->cache().find(key);
   if (!found.problem.empty()) say_verbose(found.problem);
   if (!found.payload) return false;
-  auto entry = decode_kernel(*found.payload);
-  auto code = entry ? JitCode::load(entry->objects) : Result<std::shared_ptr<const JitCode>>(invalid("no kernel"));
-  if (!code) return false;
-  job.code = std::move(*code);
-  if (!find_functions(job, entry->launch)) return false;
+  auto entry = load_entry(job, *found.payload);
+  if (!entry) {
+    say_verbose(fmt::format("the kernel {} on disk is not used: {}", full_hex(hash_key(key)),
+                            entry.error().list.front().message));
+    return false;
+  }
   job.code_bytes = bytes_of(entry->objects);
   job.ir_instructions = entry->ir_instructions;
   job.launch = std::move(entry->launch);
@@ -125,6 +138,12 @@ void run_job(CompileJob& job, const CompileRequest& request) {
 }  // namespace
 
 bool generates_code() { return true; }
+
+std::string problem_of_kernel(std::string_view payload) {
+  CompileJob job;
+  const auto entry = load_entry(job, payload);
+  return entry ? "" : entry.error().list.front().message;
+}
 
 void run_jobs(std::vector<CompileJob>& jobs, const CompileRequest& request) {
   std::atomic<size_t> next{0};

@@ -31,5 +31,7 @@ struct CompileJob {
 /// Whether this build generates code. Without LLVM run_jobs is never called.
 bool generates_code();
 void run_jobs(std::vector<CompileJob>& jobs, const CompileRequest& request);
+/// Why the payload of an entry of the disk cache would be a miss; empty when it links. Without LLVM nothing is known.
+std::string problem_of_kernel(std::string_view payload);
 
 }  // namespace tilewright

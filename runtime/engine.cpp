@@ -161,7 +161,7 @@ struct Engine::State {
 
 Result<Engine> Engine::create(const EngineOptions& options) {
   const EnvironmentOptions& env = environment();
-  if (env.max_isa_unreadable) return invalid("TILEWRIGHT_MAX_ISA is none of avx2, avx512 and amx");
+  if (env.max_isa_unreadable) return invalid("{}", kMaxIsaUnreadable);
   auto state = std::make_shared<State>();
   state->target = detect_cpu();
   if (options.isa) {

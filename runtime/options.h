@@ -27,6 +27,8 @@ struct EnvironmentOptions {
       cxx;  ///< CXX: the C++ compiler, with flags, that builds GPU kernels for the emulator; empty = look for one
 };
 const EnvironmentOptions& environment();
+/// What max_isa_unreadable means.
+inline constexpr const char* kMaxIsaUnreadable = "TILEWRIGHT_MAX_ISA is none of avx2, avx512 and amx";
 
 /// One line on stderr, when TILEWRIGHT_VERBOSE asks for it.
 void say_verbose(const std::string& line);

@@ -35,6 +35,24 @@ TuningEntry entry_of(const TunedStep& step, const TuneResult& result) {
   return entry;
 }
 
+/// A search on fewer threads than the device has cores stays in this engine, unless the file was named for it: the
+/// database serves every number of threads.
+void keep(const TuneRequest& request, const std::vector<TuningEntry>& entries, TuneResult& result) {
+  TuningStore* const store = request.store;
+  const int workers = request.rules->executor->workers(), cores = request.target.cores;
+  if (!store) {
+    result.not_saved = "tuning databases are off";
+  } else if (store->owned() && workers < cores && !request.options.for_family) {
+    store->remember(entries);
+    result.not_saved =
+        fmt::format("it was measured on {} of {} cores, and serves any number of threads", workers, cores);
+  } else if (const auto saved = store->add(entries)) {
+    result.database = store->file();
+  } else {
+    result.not_saved = saved.error().list.front().message;
+  }
+}
+
 }  // namespace
 
 std::string today() {
@@ -63,6 +81,12 @@ std::string nothing_to_tune(const Program& program) {
     return fmt::format("graph @{} has nothing to tune: %{} does not fuse: {}", program.name, note.value, note.reason);
   }
   return fmt::format("graph @{} has nothing to tune: no attention and no product is in it", program.name);
+}
+
+std::string nothing_to_compute(const Program& program, const DimBindings& dims) {
+  std::string text;
+  for (const auto& [name, size] : dims) text += fmt::format("{}{}={}", text.empty() ? "" : " ", name, size);
+  return fmt::format("graph @{} computes nothing at {}; give dims that leave something to measure", program.name, text);
 }
 
 std::string_view to_string(TunedOutcome::Fate fate) {
@@ -117,8 +141,14 @@ Result<TuneResult> tune_graph(const TuneRequest& request) {
   const bool fused = request.rules->stats.fused_attentions + request.rules->stats.fused_backwards > 0;
   std::vector<Task> tasks;
   std::vector<std::string> classes;
+  bool idle = false;
   const auto add = [&](size_t step, const DimBindings& dims, size_t choice) {
     if (!can_be_tuned(request, step, choice)) return;
+    const double flops = guess_flops(program, program.steps[step], dims);
+    if (flops <= 0) {
+      idle = true;
+      return;
+    }
     const StepReport& report = request.rules->stats.step_reports[step];
     const SearchSubject subject(program.steps[step]);
     const CpuSchedule& rules = report.schedules[choice];
@@ -129,7 +159,7 @@ Result<TuneResult> tune_graph(const TuneRequest& request) {
       return;
     }
     classes.push_back(std::move(shape));
-    tasks.push_back({step, choice, dims, guess_flops(program, program.steps[step], dims) + 1});
+    tasks.push_back({step, choice, dims, flops});
   };
   for (size_t step = 0; step < program.steps.size(); ++step) {
     // A graph whose attention did not fuse is not what was meant to be tuned.
@@ -139,6 +169,7 @@ Result<TuneResult> tune_graph(const TuneRequest& request) {
       if (const auto twin = Kernel(request.rules).choices(*one); twin && (*twin)[step] != (*choices)[step])
         add(step, *one, (*twin)[step]);
   }
+  if (tasks.empty() && idle) return invalid("{}", nothing_to_compute(program, request.dims));
   if (tasks.empty()) return Diagnostic{ErrorKind::unsupported, nothing_to_tune(program), {}, 0};
   for (const FusionNote& note : program.not_fused)
     result.notes.push_back(fmt::format("%{} does not fuse: {}", note.value, note.reason));
@@ -155,18 +186,10 @@ Result<TuneResult> tune_graph(const TuneRequest& request) {
       entries.push_back(entry_of(*tuned, result));
       if (tuned->chosen != 0) tuned->candidates[tuned->chosen].schedule.reasons = {tuned_reason(entries.back())};
       if (request.options.for_family) entries.back().device = device_family(request.target);
-    } else {
-      result.notes.push_back(
-          fmt::format("%{} was not measured before its time ran out, so nothing is kept of it", tuned->name));
     }
     result.steps.push_back(std::move(*tuned));
   }
-  if (request.options.save && request.store && !entries.empty()) {
-    if (auto saved = request.store->add(entries))
-      result.database = request.store->file();
-    else
-      result.not_saved = saved.error().list.front().message;
-  }
+  if (request.options.save && !entries.empty()) keep(request, entries, result);
   result.seconds = watch.milliseconds() * 1e-3;
   return result;
 }

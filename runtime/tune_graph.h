@@ -16,6 +16,8 @@ std::string today();
 std::optional<DimBindings> one_query(const Step& step, const DimBindings& dims);
 /// Why no step of the program has a choice.
 std::string nothing_to_tune(const Program& program);
+/// Why nothing is measured where a dim of 0 leaves every step without work.
+std::string nothing_to_compute(const Program& program, const DimBindings& dims);
 
 struct TuneRequest {
   std::shared_ptr<const Kernel::State> rules;  ///< the graph, compiled by the rules

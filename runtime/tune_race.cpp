@@ -73,15 +73,16 @@ RaceResult race_field(const RaceField& field) {
   return result;
 }
 
-TuneProgress progress_of(std::span<const TunedOutcome* const> outcomes) {
-  TuneProgress progress;
+void tell_progress(const SearchOptions& options, TuneProgress progress, std::span<const TunedOutcome* const> outcomes) {
+  if (!options.progress) return;
   progress.candidates = static_cast<int>(outcomes.size());
+  progress.seconds_left = std::max(progress.seconds_left, 0.0);
   for (const TunedOutcome* each : outcomes)
     if (const double seconds = each->seconds();
         seconds > 0 && (progress.best_seconds == 0 || seconds < progress.best_seconds))
       progress.best_seconds = seconds;
   if (!outcomes.empty()) progress.rules_seconds = outcomes[0]->seconds();
-  return progress;
+  options.progress(progress);
 }
 
 }  // namespace tilewright

@@ -28,7 +28,13 @@ struct RaceResult {
 /// and the others race again. Whoever is not faster than the rules by more than the noise loses to them.
 RaceResult race_field(const RaceField& field);
 
-/// How many there are, and the times of the rules' and of the best so far.
-TuneProgress progress_of(std::span<const TunedOutcome* const> outcomes);
+/// Where a search stands, to who asked to be told.
+void tell_progress(const SearchOptions& options, TuneProgress progress, std::span<const TunedOutcome* const> outcomes);
+template <class Candidate>
+void tell_progress(const SearchOptions& options, TuneProgress progress, const std::vector<Candidate>& candidates) {
+  std::vector<const TunedOutcome*> outcomes;
+  for (const Candidate& each : candidates) outcomes.push_back(&each);
+  tell_progress(options, std::move(progress), std::span<const TunedOutcome* const>(outcomes));
+}
 
 }  // namespace tilewright

@@ -1,7 +1,7 @@
 #include "runtime/tune_step.h"
 
 #include <algorithm>
-#include <chrono>
+#include <thread>
 
 #include "compiler/passes.h"
 #include "compiler/shape_class.h"
@@ -51,11 +51,7 @@ class Search {
     candidates_ = rank_candidates(rules, step_, request_.target, out_.measured_at, out_.workers, part.candidates, out_);
     tell("compile", candidates_.size());
     compile();
-    if (auto ok = judge_all(); !ok) return ok.error();
-    race_right_ones();
-    if (!is_whole() && out_.chosen != 0)
-      if (auto ok = race_on_the_whole(); !ok) return ok.error();
-    measure_limits();
+    if (auto ok = measure(); !ok) return ok.error();
     finish();
     return std::move(out_);
   }
@@ -64,16 +60,28 @@ class Search {
   const Program& program() const { return rules_->compiled->program; }
   double left() const { return search_.seconds - watch_.milliseconds() * 1e-3; }
 
+  /// Nothing, where compiling took all the time.
+  Result<Done> measure() {
+    if (left() <= 0) {
+      out_.out_of_time = true;
+      return Done{};
+    }
+    if (auto ok = judge_all(); !ok) return ok;
+    race_right_ones();
+    if (!is_whole() && out_.chosen != 0)
+      if (auto ok = race_on_the_whole(); !ok) return ok;
+    measure_limits();
+    return Done{};
+  }
+
   void tell(const std::string& stage, size_t left_in_race) {
-    if (!request_.options.progress) return;
-    std::vector<const TunedOutcome*> outcomes;
-    for (const TunedCandidate& each : candidates_) outcomes.push_back(&each);
-    TuneProgress progress = progress_of(outcomes);
+    TuneProgress progress;
     progress.step = out_.name;
+    progress.kernel = to_string(candidates_[0].schedule.kernel);
     progress.stage = stage;
     progress.left = static_cast<int>(left_in_race);
-    progress.seconds_left = std::max(left(), 0.0);
-    request_.options.progress(progress);
+    progress.seconds_left = left();
+    tell_progress(request_.options, std::move(progress), candidates_);
   }
 
   /// As many as are asked for, where there are as many; time is not shared with others that do not exist.
@@ -107,20 +115,27 @@ class Search {
     return choices ? (*choices)[search_.step] : SIZE_MAX;
   }
 
-  /// Kernels of all candidates, on several threads; the rules' own is there already.
+  /// Kernels of the candidates, on several threads, while there is time; the rules' own is there already.
   void compile() {
     kernels_.resize(candidates_.size());
     kernels_[0] = Kernel(rules_);
-    std::vector<CompileJob> jobs;
-    for (size_t i = 1; i < candidates_.size(); ++i) jobs.push_back(job_for(candidates_[i].schedule));
-    CompileRequest request{request_.target, {}};
-    run_jobs(jobs, request);
-    for (size_t i = 1; i < candidates_.size(); ++i) {
-      CompileJob& job = jobs[i - 1];
-      if (!job.errors.empty())
-        fail(i, TunedCandidate::Fate::failed, to_string(job.errors));
-      else
-        kernels_[i] = kernel_with(job);
+    const size_t at_once = 4 * std::max(1u, std::thread::hardware_concurrency());
+    for (size_t first = 1; first < candidates_.size(); first += at_once) {
+      if (left() <= 0) {
+        out_.out_of_time = true;
+        return;
+      }
+      std::vector<CompileJob> jobs;
+      for (size_t i = first; i < std::min(first + at_once, candidates_.size()); ++i)
+        jobs.push_back(job_for(candidates_[i].schedule));
+      CompileRequest request{request_.target, {}};
+      run_jobs(jobs, request);
+      for (size_t i = 0; i < jobs.size(); ++i) {
+        if (!jobs[i].errors.empty())
+          fail(first + i, TunedCandidate::Fate::failed, to_string(jobs[i].errors));
+        else
+          kernels_[first + i] = kernel_with(jobs[i]);
+      }
     }
   }
 
@@ -306,6 +321,8 @@ class Search {
     const CpuIsa isa = std::min(candidates_[0].schedule.isa, CpuIsa::avx512);
     const TimeOf clock = out_.workers == 1 ? TimeOf::thread : TimeOf::wall;
     out_.fma_peak_gflops = measure_fma_peak(isa, wide ? DType::f64 : DType::f32, *executor_, 0.1, clock);
+    if (takes_tiles(candidates_[0].schedule.kernel))
+      out_.amx_peak_gflops = measure_amx_peak(request_.target, *executor_, 0.1, clock);
     std::vector<double> reads;
     double bytes = 0;
     for (const MemoryRange& range : operands) bytes += static_cast<double>(range.bytes);

@@ -71,6 +71,7 @@ struct TunedStep : TunedSearch<TunedCandidate> {
   double bytes = 0;        ///< operands and results once, of one run of the slice at measured_at
   double whole_flops = 0;  ///< of one run of all that was asked for, where candidates ran that as well
   double fma_peak_gflops = 0, read_gbs = 0;  ///< limits measured between the candidates, all workers together
+  double amx_peak_gflops = 0;                ///< of a step that runs on native tiles, likewise; else 0
   std::vector<ScheduleAxis> axes;            ///< the legal space, integer by integer
   std::string assembly;                      ///< of the chosen kernel; empty unless TuneOptions::want_assembly
 
@@ -89,13 +90,13 @@ struct TunedGraph {
   std::vector<std::string> notes;  ///< steps with nothing to choose and other things worth a line
   double seconds = 0;              ///< the whole search
   std::string database;            ///< the file that holds the result; empty when none does
-  std::string not_saved;           ///< why the file could not be written, one sentence
+  std::string not_saved;           ///< why no file holds it, one sentence
 };
 struct TuneResult : TunedGraph<TunedStep> {};
 
 /// Where the search stands, after every measurement or so.
 struct TuneProgress {
-  std::string step, stage;                     ///< "compile", "check", "round 2"
+  std::string step, kernel, stage;             ///< "o", "prefill", "round 2"
   int candidates = 0, left = 0;                ///< at the start; still in the race
   double rules_seconds = 0, best_seconds = 0;  ///< 0 when not known yet
   double seconds_left = 0;                     ///< of the budget

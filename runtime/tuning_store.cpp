@@ -176,8 +176,8 @@ void TuningStore::apply(CudaPlan& plan, const ScheduledStep& step, const CudaTar
 }
 
 Result<Done> TuningStore::check_writable() const {
-  if (file_.empty()) return Done{};
-  if (!owned_ && exists(file_))
+  if (owned_) return Done{};
+  if (exists(file_))
     if (const auto now = read_database(file_); !now) return not_overwritten(file_, now.error());
   const std::string folder = folder_of(file_);
   if (access(folder.c_str(), W_OK | X_OK) != 0)
@@ -189,17 +189,19 @@ Result<Done> TuningStore::check_writable() const {
   return Done{};
 }
 
-Result<Done> TuningStore::add(const std::vector<TuningEntry>& entries) {
-  TuningDatabase merged;
-  {
-    const std::lock_guard lock(mutex_);
-    merged = *user_;
-    for (const TuningEntry& entry : entries) merged.put(entry);
-    user_ = std::make_shared<const TuningDatabase>(merged);
-    generation_.fetch_add(1, std::memory_order_release);
-  }
-  if (file_.empty()) return Done{};
+void TuningStore::remember(const std::vector<TuningEntry>& entries) {
+  const std::lock_guard lock(mutex_);
+  TuningDatabase merged = *user_;
+  for (const TuningEntry& entry : entries) merged.put(entry);
+  user_ = std::make_shared<const TuningDatabase>(std::move(merged));
+  generation_.fetch_add(1, std::memory_order_release);
+}
 
+Result<Done> TuningStore::add(const std::vector<TuningEntry>& entries) {
+  remember(entries);
+  if (file_.empty()) return Diagnostic{ErrorKind::io, "there is no kernel cache to keep it in", {}, 0};
+
+  TuningDatabase merged = *user();
   const FolderLock lock(folder_of(file_));
   if (exists(file_)) {
     auto now = read_database(file_);

@@ -24,15 +24,18 @@ class TuningStore {
   /// The same for a GPU, by what was measured on one like it. Nothing is shipped for GPUs.
   void apply(CudaPlan& plan, const ScheduledStep& step, const CudaTarget& target, const MeasuredWith& with) const;
 
-  /// Whether `add` is likely to reach the file, if there is one. Errors: one sentence.
+  /// Whether `add` is likely to reach a file that somebody named. Errors: one sentence.
   Result<Done> check_writable() const;
-  /// Adds to the snapshot and, when there is a file, to what it holds by then: another process may have written since.
-  /// Errors: the file cannot be written; the snapshot has the entries all the same.
+  /// Adds to the snapshot and to what the file holds by then: another process may have written since. Errors: there is
+  /// no file, or it cannot be written; the snapshot has the entries all the same.
   Result<Done> add(const std::vector<TuningEntry>& entries);
+  /// Adds to the snapshot alone.
+  void remember(const std::vector<TuningEntry>& entries);
 
   /// Changes whenever `apply` may answer differently.
   uint64_t generation() const { return generation_.load(std::memory_order_acquire); }
   const std::string& file() const { return file_; }
+  bool owned() const { return owned_; }
 
  private:
   using Snapshot = std::shared_ptr<const TuningDatabase>;

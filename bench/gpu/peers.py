@@ -34,21 +34,44 @@ def sdpa(torch, backend, shape, scores, q, k, v):
         return lambda: call(keys, values, False)
 
 
+def padded(tables, torch):
+    """Tables that the mask may ask behind its lengths, which create_block_mask rounds up to blocks of 128."""
+    def pad(table):
+        missing = [-size % 128 for size in table.shape]
+        return torch.nn.functional.pad(table, [n for each in reversed(missing) for n in (0, each)])
+    return [pad(each) for each in tables] if isinstance(tables, list) else tables
+
+
 def flex(torch, shape, scores, q, k, v, extra):
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
-    _, hq, hkv, sq, sk, _, _ = shape
-    if sq != sk and scores != "full":
+    kind, (b, hq, hkv, sq, sk, _, _) = graphs.KINDS[scores], shape
+    if kind.no_flex:
+        raise Absent(kind.no_flex)
+    if sq != sk and not kind.any_lengths:
         raise Absent("its mask is written for equal lengths")
     torch._dynamo.reset()  # a compile per shape would run into the limit of recompilations, and fall back to eager
-    keep, modify = graphs.kept(scores, extra), graphs.modified(scores, extra, torch)
-    mask = create_block_mask(keep, None, None, sq, sk, device="cuda") if keep else None
+    tables = kind.tables(extra, shape, torch)
+    keep, modify = graphs.masks_and_scores(scores, padded(tables, torch) if sq % 128 or sk % 128 else tables, torch)
+    mask = create_block_mask(keep, b if "b" in kind.mask_axes else None, hq if "h" in kind.mask_axes else None, sq, sk,
+                             device=q.device) if keep else None
     compiled = torch.compile(flex_attention, dynamic=False, fullgraph=True)
-    return lambda: compiled(q, k, v, score_mod=modify, block_mask=mask, enable_gqa=hq != hkv)
+
+    def attend(**more):
+        return compiled(q, k, v, score_mod=modify, block_mask=mask, scale=kind.scale, enable_gqa=hq != hkv, **more)
+    if kind.sink is None:
+        return attend
+    sink = kind.sink(extra)
+    sinks = sink[:, None] if torch.is_tensor(sink) else sink  # [H, 1] beside [B, H, Sq]
+
+    @torch.compile(dynamic=False, fullgraph=True)
+    def with_sink(out, lse):
+        return (out * torch.sigmoid(lse - sinks)[..., None]).to(out.dtype)
+    return lambda: with_sink(*attend(return_lse=True))
 
 
 def flash_attention_3(torch, shape, scores, q, k, v):
     function = importlib.import_module("flash_attn_interface").flash_attn_func
-    window = {"full": (-1, -1), "causal": (-1, -1), "window": (1023, 0)}.get(scores)
+    window = {"full": (-1, -1), "causal": (-1, -1), "window": (graphs.WINDOW, 0)}.get(scores)
     softcap = 50.0 if scores == "softcap" else 0.0
     if window is None and not softcap:
         raise Absent(f"it has no {scores}")
@@ -74,13 +97,16 @@ def flashinfer(torch, shape, scores, q, k, v):
                                                        causal=scores == "causal").transpose(0, 1)[None]
 
 
-def find(torch, shape, scores, q, k, v, extra):
+def find(torch, row, q, k, v, extra):
     """(name → function without arguments that gives the output, name → why it is absent)."""
+    shape, scores = row["shape"], row["scores"]
     found, absent = {}, {}
     for name in NAMES:
         try:
             if name in SDPA:
                 found[name] = sdpa(torch, SDPA[name], shape, scores, q, k, v)
+            elif name == "flex" and not row.get("flex", True):
+                raise Absent("it is compiled for other rows")
             elif name == "flex":
                 found[name] = flex(torch, shape, scores, q, k, v, extra)
             elif name == "flashinfer":

@@ -5,93 +5,34 @@ import concurrent.futures
 import json
 import os
 import pathlib
-import queue
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
-import threading
-import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-WORKER = pathlib.Path(__file__).resolve().parent / "worker.py"
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import graphs  # noqa: E402
+from benchmark import RESTARTS, benchmark  # noqa: E402, F401: steps go by their names
+from children import GRACE, ROOT, TIME_IS_UP, Process, command, elapsed, say  # noqa: E402
+from tune import tune  # noqa: E402, F401
 
-START = time.time()
-STEPS = ["conformance", "tune", "benchmark", "numerics", "sanitizer"]
-RESTARTS = 8  # of a step that a kernel hangs or crashes; behind them something is wrong with the machine
-CASE_SECONDS, ROW_SECONDS, RUN_SECONDS = 60, 150, 120
-TUNE_SECONDS = 100  # of which none is begun afterwards
-
-
-def say(text):
-    print(f"[{time.time() - START:6.1f} s] {text}", flush=True)
-
-
-class Process:
-    """A child whose lines come as they are printed, and that is ended when it says nothing for too long."""
-
-    def __init__(self, arguments, text=""):
-        self.errors = tempfile.TemporaryFile("w+")
-        self.child = subprocess.Popen([str(a) for a in arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                      stderr=self.errors, text=True, cwd=ROOT)
-        self.queue, self.code, self.why = queue.Queue(), None, ""
-
-        def read():
-            for line in self.child.stdout:
-                self.queue.put(line.rstrip("\n"))
-            self.queue.put(None)
-
-        def write():
-            try:
-                self.child.stdin.write(text)
-                self.child.stdin.close()
-            except OSError:
-                pass
-        for work in (read, write):
-            threading.Thread(target=work, daemon=True).start()
-
-    def lines(self, silence):
-        """Its lines; afterwards `code` and `why`, which is the end of stderr."""
-        try:
-            while (line := self.queue.get(timeout=silence)) is not None:
-                yield line
-            self.code = self.child.wait()
-        except queue.Empty:
-            self.why = f"nothing was heard for {silence} s"
-        finally:
-            if self.code is None:
-                self.code = 124
-                self.child.kill()
-                self.child.wait()
-            with self.errors:
-                self.errors.seek(0)
-                self.why = (self.why + " " + self.errors.read().strip()[-400:]).strip()
-
-
-def command(*arguments, timeout=RUN_SECONDS):
-    """Exit code, stdout and the last words of stderr."""
-    try:
-        done = subprocess.run([str(a) for a in arguments], capture_output=True, text=True, timeout=timeout, cwd=ROOT)
-        return done.returncode, done.stdout, done.stderr.strip()[-500:]
-    except subprocess.TimeoutExpired:
-        return 124, "", f"ran longer than {timeout} s"
-    except OSError as problem:
-        return 127, "", str(problem)
+# In the order in which they run, and parts of the time: nothing of a step begins behind its part and those before it. What a
+# step leaves is the next one's; the benchmark is last, because its rows are what can be left for another run.
+SHARES = {"conformance": 3, "tune": 5, "numerics": 4, "sanitizer": 2, "benchmark": 11}
+CASE_SECONDS = 60
+WRONG, INCOMPLETE = 1, 3  # exit codes
 
 
 class Results:
     """The file, written again after each thing that is known. What another run of the same commit found stays, unless
-    this one finds it, too."""
+    this one finds it, too; where no commit is known, nothing does."""
 
     def __init__(self, folder, device, facts):
         self.path = folder / (re.sub(r"[^A-Za-z0-9]+", "_", device).strip("_").lower() + ".json")
         self.data = {"device": device, **facts}
         try:
             before = json.loads(self.path.read_text())
-            if before.get("commit") == facts["commit"]:
+            if facts["commit"] and before.get("commit") == facts["commit"]:
                 self.data = {**before, **self.data}
         except (OSError, json.JSONDecodeError):
             pass
@@ -109,9 +50,10 @@ class Results:
 
 def conformance(setup, save):
     """Each primitive; a case that hangs or kills the context is one wrong case, and the next begins in a new process."""
-    cases, first, why = {}, 0, ""
+    cases, first, why, late = {}, 0, "", False
     for _ in range(RESTARTS):
-        process = Process([setup.cli, "devices", "--conformance", "--target", setup.target, "--from", first])
+        process = Process([setup.cli, "devices", "--conformance", "--target", setup.target, "--from", first],
+                          until=setup.limit + GRACE)
         last, lost = first - 1, False
         for line in process.lines(CASE_SECONDS):
             match = re.match(r"(right|WRONG) (\d+) (.*)", line)
@@ -123,9 +65,13 @@ def conformance(setup, save):
                 say(f"  {line}")
                 lost = "CUDA_ERROR" in line
             save({"cases": [cases[i] for i in sorted(cases)]})
-            if lost:
+            if lost or elapsed() > setup.end:
                 break
         if not lost and process.code in (0, 1):
+            break
+        if elapsed() > setup.end or process.code == TIME_IS_UP:
+            setup.incomplete.append(f"conformance (behind case {last})")
+            late = True
             break
         if not lost:
             if process.code == 2:  # nothing to run them on: no compiler for the emulator, no NVRTC
@@ -140,86 +86,7 @@ def conformance(setup, save):
     wrong = sum(not case["pass"] for case in cases.values())
     say(f"conformance: {len(cases)} cases, {wrong} wrong{'; ' + why if why else ''}")
     save({"cases": [cases[i] for i in sorted(cases)], "wrong": wrong, "why": why})
-    return wrong == 0 and not why and bool(cases)
-
-
-# ---- tune --------------------------------------------------------------------------------------------------------------
-
-
-def tuned_shapes(quick, emulated):
-    """(name, shape, scores): of the benchmark's rows one of each class of shapes, with no more heads, batches and rows than
-    fill a GPU a few times and tell lengths apart: candidates are judged on the host, too."""
-    found = {}
-    for name, shape, scores in shapes(quick, emulated):
-        b, hq, hkv, sq, sk, dqk, dv = shape
-        decode = sq * hq // hkv <= 64
-        longer = (sk if decode else sq) > 2048
-        group = hq // hkv
-        if decode:
-            b = 4
-        else:
-            sq, sk, hkv = min(sq, 4096), min(sk, 4096), min(hkv, max(16 // group, 1))
-        found.setdefault((scores, group, dqk, dv, decode, longer), (name, (b, group * hkv, hkv, sq, sk, dqk, dv), scores))
-    return list(found.values())
-
-
-def tune(setup, save):
-    """Schedules of the benchmark's classes, measured and kept beside the results, where every later step finds them. A
-    search that fails is one wrong row; what was not searched runs by the rules."""
-    rows = {row["name"]: row for row in setup.before.get("tune", {}).get("rows", [])}
-    result = {"database": str(setup.database), "rows": list(rows.values())}
-    if setup.emulated:
-        say("tune: skipped, the emulator has no clock")
-        save({"skipped": "the emulator has no clock"})
-        return True
-    begin, right = time.time(), True
-    with tempfile.TemporaryDirectory() as folder:
-        for name, shape, scores in tuned_shapes(setup.quick, setup.emulated):
-            if not re.search(setup.rows, name) or (setup.resume and rows.get(name, {}).get("steps")):
-                continue
-            row = rows[name] = {"name": name, "shape": shape, "scores": scores}
-            if time.time() - begin > TUNE_SECONDS or time.time() - START > setup.limit:
-                row["not_searched"] = f"after {time.time() - begin:.0f} s"
-            else:
-                file = pathlib.Path(folder) / "graph.attn"
-                file.write_text(graphs.attention(shape, scores))
-                dims = {"B": shape[0], "Sq": shape[3], "Sk": shape[4]}
-                code, out, why = command(setup.cli, "tune", file, "--target", setup.target, "--json", "--db",
-                                         setup.database, "--budget", setup.tune_budget, "--candidates", 24, "--no-twins",
-                                         *[f"--dim={dim}={size}" for dim, size in dims.items()],
-                                         timeout=RUN_SECONDS + setup.tune_budget)
-                try:
-                    if code != 0:
-                        raise ValueError(why)
-                    (said,) = json.loads(out)
-                    row.update(seconds=said["seconds"], notes=said["notes"], steps=[summary_of_search(s) for s in said["steps"]])
-                    for step in row["steps"]:
-                        say(f"  {name}: {step['speedup']:.3f} times the rules' speed, {step['schedule']} "
-                            f"({step['measured']} of {step['legal']} schedules{', out of time' if step['out_of_time'] else ''})")
-                        for wrong in step["wrong"]:
-                            say(f"    WRONG {wrong}")
-                        right = right and not step["wrong"]
-                except (ValueError, KeyError) as problem:  # JSONDecodeError is one
-                    row["failed"] = f"exit code {code}: {why or problem}"
-                    say(f"  {name}: WRONG: {row['failed']}")
-                    right = False
-            result["rows"] = list(rows.values())
-            save(result)
-    count = lambda key: sum(key in row for row in rows.values())
-    say(f"tune: {count('steps')} classes in {time.time() - begin:.0f} s, {count('failed')} failed, "
-        f"{count('not_searched')} not searched; kept in {setup.database}")
-    save(result)
-    return right
-
-
-def summary_of_search(step):
-    """Of a step of `tune --json`: what won and who was wrong."""
-    candidates = step["candidates"]
-    return {"class": step["class"], "speedup": step["speedup"], "schedule": candidates[step["chosen"]]["schedule"],
-            "rules": candidates[0]["schedule"], "legal": step["legal"],
-            "measured": sum(bool(each["warm_s"]) for each in candidates), "out_of_time": step["out_of_time"],
-            "ms": {each["schedule"]: each["ms"] for each in candidates if each["ms"]},
-            "wrong": [f"{each['schedule']}: {each['why']}" for each in candidates if each["fate"] in ("wrong", "failed")]}
+    return wrong == 0 and not why and (late or bool(cases))
 
 
 # ---- numerics --------------------------------------------------------------------------------------------------------
@@ -227,27 +94,41 @@ def summary_of_search(step):
 SIZES = [{"B": 2, "Sq": 67, "Sk": 129, "S": 67}, {"B": 1, "Sq": 1, "Sk": 300, "S": 1},
          {"B": 1, "Sq": 640, "Sk": 640, "S": 640}]
 HEADS = [(8, 2, 64, 64), (4, 4, 128, 128), (4, 2, 256, 256), (8, 8, 192, 128)]
-SCORES = ["full", "causal", "alibi", "window", "softcap", "documents"]
+# Of what the driver said: something was launched, or could not be, and that is never a graph that is not supported.
+DRIVER_FAILED = re.compile(r"CUDA_ERROR|unknown error \(|\b(launching|loading a cubin|waiting for)\b")
 
 
 def numerics_cases(folder, quick):
-    """(file, dims, shape): the benchmark's scores in bf16, which the templates on tensor cores take, then variants and
+    """(file, dims, shape): the benchmark's kinds in bf16, which the templates on tensor cores take, then variants and
     models as they are, in f32. Dims that a graph lacks are left out, dims that it has besides get their default. `shape`
-    is None where any template may run."""
+    is None where any template may run: in f32, and where the graph has no Sq."""
     files = []
     for hq, hkv, dqk, dv in HEADS[:2] if quick else HEADS:
-        for scores in SCORES:
+        for scores in graphs.PLAIN:
             file = pathlib.Path(folder) / f"{scores}_{hq}_{hkv}_{dqk}_{dv}.attn"
             file.write_text(graphs.attention((1, hq, hkv, 1, 1, dqk, dv), scores))
             files.append((file, (hq, hkv, dqk, dv)))
+    for kind in [] if quick else graphs.SUITE:
+        file = pathlib.Path(folder) / f"{kind}_bf16.attn"
+        file.write_text(graphs.attention(None, kind))
+        files.append((file, (8, 2 if "[B,2,Sk" in file.read_text() else 8, 64, 64)))
     for kind in ("variants", "models"):
         files += [(file, None) for file in sorted((ROOT / "examples" / kind).glob("*.attn"))]
     for file, heads in files:
         text = file.read_text()
         for sizes in SIZES[:1] if quick else SIZES:
             dims = {name: size for name, size in sizes.items() if re.search(rf"[\[,+\-]{name}[\],+\-]", text)}
-            shape = heads and (dims["B"], heads[0], heads[1], dims["Sq"], dims["Sk"], heads[2], heads[3])
+            shape = heads and "Sq" in dims and (dims["B"], heads[0], heads[1], dims["Sq"], dims["Sk"], heads[2], heads[3])
             yield file, dims, shape
+
+
+def verdict(code, words, fast):
+    """Of a run of the CLI: right, WRONG, refused (it may be, where no template on tensor cores is expected) or left out."""
+    if code == TIME_IS_UP:
+        return "left out"
+    if code == 2 and not fast and not DRIVER_FAILED.search(words):
+        return "refused"
+    return "right" if code == 0 else "WRONG"
 
 
 def numerics(setup, save):
@@ -255,21 +136,21 @@ def numerics(setup, save):
     def check(case):
         file, dims, shape = case
         row = {"file": file.name, "dims": dims}
-        if time.time() - START > setup.limit:
-            return {**row, "left_out": "the time is up"}
+        if elapsed() > setup.end:
+            return {**row, "verdict": "left out"}
         code, out, why = command(setup.cli, "run", file, "--target", setup.target, "--verify", "--json",
-                                 *[f"--dim={name}={size}" for name, size in dims.items()])
+                                 *[f"--dim={name}={size}" for name, size in dims.items()], until=setup.limit + GRACE)
         row.update(exit_code=code, templates=[], passed_over=[])
         try:
             report = json.loads(out)
-            row["templates"] = [step["template"] for step in report.get("steps", [])]
+            row["templates"] = [step["template"] for step in report.get("steps", []) if step["fused"]]
             row["passed_over"] = [why for step in report.get("steps", []) for why in step["passed_over"]]
             why = why or report.get("error", "") or "; ".join(a["failure"] for a in report.get("accuracy", []) if a["failure"])
         except json.JSONDecodeError:
             pass
-        if code == 0 and shape and row["templates"] != [graphs.expected_template(shape, setup.architecture)]:
-            row["exit_code"], why = 1, f"{graphs.expected_template(shape, setup.architecture)} was expected"
-        row["why"] = str(why)[:400]
+        row["why"], row["verdict"] = str(why)[:400], verdict(code, out + str(why), bool(shape))
+        if row["verdict"] == "right" and shape and row["templates"] != [graphs.expected_template(shape, setup.architecture)]:
+            row["verdict"], row["why"] = "WRONG", f"{graphs.expected_template(shape, setup.architecture)} was expected"
         return row
 
     rows = []
@@ -277,151 +158,64 @@ def numerics(setup, save):
         for done in concurrent.futures.as_completed([pool.submit(check, case)
                                                      for case in numerics_cases(folder, setup.quick)]):
             rows.append(row := done.result())
-            if row.get("exit_code", 0) not in (0, 2):
+            if row["verdict"] == "WRONG":
                 say(f"  WRONG {row['file']} {row['dims']} ({', '.join(row['templates'])}): {row['why']}")
             save(rows)
-    count = lambda wanted: sum(bool(wanted(row)) for row in rows)
-    wrong = count(lambda row: row.get("exit_code", 0) not in (0, 2))
-    say(f"numerics: {len(rows)} runs, {wrong} wrong, {count(lambda r: r.get('exit_code') == 2)} refused, "
-        f"{count(lambda r: 'left_out' in r)} left out")
+    count = {said: sum(row["verdict"] == said for row in rows) for said in ("right", "WRONG", "refused", "left out")}
+    say("numerics: " + ", ".join(f"{number} {said}" for said, number in count.items()))
     for row in rows:
-        if row.get("exit_code") == 2:
+        if row["verdict"] == "refused":
             say(f"  refused {row['file']} {row['dims']}: {row['why'][:160]}")
-    return wrong == 0
+    if count["left out"]:
+        setup.incomplete.append(f"numerics ({count['left out']} runs)")
+    return count["WRONG"] == 0
 
 
 # ---- sanitizer -------------------------------------------------------------------------------------------------------
 
 
+def find_sanitizer():
+    """compute-sanitizer on PATH, else of the toolkit; None where there is none."""
+    homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
+    return shutil.which("compute-sanitizer") or next(
+        filter(None, (shutil.which("compute-sanitizer", path=f"{home}/bin") for home in homes if home)), None)
+
+
 def sanitizer(setup, save):
-    tool = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
-    if setup.target != "cuda" or not os.path.exists(tool):
+    """A sample under compute-sanitizer. `said` of each run: nothing found, FOUND, could not run, left out."""
+    tool = find_sanitizer()
+    if setup.target != "cuda" or not tool:
         why = "the emulator checks itself" if setup.target != "cuda" else "compute-sanitizer is not installed"
         say(f"compute-sanitizer: skipped, {why}")
         save({"skipped": why})
         return True
-    results, right = {}, True
+    results = {}
     with tempfile.TemporaryDirectory() as folder:
         fast = pathlib.Path(folder) / "causal_bf16.attn"
         fast.write_text(graphs.attention((1, 4, 2, 1, 1, 64, 64), "causal"))
         for file, length in ((fast, 200), (fast, 4), (ROOT / "examples/variants/02_causal.attn", 100)):
             for check in ("memcheck", "racecheck", "synccheck"):
                 name = f"{check} {file.stem} {length}"
-                if time.time() - START > setup.limit:
-                    results[name] = {"left_out": "the time is up"}
+                if elapsed() > setup.end:
+                    results[name] = {"said": "left out"}
                     continue
                 code, out, why = command(tool, "--tool", check, "--error-exitcode", "9", setup.cli, "run", file,
-                                         "--target", "cuda", "--dim=B=1", f"--dim=Sq={length}", f"--dim=Sk={length}")
-                # What the tool cannot do on this machine is no finding of it.
-                found = code == 9 and "Device not supported" not in out + why
-                results[name] = {"exit_code": code, "found": found, "words": (out[-600:] + why)[-800:]}
-                right = right and not found
-                say(f"  {name}: {'FOUND something' if found else 'nothing found' if code == 0 else f'exit code {code}'}")
+                                         "--target", "cuda", "--dim=B=1", f"--dim=Sq={length}", f"--dim=Sk={length}",
+                                         until=setup.limit + GRACE)
+                words = (out[-600:] + why)[-800:]
+                # What the tool cannot do on this machine is no finding of it, and no pass either.
+                said = {0: "nothing found", 9: "FOUND", TIME_IS_UP: "left out"}.get(code, "could not run")
+                if code == 9 and "Device not supported" in out + why:
+                    said = "could not run"
+                elif said == "could not run" and DRIVER_FAILED.search(out + why):
+                    said = "FOUND"
+                results[name] = {"exit_code": code, "said": said, "words": words}
+                say(f"  {name}: {said}{'' if code == 0 else f', exit code {code}: {words[-160:]}'}")
                 save(results)
     save(results)
-    return right
-
-
-# ---- benchmark -------------------------------------------------------------------------------------------------------
-
-
-def shapes(quick, emulated):
-    """(name, shape, scores), the most telling first: whatever a limit on time cuts off is the rest."""
-    if emulated:
-        prefill, step = (1, 4, 2, 200, 200, 64, 64), (2, 4, 2, 1, 300, 64, 64)
-        return [*[(f"rehearsal {scores}", prefill, scores) for scores in SCORES], ("rehearsal decode", step, "full")]
-    llama = [(f"llama3.1 {scores} {s // 1024}k", (1, 64, 8, s, s, 128, 128), scores)
-             for s in (8192, 2048, 16384, 4096) for scores in ("causal", "full")]
-    variants = [(f"{scores} 8k", (1, 16, 16, 8192, 8192, 128, 128), scores) for scores in SCORES]
-    decode = [(f"decode batch {b}", (b, 32, 8, 1, 8192, 128, 128), "full") for b in (1, 16, 64)]
-    others = [("d64 causal 16k", (1, 32, 32, 16384, 16384, 64, 64), "causal"),
-              ("d256 causal 16k", (1, 8, 8, 16384, 16384, 256, 256), "causal"),
-              ("dsv3 192/128 causal 4k", (1, 128, 128, 4096, 4096, 192, 128), "causal")]
-    return [llama[0], variants[2], decode[1]] if quick else llama[:2] + variants + decode + llama[2:] + others
-
-
-def summary(row, bandwidth):
-    """Ours beside each peer, and beside the bandwidth of a copy where one query a head reads all keys."""
-    rate = {name: value.get("tflops") for name, value in row["impl"].items()}
-    row["of"] = {name: rate["ours"] / value for name, value in rate.items() if value and name != "ours"} if rate.get("ours") else {}
-    if row["shape"][3] == 1 and rate.get("ours") and bandwidth:
-        row["of_copy"] = row["impl"]["ours"]["gb_per_s"] / bandwidth
-    shown = [f"{name} {value['tflops']:.0f} TFLOP/s, {value['ms']:.3f} ms" if "tflops" in value
-             else f"{name} skipped ({value.get('skipped', 'it failed')[:80]})" for name, value in row["impl"].items()]
-    if "of_copy" in row:
-        shown.append(f"{100 * row['of_copy']:.0f} % of a copy's bandwidth")
-    took = ", ".join(step["template"] for step in row.get("taken", []))
-    say(f"  {row['name']} [{took}]: {'; '.join(shown)}; max error {row.get('max_error', float('nan')):.2e}")
-    for why in row.get("failed", []):
-        say(f"    WRONG: {why}")
-
-
-def benchmark(setup, save):
-    """Rows of a worker process; a row that kills or hangs it is one failed row, and the next begins in a new one."""
-    rows = {row["name"]: row for row in setup.before.get("benchmark", {}).get("rows", [])}
-    todo = [{"name": name, "shape": shape, "scores": scores} for name, shape, scores in shapes(setup.quick, setup.emulated)
-            if re.search(setup.rows, name) and not (setup.resume and "impl" in rows.get(name, {}) and "failed" not in rows[name])]
-    result = {"rows": []}
-
-    def keep(row=None):
-        if row:
-            rows[row["name"]] = row
-        result["rows"] = list(rows.values())
-        save(result)
-    worker = [sys.executable, WORKER, "--build", setup.build,
-                   "--target", setup.target, "--rounds", 2 if setup.emulated else 10 if setup.quick else 20]
-    asked = {row["name"] for row in todo}
-    for _ in range(RESTARTS):
-        if not todo or time.time() - START > setup.limit:
-            break
-        process = Process(worker, "".join(json.dumps(row) + "\n" for row in todo))
-        for line in process.lines(ROW_SECONDS):
-            try:
-                said = json.loads(line)
-            except json.JSONDecodeError:  # what a library printed
-                continue
-            if "skipped" in said:
-                say(f"benchmark: skipped, {said['skipped']}")
-                result.update(said)
-                keep()
-                return True
-            if "copy_gb_per_s" in said:
-                result.update(said)
-                say(f"copy bandwidth {said['copy_gb_per_s']:.0f} GB/s, torch {said['torch']}")
-                continue
-            todo = [row for row in todo if row["name"] != said["name"]]
-            if "impl" in said:
-                summary(said, result.get("copy_gb_per_s"))
-            else:
-                say(f"  {said['name']}: WRONG: {'; '.join(said['failed'])}")
-            keep(said)
-            if time.time() - START > setup.limit:
-                break
-        if process.code == 0 or time.time() - START > setup.limit:
-            break
-        if process.code == 3:  # said so itself, after its row
-            continue
-        if "copy_gb_per_s" not in result:  # it never began
-            say(f"benchmark: the worker ended with exit code {process.code}: {process.why}")
-            result["why"] = process.why
-            keep()
-            return False
-        row = todo.pop(0)
-        row["failed"] = [f"exit code {process.code}: {process.why}"]
-        say(f"  {row['name']}: WRONG: {row['failed'][0]}")
-        keep(row)
-    for row in todo:
-        say(f"  {row['name']}: left out")
-        if row["name"] not in rows:
-            keep({**row, "left_out": f"after {time.time() - START:.0f} s"})
-    per_score = {row["scores"]: row["impl"]["ours"]["ms"] / graphs.visited(row["shape"], row["scores"])
-                 for row in rows.values() if row["name"] == f"{row['scores']} 8k" and "ms" in row.get("impl", {}).get("ours", {})}
-    if per_score.get("causal"):
-        result["per_score_over_plain"] = {scores: each / per_score["causal"] - 1 for scores, each in per_score.items()}
-        say("per visited score, over plain causal: "
-            + ", ".join(f"{scores} {100 * over:+.0f} %" for scores, over in result["per_score_over_plain"].items()))
-    keep()
-    return not any("failed" in rows[name] for name in asked if name in rows)
+    if missing := [f"{name}: {each['said']}" for name, each in results.items() if each["said"] in ("could not run", "left out")]:
+        setup.incomplete.append(f"sanitizer ({', '.join(missing)})")
+    return not any(each["said"] == "FOUND" for each in results.values())
 
 
 # ---- all of it -------------------------------------------------------------------------------------------------------
@@ -432,19 +226,23 @@ def main():
     parser.add_argument("--build", default="build/no-llvm", help="where tilewright and libtilewright_gpu.so are")
     parser.add_argument("--target", default="cuda", help="cuda, or cuda-emu:sm_90a: a rehearsal without a GPU")
     parser.add_argument("--quick", action="store_true", help="one shape of each kind")
-    parser.add_argument("--only", default=",".join(STEPS), help="steps of " + ",".join(STEPS))
+    parser.add_argument("--only", default=",".join(SHARES), help="steps of " + ",".join(SHARES))
     parser.add_argument("--rows", default="", help="rows of the benchmark whose names match, a regular expression")
     parser.add_argument("--resume", action="store_true", help="leave out rows that the results of this commit have")
-    parser.add_argument("--limit", type=float, default=440, help="seconds after which nothing more is begun (440)")
-    parser.add_argument("--tune-budget", type=float, default=6, help="seconds of search per class of shapes (6)")
+    parser.add_argument("--limit", type=float, help="seconds after which nothing more is begun (440; on the emulator 3600)")
+    parser.add_argument("--tune-budget", type=float, default=5, help="seconds of search per class of shapes (5)")
     parser.add_argument("--out", default="bench/results", help="folder of the results")
     setup = parser.parse_args()
     only = setup.only.split(",")
-    if unknown := set(only) - set(STEPS):
-        sys.exit(f"--only: {', '.join(sorted(unknown))} is no step; {', '.join(STEPS)} are")
+    if unknown := set(only) - set(SHARES):
+        sys.exit(f"--only: {', '.join(sorted(unknown))} is no step; {', '.join(SHARES)} are")
     setup.build = (ROOT / setup.build).resolve()
+    if not os.environ.get("VIRTUAL_ENV"):  # where NVRTC of this interpreter's wheels is, for the CLI and the C library
+        os.environ["VIRTUAL_ENV"] = sys.prefix
     setup.cli = setup.build / "tilewright"
     setup.emulated = setup.target.startswith("cuda-emu")
+    if setup.limit is None:
+        setup.limit = 3600 if setup.emulated else 440
     setup.jobs = max(2, min(8, (os.cpu_count() or 2) // 2))
     code, out, why = command(setup.cli, "devices", "--json")
     try:
@@ -458,28 +256,47 @@ def main():
     else:
         device, setup.architecture = cuda["devices"][0]["name"], cuda["devices"][0]["architecture"]
     say(f"{device}; driver {cuda['driver']}; NVRTC {cuda['nvrtc']}")
-    commit = command("git", "rev-parse", "--short", "HEAD")[1].strip() if shutil.which("git") else ""
+    commit = commit_of(setup.build)
+    if setup.resume and not commit:
+        say("--resume: of which commit this is nobody knows, so nothing of an earlier run counts")
     results = Results(ROOT / setup.out, device, {"cuda": cuda, "commit": commit})
     setup.before = dict(results.data)
     setup.database = results.path.with_suffix(".tuning.json")
     if "tune" in only or setup.database.exists():  # else what TILEWRIGHT_TUNING says, or nothing
         os.environ["TILEWRIGHT_TUNING"] = str(setup.database)
-    right, whole = True, True
-    for step in STEPS:
-        if step not in only:
-            continue
-        if time.time() - START > setup.limit:
+    sys.exit(run_steps(only, setup, results))
+
+
+def commit_of(build):
+    """Of the checkout, else what `./dev gpu` wrote beside the build; empty where neither is known."""
+    if shutil.which("git") and (commit := command("git", "rev-parse", "--short", "HEAD")[1].strip()):
+        return commit
+    try:
+        return (build / "commit").read_text().strip()
+    except OSError:
+        return ""
+
+
+def run_steps(only, setup, results):
+    """Each step within its part of the time. The exit code: 0 when all is right and nothing was left out."""
+    right, setup.incomplete = True, []
+    parts = {step: share for step, share in SHARES.items() if step in only}
+    for i, step in enumerate(parts):
+        setup.end = setup.limit * sum(list(parts.values())[:i + 1]) / sum(parts.values())
+        if elapsed() > setup.end:
             say(f"{step}: left out, the time is up")
-            whole = False
+            setup.incomplete.append(step)
             continue
         try:
             right = globals()[step](setup, lambda value: results.save(step, value)) and right
         except Exception as problem:  # a step that fails must not cost the others
             say(f"{step}: WRONG: {type(problem).__name__}: {problem}")
             right = False
-    whole = whole and "left_out" not in json.dumps(results.data)
-    say(f"{results.path}; {'all right' if right else 'something is WRONG'}{'' if whole else ', and parts were left out'}")
-    sys.exit(0 if right else 1)
+    results.save("incomplete", setup.incomplete)
+    for part in setup.incomplete:
+        say(f"INCOMPLETE: {part}")
+    say(f"{results.path}; {'something is WRONG' if not right else 'parts are missing' if setup.incomplete else 'all right'}")
+    return WRONG if not right else INCOMPLETE if setup.incomplete else 0
 
 
 if __name__ == "__main__":

@@ -70,21 +70,25 @@ class Device:
         return max(2 * a.numel() / self.time(lambda: b.copy_(a)) * 1e-6 for _ in range(10))
 
 
-def reference(torch, q, k, v, scores, extra, heads=2, rows=256):
+def reference(torch, shape, scores, q, k, v, extra, tables, heads=2, rows=256):
     """f64 attention of the first heads and the last rows of batch 0: [heads, rows, Dv], and the first of those rows."""
-    group = q.shape[1] // k.shape[1]
+    kind, group = graphs.KINDS[scores], q.shape[1] // k.shape[1]
+    keep, modify = graphs.masks_and_scores(scores, tables, torch)
     start = max(0, q.shape[2] - rows)
+    i = torch.arange(start, q.shape[2], device=q.device)[:, None]
+    j = torch.arange(k.shape[2], device=q.device)[None, :]
     out = []
     for h in range(heads):
-        s = q[0, h, start:].double() @ k[0, h // group].double().T / math.sqrt(q.shape[-1])
-        i = (torch.arange(start, q.shape[2], device=q.device) + k.shape[2] - q.shape[2])[:, None]
-        j = torch.arange(k.shape[2], device=q.device)[None, :]
-        modify, keep = graphs.modified(scores, extra, torch), graphs.kept(scores, extra)
+        s = q[0, h, start:].double() @ k[0, h // group].double().T * (kind.scale or 1 / math.sqrt(q.shape[-1]))
         if modify:
             s = modify(s, 0, h, i, j)
         if keep:
             s = s.masked_fill(~keep(0, h, i, j), -math.inf)
-        out.append(torch.softmax(s, -1) @ v[0, h // group].double())
+        if kind.sink is not None:
+            sink = kind.sink(extra)
+            s = torch.nn.functional.pad(s, (0, 1), value=float(sink[h] if torch.is_tensor(sink) else sink))
+        weights = torch.sigmoid(s) if kind.sigmoid else torch.softmax(s, -1)
+        out.append(weights[:, :k.shape[2]] @ v[0, h // group].double())
     return torch.stack(out), start
 
 
@@ -92,13 +96,15 @@ def run_row(device, library, row, rounds):
     """The row's figures. `failed` is there when ours did not run, fell back to a slower template or computed wrongly."""
     torch, shape, scores = device.torch, row["shape"], row["scores"]
     b, hq, hkv, sq, sk, dqk, dv = shape
+    began, kind = time.perf_counter(), graphs.KINDS[scores]
     torch.manual_seed(0)
     make = lambda h, s, d: torch.randn(b, h, s, d, device=device.name).to(torch.bfloat16)
     q, k, v = make(hq, sq, dqk), make(hkv, sk, dqk), make(hkv, sk, dv)
     o = torch.full((b, hq, sq, dv), math.nan, device=device.name, dtype=torch.bfloat16)
-    extra = graphs.extra_inputs(shape, scores, torch, device.name)
+    extra = kind.inputs(shape, torch, device.name)
+    tables = kind.tables(extra, shape, torch)
     row = dict(row, impl={}, failed=[])
-    expected, start = reference(torch, q, k, v, scores, extra)
+    expected, start = reference(torch, shape, scores, q, k, v, extra, tables)
     error_of = lambda result: (result[0, :2, start:].double() - expected).abs().max().item()
     runs = {}
     try:
@@ -106,14 +112,14 @@ def run_row(device, library, row, rounds):
         run = ours.bind([q, k, v, *extra], [o])
         taken = run(report=True)
         device.wait()
-        row["taken"] = [{**{key: step[key] for key in ("template", "schedule", "passed_over")},
+        row["taken"] = [{**{key: step[key] for key in ("template", "schedule", "passed_over", "fused")},
                          "tuned": next((why for why in step["because"] if "tuning database" in why), None)}
                         for step in taken]
         row["load_ms"], row["kernels"] = ours.load_ms, ours.description["kernels"]
         row["max_error"] = error_of(o)
         wanted = graphs.expected_template(shape, ours.description["target"])
         for step in row["taken"]:
-            if step["template"] != wanted:
+            if step["fused"] and step["template"] != wanted:
                 why = "; ".join(step["passed_over"]) or "it was not among the choices"
                 row["failed"].append(f"{step['template']} ran, and {wanted} was expected ({why})")
         if not torch.isfinite(o.float()).all().item():
@@ -129,7 +135,7 @@ def run_row(device, library, row, rounds):
     if device.emulated:
         absent = {name: "the emulator has no peers" for name in peers.NAMES}
     else:
-        found, absent = peers.find(torch, shape, scores, q, k, v, extra)
+        found, absent = peers.find(torch, row, q, k, v, extra)
         runs.update(found)
     for name, why in absent.items():
         row["impl"][name] = {"skipped": why}
@@ -151,7 +157,7 @@ def run_row(device, library, row, rounds):
             ms = device.time(ready[name])
             if i >= 3:
                 times[name].append(ms)
-    flops = 2 * b * hq * graphs.visited(shape, scores) * (dqk + dv)
+    flops = 2 * graphs.kept_scores(shape, scores, tables, torch, device.name) * (dqk + dv)
     read = 2 * b * hkv * sk * (dqk + dv)
     for name, ms in times.items():
         ms.sort()
@@ -159,6 +165,7 @@ def run_row(device, library, row, rounds):
         row["impl"].setdefault(name, {}).update(
             {"ms": median, "p10": ms[len(ms) // 10], "p90": ms[-1 - len(ms) // 10], "tflops": flops / median * 1e-9,
              "gb_per_s": read / median * 1e-6})
+    row["seconds"] = time.perf_counter() - began
     if not row["failed"]:
         del row["failed"]
     return row
@@ -174,7 +181,13 @@ def main():
     try:
         import torch
     except ImportError as problem:
-        tell({"skipped": f"PyTorch is not installed: {problem}"})
+        tell({"skipped": f"{sys.executable} has no PyTorch, and 2.5 or newer is needed: {problem}"})
+        return 0
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 5):
+        tell({"skipped": f"PyTorch {torch.__version__} of {sys.executable} is older than 2.5"})
+        return 0
+    if not options.target.startswith("cuda-emu") and not torch.cuda.is_available():
+        tell({"skipped": f"PyTorch {torch.__version__} of {sys.executable} sees no GPU (is it built for the CPU alone?)"})
         return 0
     device = Device(torch, options.target)
     library = kernels.load_library(pathlib.Path(options.build) / "libtilewright_gpu.so")

@@ -37,11 +37,19 @@ inline std::span<const SplitTerm> split_terms(int64_t products) {
 
 inline int64_t split_parts(int64_t products) { return products == 1 ? 1 : products <= 4 ? 2 : 3; }
 
+/// Of Σ|a·b|: the terms that are left out, and what the parts themselves do not hold.
+inline double split_left_out(int64_t products) {
+  return products == 1 ? 0x1p-7 : products == 3 ? 3 * 0x1p-16 : products == 4 ? 0x1p-15 : 0x1p-23;
+}
+/// Of Σ|a·b|: the roundings of a sum of n products. All there is where the parts hold the operands.
+inline double split_rounding_bound(int64_t products, int64_t n) {
+  return static_cast<double>(products * ((n + 31) / 32) + 18) * 0x1.04p-24;
+}
+
 /// |computed - exact| <= split_error_bound(products, n) · Σ|a·b| for a sum of n products of operands in range, but for
 /// products of parts below the smallest normal, which count as zero: 2^-126 each.
 inline double split_error_bound(int64_t products, int64_t n) {
-  const double left_out = products == 1 ? 0x1p-7 : products == 3 ? 3 * 0x1p-16 : products == 4 ? 0x1p-15 : 0x1p-23;
-  return 1.01 * left_out + static_cast<double>(products * ((n + 31) / 32) + 18) * 0x1.04p-24;
+  return 1.01 * split_left_out(products) + split_rounding_bound(products, n);
 }
 
 // What may be split: zero, or a magnitude in [2^-103, 2^58). Below, the last part would be subnormal, which tiles

@@ -26,7 +26,8 @@ struct CudaPhase {
   int64_t threads = 128;     ///< per block, a multiple of 32
   int64_t shared_bytes = 0;  ///< dynamic
   std::vector<TensorMapPlan> tensor_maps;
-  int64_t cluster = 1;  ///< thread blocks that share theirs, 8 at most; `blocks` is a multiple
+  int64_t cluster = 1;                    ///< thread blocks that share theirs, 8 at most; `blocks` is a multiple
+  int64_t blocks_per_multiprocessor = 1;  ///< that the registers of a thread leave room for: __launch_bounds__
 };
 
 struct CudaLaunch {

@@ -64,9 +64,11 @@ class Sm90Writer {
     if (layout_.persistent) {
       Expr& blocks = phase.blocks;
       const ExprId count = blocks.root();
-      blocks.set_root(
-          blocks.op(Op::min, DType::i64, {count, blocks.constant_int(target_.multiprocessors, DType::i64)}));
+      blocks.set_root(blocks.op(
+          Op::min, DType::i64,
+          {count, blocks.constant_int(target_.multiprocessors * layout_.blocks_per_multiprocessor, DType::i64)}));
     }
+    phase.blocks_per_multiprocessor = layout_.blocks_per_multiprocessor;
     const DotTerm& dot = spec_.dots[0];
     phase.tensor_maps = {map(dot.query, Axis::q, schedule_.block_q), map(dot.key, Axis::kv, schedule_.block_kv),
                          map(spec_.value, Axis::kv, schedule_.block_kv)};
@@ -139,9 +141,10 @@ class Sm90Writer {
     };
     std::string text = "struct Operands : Variant {\n";
     text += constant_line("float", "kScoreScale", real_literal(scaled_.scale, Term::f32).text);
-    text += flag("kTmaStore", layout_.tma_store) + flag("kClearValues", layout_.clear_values) +
-            flag("kLongestFirst", layout_.longest_first) +
-            flag("kTakeTurns", std::max(spec_.dots[0].head_dim, spec_.value_dim) <= kMaxTurnDim);
+    text +=
+        flag("kTmaStore", layout_.tma_store) + flag("kClearValues", layout_.clear_values) +
+        flag("kLongestFirst", layout_.longest_first) +
+        flag("kTakeTurns", layout_.consumers > 1 && std::max(spec_.dots[0].head_dim, spec_.value_dim) <= kMaxTurnDim);
     text += constant_line("i32", "kSumsAtOnce", fmt::format("{}", layout_.sums_at_once));
     text += constant_line("i64", "kL2Bytes", fmt::format("{}", target_.l2_bytes / 2));
     load(text, names, "query", spec_.dots[0].query, Axis::q);
@@ -160,12 +163,12 @@ class Sm90Writer {
     return fmt::format(
         "\ntypedef Sm90Layout<Operands, {}, {}, {}, {}, {}, {}> Layout;\n"
         "static_assert(Layout::kBarriers + Sm90Barriers<Layout>::kBytes == {}, \"the host's size of shared memory\");\n"
-        "TW_KERNEL({}, 1) {}(TW_PARAM Args args, TW_PARAM TensorMap query_map, TW_PARAM TensorMap key_map,\n"
+        "TW_KERNEL({}, {}) {}(TW_PARAM Args args, TW_PARAM TensorMap query_map, TW_PARAM TensorMap key_map,\n"
         "{:{}}TW_PARAM TensorMap value_map{}) {{\n"
         "  sm90_prefill<Operands, Layout>(args, &query_map, &key_map, &value_map, &{});\n}}\n",
         schedule_.block_q, schedule_.block_kv, schedule_.stages, layout_.consumers, layout_.producer_registers,
-        layout_.consumer_registers, layout_.bytes, 32 * schedule_.warps, symbol, "", 20,
-        layout_.tma_store ? ", TW_PARAM TensorMap output_map" : "", layout_.tma_store ? "output_map" : "query_map");
+        layout_.consumer_registers, layout_.bytes, 32 * schedule_.warps, layout_.blocks_per_multiprocessor, symbol, "",
+        20, layout_.tma_store ? ", TW_PARAM TensorMap output_map" : "", layout_.tma_store ? "output_map" : "query_map");
   }
 
   /// Consumers take turns up to here: beyond, registers leave tiles so small that the tensor cores wait anyway.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "compiler/simplify_builder.h"
+
 namespace tilewright::fusion {
 namespace {
 
@@ -36,8 +38,6 @@ std::optional<Dim> as_dim(const ExprNode& node) {
   if (node.kind == ExprKind::dim) return node.dim;
   return std::nullopt;
 }
-
-bool is_op(const ExprNode& node, Op op) { return node.kind == ExprKind::op && node.op == op; }
 
 }  // namespace
 

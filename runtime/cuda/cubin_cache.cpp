@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "runtime/cuda/cubin.h"
+#include "runtime/graph_key.h"
 #include "runtime/options.h"
 
 namespace tilewright {
@@ -55,11 +56,13 @@ Result<CudaBinary> find_or_compile(const std::string& text, const CudaTarget& ta
   std::string key = cubin_key(text, target, compiler, driver_version);
   DiskCache::Lookup found = cache->cache().find(key);
   if (!found.problem.empty()) say_verbose(found.problem);
-  if (found.payload)
+  if (found.payload) {
     if (auto binary = decode_binary(*found.payload); binary && read_cubin(binary->cubin)) {
       binary->from_disk = true;
       return std::move(*binary);
     }
+    say_verbose(fmt::format("the kernel {} on disk is not used: what it holds is no cubin", full_hex(hash_key(key))));
+  }
   auto binary = compile_cuda_text(text, target, compiler);
   if (binary) cache->store(std::move(key), encode_binary(*binary));
   return binary;

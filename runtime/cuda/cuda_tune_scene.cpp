@@ -5,9 +5,8 @@
 namespace tilewright {
 namespace {
 
-/// Runs ahead of a warm one: as many as last this long, longer than the host takes to enqueue a run.
-constexpr double kAheadSeconds = 50e-6;
-constexpr int kMostAhead = 16;
+/// Kernels that take less are over before the host has enqueued the next: two runs and a flush go ahead of a warm one.
+constexpr double kShort = 200e-6;
 
 }  // namespace
 
@@ -74,8 +73,9 @@ Result<WarmCold> CudaTuneScene::time(const CudaKernel& kernel, size_t step, Cuda
   if (auto ok = run(kernel, timed); !ok) return ok.error();
   const auto cold = clock.seconds();
   if (!cold) return cold.error();
-  const int ahead = std::clamp(static_cast<int>(kAheadSeconds / std::max(*cold, 1e-9)) + 1, 1, kMostAhead);
-  for (int i = 0; i < ahead; ++i)
+  // A flush lasts some 50 microseconds; what it evicts, the first run brings back.
+  if (auto ok = clock.flush(timed.stream); !ok) return ok.error();
+  for (int i = 0; i < (*cold < kShort ? 2 : 1); ++i)
     if (auto ok = run(kernel, {}); !ok) return ok.error();
   if (auto ok = run(kernel, timed); !ok) return ok.error();
   const auto warm = clock.seconds();

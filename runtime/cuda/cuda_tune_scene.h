@@ -17,8 +17,8 @@ class CudaTuneScene {
   /// workspace starts as NaN, too. `taken` as in CudaRunOptions.
   std::string judge(const CudaKernel& kernel, std::vector<CudaStepRun>* taken = nullptr);
 
-  /// Seconds of the step in one run: warm behind runs of the same kernel, cold behind a flush. Work is in flight while
-  /// a timed run is enqueued, so that the host's time for that is hidden. Errors: what the device says.
+  /// Seconds of the step in one run: cold behind a flush, warm behind a flush and runs of the same kernel. Work is in
+  /// flight while a timed run is enqueued, so that the host's time for that is hidden. Errors: what the device says.
   Result<WarmCold> time(const CudaKernel& kernel, size_t step, CudaClock& clock);
 
   const TuneData& data() const { return data_; }

@@ -19,7 +19,7 @@ using Fate = TunedOutcome::Fate;
 
 // Of a search's time: the oracle's rows; what is left when nothing more is compiled, and nothing more is judged; the
 // winner's last check.
-constexpr double kOracleShare = 0.2, kAfterCompile = 0.6, kAfterJudging = 0.35, kLastCheck = 0.05;
+constexpr double kOracleShare = 0.1, kAfterCompile = 0.6, kAfterJudging = 0.35, kLastCheck = 0.05;
 
 /// A graph on a device, and what its searches share.
 struct Session {
@@ -72,15 +72,13 @@ class CudaSearch {
   }
 
   void tell(const std::string& stage, size_t left_in_race) const {
-    if (!session_.options.progress) return;
-    std::vector<const TunedOutcome*> outcomes;
-    for (const CudaTunedCandidate& each : out_.candidates) outcomes.push_back(&each);
-    TuneProgress progress = progress_of(outcomes);
+    TuneProgress progress;
     progress.step = out_.name;
+    progress.kernel = to_string(out_.rules().schedule.kernel);
     progress.stage = stage;
     progress.left = static_cast<int>(left_in_race);
-    progress.seconds_left = std::max(left(), 0.0);
-    session_.options.progress(progress);
+    progress.seconds_left = left();
+    tell_progress(session_.options, std::move(progress), out_.candidates);
   }
 
   void fail(size_t candidate, Fate fate, std::string why) {
@@ -248,9 +246,6 @@ class CudaTuner {
     } else if (step.legal == 1) {
       result_.notes.push_back(fmt::format("%{} has one legal schedule: {}", step.name, print(step.rules().schedule)));
       return;
-    } else {
-      result_.notes.push_back(
-          fmt::format("%{} was not measured before its time ran out, so nothing is kept of it", step.name));
     }
     result_.steps.push_back(std::move(step));
   }
@@ -279,6 +274,9 @@ Result<CudaTuneResult> tune_cuda(const Graph& graph, const std::shared_ptr<const
   const Program& lowered = (*program)->compiled.program;
   if (std::ranges::none_of((*program)->steps, [](const CudaStep& step) { return step.fused; }))
     return Diagnostic{ErrorKind::unsupported, nothing_to_tune(lowered), {}, 0};
+  if (const auto known = (*program)->compiled.signature.from_bindings(dims); !known) return known.error();
+  if (std::ranges::none_of(lowered.steps, [&](const Step& step) { return guess_flops(lowered, step, dims) > 0; }))
+    return invalid("{}", nothing_to_compute(lowered, dims));
   const auto rules = CudaKernel::load(*program, device);
   if (!rules) return rules.error();
 
@@ -294,8 +292,10 @@ Result<CudaTuneResult> tune_cuda(const Graph& graph, const std::shared_ptr<const
   CudaTuner tuner(session, result);
   if (auto ok = tuner.run(dims); !ok) return ok.error();
   const std::vector<TuningEntry> entries = tuner.take_entries();
-  if (options.save && store && !entries.empty()) {
-    if (auto saved = store->add(entries))
+  if (options.save && !entries.empty()) {
+    if (!store)
+      result.not_saved = "tuning databases are off";
+    else if (auto saved = store->add(entries))
       result.database = store->file();
     else
       result.not_saved = saved.error().list.front().message;

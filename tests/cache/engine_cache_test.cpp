@@ -1,5 +1,6 @@
 // Compiled kernels across engines and processes: the same bits, no code generation, and no trust in what lies there.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include "ir/text.h"
 #include "runtime/engine.h"
 #include "runtime/kernel_entry.h"
+#include "runtime/tuner.h"
 #include "tests/support/paths.h"
 #include "tests/support/temporary_folder.h"
 
@@ -200,6 +202,41 @@ TEST_F(EngineCache, AReadOnlyOrMissingFolderMeansUncached) {
     EXPECT_TRUE(engine->compile(graph));
   }
   EXPECT_TRUE(Engine::create({.threads = 1, .cache_dir = ""})->disk_cache().warning().empty());
+}
+
+// In a child that gives up root, who may write anywhere.
+TEST_F(EngineCache, AFolderThatMayOnlyBeReadMeansUncachedAndUnkept) {
+  enum : int { kRight = 0, kWrong = 1, kUnreachable = 2 };
+  const Graph graph = attention(16);
+  const std::string expected = run(compile(engine(), graph));
+  const auto before = files();
+  const uid_t nobody = geteuid() == 0 ? 65534 : geteuid();
+  for (const fs::path& path : {fs::path(folder_.path()), fs::path(cache_dir_)})
+    ASSERT_EQ(chown(path.c_str(), nobody, static_cast<gid_t>(-1)), 0);
+  for (const fs::path& path : before) ASSERT_EQ(chown(path.c_str(), nobody, static_cast<gid_t>(-1)), 0);
+  ASSERT_EQ(chmod(cache_dir_.c_str(), 0500), 0);
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    if ((geteuid() == 0 && setuid(nobody) != 0) || access(cache_dir_.c_str(), R_OK | X_OK) != 0) _exit(kUnreachable);
+    const Engine one = *Engine::create({.cache_dir = cache_dir_, .tuning = ""});
+    const Kernel known = compile(one, graph), fresh = compile(one, attention(24));
+    bool right = one.disk_cache().warning().empty() && known.stats().kernels_from_disk > 0 && run(known) == expected;
+    right = right && fresh.stats().kernels_from_disk == 0 && !run(fresh).empty();
+    TuneOptions options;
+    options.budget_seconds = 1;
+    options.candidates = 2;
+    const auto tuned = one.tune(graph, {{"B", 1}, {"S", 64}}, options);
+    right = right && tuned && tuned->database.empty() && !tuned->not_saved.empty();
+    _exit(right && !HasFailure() ? kRight : kWrong);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_EQ(chmod(cache_dir_.c_str(), 0700), 0);
+  ASSERT_TRUE(WIFEXITED(status)) << status;
+  if (WEXITSTATUS(status) == kUnreachable) GTEST_SKIP() << "nobody cannot reach " << cache_dir_;
+  EXPECT_EQ(WEXITSTATUS(status), kRight);
+  EXPECT_EQ(files(), before);
 }
 
 // 8 processes compile 100 times each on one small folder, so that they write, read and evict all at once.

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "runtime/disk_cache.h"
 #include "tests/support/paths.h"
 
 namespace {
@@ -333,6 +334,7 @@ TEST_F(Cli, BenchRefusesFilesThatAreNoRuns) {
   says("--compare " + cut, "cut.json is not JSON from byte");
   says("--from " + cut, "cut.json is not JSON from byte");
   says("--json --csv", "--json and --csv both want stdout");
+  says("--compare " + folder_.string(), "cannot read " + folder_.string() + ": it is a folder");
   says("--seconds -1", "--seconds is -1; 0 to 3600 will do");
 }
 
@@ -353,7 +355,56 @@ TEST_F(Cli, TuneWritesAReport) {
             "tilewright: cannot write the report to " + folder_.string() + "/no/out.html: No such file or directory\n");
 }
 
-TEST_F(Cli, BenchRefusesUnknownRows) { EXPECT_EQ(run("bench --filter nothing-like-it").code, 2); }
+TEST_F(Cli, BenchRefusesUnknownRows) {
+  const Outcome outcome = run("bench --filter nothing-like-it");
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_EQ(outcome.err, "tilewright: --filter nothing-like-it matches no row\n");
+}
+
+TEST_F(Cli, TheCacheIsListedAndVerifiedWithoutBeingMade) {
+  const std::string dir = (folder_ / "cache").string();
+  for (const char* what : {"ls", "verify", "prune"}) {
+    const Outcome missing = run("cache " + std::string(what) + " --dir " + dir);
+    EXPECT_EQ(missing.code, 2);
+    EXPECT_EQ(missing.err, "tilewright: there is no folder " + dir + "\n");
+    EXPECT_EQ(run("cache " + std::string(what), "TILEWRIGHT_CACHE_DIR=" + dir).code, 0);  // nothing was kept yet
+    EXPECT_FALSE(fs::exists(dir));
+  }
+  ASSERT_EQ(run("run " + graph_ + " --repeat 1", "TILEWRIGHT_CACHE_DIR=" + dir).code, 0);
+  const Outcome listed = run("cache ls --dir " + dir);
+  EXPECT_NE(listed.out.find(" | attention f32[B,8,Sq,64] f32[B,8,Sk,64] f32[B,8,Sk,64]\n"), std::string::npos)
+      << listed.out;
+  const Json json = Json::parse(run("cache ls --json --dir " + dir).out);
+  EXPECT_NE(json["entries"][0]["key"].get<std::string>().find("%t0: f32[B,8,Sq,64]"), std::string::npos);
+  EXPECT_EQ(run("cache verify --dir " + dir).code, 0);
+  // A sound file around something that is no kernel, or whose code is damaged.
+  using tilewright::DiskCache;
+  const DiskCache cache = DiskCache::open(dir);
+  const std::string key = json["entries"][0]["key"], good = *cache.find(key).payload;
+  const size_t code = good.find('\0') + 1;
+  for (const std::string& bad : {std::string("{}"), good.substr(0, code) + std::string(good.size() - code, 'x')}) {
+    ASSERT_TRUE(cache.store(key, bad));
+    const Outcome verified = run("cache verify --dir " + dir);
+    EXPECT_EQ(verified.code, 1);
+    EXPECT_NE(verified.out.find("UNSOUND: "), std::string::npos) << verified.out;
+    const Outcome ran = run("run " + graph_ + " --repeat 1", "TILEWRIGHT_VERBOSE=1 TILEWRIGHT_CACHE_DIR=" + dir);
+    EXPECT_EQ(ran.code, 0);
+    EXPECT_NE(ran.err.find(" on disk is not used: "), std::string::npos) << ran.err;
+  }
+  EXPECT_EQ(run("cache verify --dir " + dir).code, 0) << "compiled anew and replaced";
+}
+
+TEST_F(Cli, DevicesAndRunSpeakPlainly) {
+  const Outcome unknown = run("devices", "TILEWRIGHT_MAX_ISA=foo");
+  EXPECT_EQ(unknown.code, 2);
+  EXPECT_EQ(unknown.err, "tilewright: TILEWRIGHT_MAX_ISA is none of avx2, avx512 and amx\n");
+  EXPECT_EQ(run("devices").out.find("not used yet"), std::string::npos);
+  const Outcome prefill = run("run " + graph_ + " --repeat 1"),
+                decode = run("run " + graph_ + " --repeat 1 --dim Sq=1");
+  EXPECT_NE(prefill.out.find("decode is compiled for Sq <= 16\n"), std::string::npos) << prefill.out;
+  EXPECT_NE(decode.out.find("prefill is compiled for other sizes\n"), std::string::npos) << decode.out;
+}
 
 TEST_F(Cli, BenchCompileRefusesUnknownKernelsAndOtherFormats) {
   const Outcome json = run("bench --compile --json"), nothing = run("bench --compile --filter nothing-like-it");

@@ -13,6 +13,7 @@
 
 #include "cli/tune_report_charts.h"
 #include "cli/tune_report_svg.h"
+#include "cli/tune_text.h"
 #include "ir/text.h"
 #include "runtime/engine.h"
 #include "tests/cli/tune_report_fixture.h"
@@ -162,8 +163,9 @@ TEST(TuneReport, SaysWhatItMust) {
   says("Chosen: block_q 192, block_kv 384.");
   says("The rules' schedule stays");
   says("Measured at B 1, Sk 8192, Sq 1, of the same class as B 1, Sk 16000, Sq 1.");
-  says("Candidates ran 4 of the 32 heads of keys. On the whole the chosen schedule is 1.040 times as fast as the "
-       "rules'.");
+  says(
+      "Candidates ran 4 of the 32 heads of keys. On the whole the chosen schedule is 1.040 times as fast as the "
+      "rules'.");
   says("The budget ended before the search did.");
   says("o[0, 3, 95, 17] is 0.25, the oracle says 0.5");
   says("measured elsewhere");
@@ -173,6 +175,51 @@ TEST(TuneReport, SaysWhatItMust) {
   says("read loop 17 GB/s");
   EXPECT_EQ(reader.elements.count("svg"), 1u + 3 + 3);
   EXPECT_EQ(reader.elements.count("details"), 3u);  // two tables, one kernel's assembly
+}
+
+TEST(TuneReport, AKernelOnTilesLiesUnderTheirPeak) {
+  TuneResult result = testing::sample_result();
+  result.steps.resize(1);
+  const std::string without = tune_report({{result, {}}});
+  result.steps[0].amx_peak_gflops = 3300;
+  const std::string page = tune_report({{result, {}}});
+  const PageReader reader(page);
+  EXPECT_EQ(reader.complaint, "");
+  for (const char* what : {"AMX peak 3300, 1 thread, this run", "FMA peak 176, 1 thread, this run",
+                           "of the AMX peak, 3300 GFLOP/s in this run"})
+    EXPECT_NE(reader.text.find(what), std::string::npos) << what;
+  EXPECT_EQ(without.find("AMX peak"), std::string::npos);
+  const auto roofs = [](const std::string& text) {
+    size_t count = 0;
+    for (size_t at = text.find("class=\"roof\""); at != std::string::npos; at = text.find("class=\"roof\"", at + 1))
+      ++count;
+    return count;
+  };
+  EXPECT_EQ(roofs(page), roofs(without) + 1);
+}
+
+TEST(TuneReport, DecodeIsToldInBytesAndHalfAFlopPerByteIsNotNone) {
+  TuneResult result = testing::sample_result();
+  result.steps = {testing::sample_decode_step()};
+  result.steps[0].flops /= 4;
+  const PageReader reader(tune_report({{result, {}}}));
+  EXPECT_NE(reader.text.find("0.50 FLOP per byte"), std::string::npos);
+  EXPECT_EQ(reader.text.find(" 0 FLOP per byte"), std::string::npos);
+  EXPECT_NE(reader.text.find(" GB/s, "), std::string::npos);
+}
+
+TEST(TuneText, TheProgressLineNamesTheTemplateAndFits) {
+  TuneProgress progress;
+  progress.step = "causal";
+  progress.kernel = "decode";
+  progress.stage = "round 2";
+  progress.candidates = 32;
+  progress.left = 8;
+  const std::string line = progress_text(progress);
+  EXPECT_EQ(line.substr(0, 25), "%causal decode: round 2, ");
+  EXPECT_EQ(cut_to(line, 1000), line);
+  EXPECT_EQ(cut_to(line, 40), line.substr(0, 37) + "...");
+  EXPECT_EQ(cut_to(line, 2), line.substr(0, 2));
 }
 
 TEST(TuneReport, HoldsSeveralGraphs) {

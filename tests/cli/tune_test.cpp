@@ -1,5 +1,6 @@
 // `tilewright tune` as a user meets it.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <nlohmann/json.hpp>
@@ -92,6 +93,8 @@ TEST_F(Tune, OneClearSentence) {
   expect_sentence(run("tune " + file + " --budget 0"), "the budget is 0 seconds");
   expect_sentence(run("tune " + file + " --candidates 1"), "1 candidates are asked for");
   expect_sentence(run("tune " + file + quick_ + " --db /nowhere/t.json"), "/nowhere/t.json cannot be written");
+  expect_sentence(run("tune " + file + " --dim Sq=0"), "computes nothing at B=1 Sk=512 Sq=0");
+  expect_sentence(run("tune /nowhere.attn"), "tilewright: cannot read /nowhere.attn\n");
   expect_sentence(run("tune"), "nothing to tune: name a graph file, or --suite");
   expect_sentence(run("tune --suite --filter nothing-like-this"), "matches no shape");
   expect_sentence(run("tune --suite " + file), "no graph file goes with it");
@@ -102,9 +105,45 @@ TEST_F(Tune, OneClearSentence) {
   expect_sentence(run("tune " + file + " --target gpu"), "--target gpu is not known; cpu and cuda are");
   expect_sentence(run("tune " + file + " --target cuda:99"), "there is no ");  // driver, or device
   expect_sentence(run("tune --target cuda-emu"), "nothing to tune: name a graph file");
-  expect_sentence(run("tune --suite --target cuda"), "--suite, --family, --threads and --report are the CPU's");
+  expect_sentence(run("tune --suite --target cuda"),
+                  "--suite, --family, --threads, --report, --isa and --precision are");
   write_file(folder_.path() + "/mine.json", "{}");
   expect_sentence(run("tune " + file + quick_ + " --db " + folder_.path() + "/mine.json"), "is not overwritten");
+}
+
+TEST_F(Tune, WithoutACacheItSearchesAndSaysThatNothingIsKept) {
+  const std::string cache = folder_.path() + "/cache";
+  const std::string command = "tune " + graph() + " --dim Sq=48 --dim Sk=100 --candidates 2 --budget 3";
+  const Outcome off = run(command, "TILEWRIGHT_TUNING= TILEWRIGHT_CACHE_DIR=off");
+  EXPECT_EQ(off.code, 0) << off.err;
+  EXPECT_NE(off.out.find("note: kept nowhere: there is no kernel cache to keep it in; use --db FILE"),
+            std::string::npos)
+      << off.out;
+  EXPECT_EQ(mkdir(cache.c_str(), 0755), 0);
+  const Outcome distrusted = run(command, "TILEWRIGHT_TUNING= TILEWRIGHT_CACHE_DIR=" + cache);
+  EXPECT_EQ(distrusted.code, 0) << distrusted.err;
+  EXPECT_NE(distrusted.out.find("note: kept nowhere: "), std::string::npos) << distrusted.out;
+  // Distrust is one line in any command that compiles.
+  const Outcome ran = run("run " + graph() + " --repeat 1", "TILEWRIGHT_CACHE_DIR=" + cache);
+  EXPECT_EQ(ran.code, 0);
+  EXPECT_EQ(ran.err, "tilewright: the kernel cache is off: " + cache + " has mode 755; others must not get in (700)\n");
+}
+
+TEST_F(Tune, NoTimeIsSaidOnce) {
+  const Outcome tuned = run("tune " + graph() + " --budget 0.001 --db " + database());
+  EXPECT_EQ(tuned.code, 0) << tuned.err;
+  EXPECT_NE(tuned.out.find("there was no time to measure one of "), std::string::npos) << tuned.out;
+  for (const char* other : {"note:", "nothing is faster", "before the search did", "kept in"})
+    EXPECT_EQ(tuned.out.find(other), std::string::npos) << other << " in\n" << tuned.out;
+}
+
+TEST_F(Tune, TakesAnIsaAndAPrecision) {
+  const Outcome tuned = run("tune " + graph() + quick_ + " --no-twins --isa avx2 --precision bf16 --db " + database());
+  EXPECT_EQ(tuned.code, 0) << tuned.err;
+  EXPECT_NE(tuned.out.find("prefill avx2 | "), std::string::npos) << tuned.out;
+  expect_sentence(run("tune " + graph() + " --isa foo"), "--isa foo is not known");
+  expect_sentence(run("tune " + graph() + " --precision foo"), "--precision foo is not known");
+  expect_sentence(run("tune --suite --precision bf16"), "--precision is for graph files");
 }
 
 TEST_F(Tune, AFileThatCannotBeUsedIsOneLineWhenAskedFor) {

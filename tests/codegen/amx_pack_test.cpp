@@ -69,17 +69,17 @@ bool may_be_split(float x) {
   return size < 0x1p-126f || (size >= 0x1p-103f && size < 0x1p58f);  // a NaN is in neither
 }
 
-void fill(float* to, int64_t count, Family family, std::mt19937_64& random) {
-  TestTensor tensor(DType::f32, {count / 32, 32}, Layout::contiguous, random);
+void fill(float* to, int64_t count, DType dtype, Family family, std::mt19937_64& random) {
+  TestTensor tensor(dtype, {count / 32, 32}, Layout::contiguous, random);
   fill_family(tensor, family, random);
   for (int64_t i = 0; i < count; ++i) to[i] = static_cast<float>(tensor.get(i));
 }
 
-void check_packed(const JitCode& code, int64_t n, int64_t products, bool transposed, Family family,
+void check_packed(const JitCode& code, int64_t n, int64_t products, bool transposed, DType dtype, Family family,
                   std::mt19937_64& random) {
   static PackScratch scratch;
-  fill(scratch.a, transposed ? 1024 : 16 * n, family, random);
-  fill(scratch.b, 16 * n, family, random);
+  fill(scratch.a, transposed ? 1024 : 16 * n, dtype, family, random);
+  fill(scratch.b, 16 * n, dtype, family, random);
   const PackScratch given = scratch;
   const unsigned saved = _mm_getcsr();
   _mm_setcsr(saved | 0x8040);
@@ -100,7 +100,10 @@ void check_packed(const JitCode& code, int64_t n, int64_t products, bool transpo
         magnitude += std::abs(product);
       }
       const double got = scratch.c[m * 16 + k];
-      const double bound = cpu::split_error_bound(products, n) * magnitude + static_cast<double>(6 * n) * 0x1p-126;
+      // Two parts hold an f16, and one a bf16.
+      const bool exact = (products == 4 && dtype == DType::f16) || (products == 1 && dtype == DType::bf16);
+      const double relative = exact ? cpu::split_rounding_bound(products, n) : cpu::split_error_bound(products, n);
+      const double bound = relative * magnitude + static_cast<double>(6 * n) * 0x1p-126;
       ASSERT_LE(std::abs(got - sum), bound) << "at " << m << ", " << k << ": " << got << " for " << sum;
     }
 }
@@ -115,10 +118,21 @@ TEST(AmxSplit, ErrorsAreWithinTheBoundOnEveryFamily) {
         for (const Family family : kFamilies) {
           SCOPED_TRACE(fmt::format("{} products of {}{}, {}, {}", products, n, transposed ? " transposed" : "",
                                    to_string(family), to_string(target.isa)));
-          for (int round = 0; round < 4; ++round) check_packed(*code, n, products, transposed, family, random);
+          for (int round = 0; round < 4; ++round)
+            for (const DType dtype : {DType::f32, DType::f16, DType::bf16})
+              check_packed(*code, n, products, transposed, dtype, family, random);
           if (::testing::Test::HasFailure()) return;
         }
       }
+}
+
+// What ir/precision.h promises of a product under each policy covers what is left out of one on tiles.
+TEST(AmxSplit, ThePoliciesBoundsHoldWhatIsLeftOut) {
+  EXPECT_LE(1.01 * cpu::split_left_out(3), 0x1p-14);    // f32_x3
+  EXPECT_GT(cpu::split_left_out(3), 0x1p-15);           // and are not idle
+  EXPECT_LE(cpu::split_left_out(1), 0x1p-7 + 0x1p-16);  // bf16
+  for (int64_t n = 1; n <= 1024; ++n)                   // f32, of a sum
+    EXPECT_LE(cpu::split_error_bound(6, n), static_cast<double>(std::max<int64_t>(n, 27)) * 0x1p-24) << n;
 }
 
 TEST(AmxSplit, ATermLeftOutIsFarOutsideTheBound) {

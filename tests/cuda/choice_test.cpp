@@ -4,20 +4,20 @@
 #include <functional>
 #include <random>
 
-#include "emulator/emulator_device.h"
 #include "ir/accuracy.h"
 #include "ir/text.h"
 #include "runtime/cuda/cuda_kernel.h"
 #include "tests/cuda/cuda_support.h"
+#include "tests/cuda/forwarding_device.h"
 #include "tests/support/test_tensor.h"
 
 namespace tilewright {
 namespace {
 
 /// The emulator, with the schedule of every launch noted.
-class NotingDevice final : public CudaDevice {
+class NotingDevice final : public testing::ForwardingDevice {
  public:
-  explicit NotingDevice(const CudaTarget& target) : emulator_(target) {}
+  using ForwardingDevice::ForwardingDevice;
   struct Module final : CudaModule {
     Module(std::shared_ptr<const CudaModule> real, std::string schedule, std::vector<std::string>& log)
         : module(std::move(real)), name(std::move(schedule)), launched(log) {}
@@ -29,30 +29,13 @@ class NotingDevice final : public CudaDevice {
     std::string name;
     std::vector<std::string>& launched;
   };
-  const CudaTarget& target() const override { return emulator_.target(); }
-  Result<std::shared_ptr<const CudaModule>> load(const CudaSource& source) const override {
-    auto real = emulator_.load(source);
-    if (!real) return real.error();
-    return std::shared_ptr<const CudaModule>(
-        std::make_shared<Module>(std::move(*real), print(source.launch.schedule), launched));
-  }
-  Result<Done> check_stream(void* stream) const override { return emulator_.check_stream(stream); }
-  Result<Done> check_memory(const std::string& name, const void* data) const override {
-    return emulator_.check_memory(name, data);
-  }
-  void* zeros() const override { return emulator_.zeros(); }
-  bool shares_host_memory() const override { return true; }
-  Result<std::shared_ptr<void>> allocate(int64_t bytes) const override { return emulator_.allocate(bytes); }
-  Result<Done> copy_in(void* device, const void* host, int64_t bytes) const override {
-    return emulator_.copy_in(device, host, bytes);
-  }
-  Result<Done> copy_out(void* host, const void* device, int64_t bytes) const override {
-    return emulator_.copy_out(host, device, bytes);
-  }
   mutable std::vector<std::string> launched;
 
  private:
-  EmulatorDevice emulator_;
+  std::shared_ptr<const CudaModule> wrap(std::shared_ptr<const CudaModule> real,
+                                         const CudaSchedule& schedule) const override {
+    return std::make_shared<Module>(std::move(real), print(schedule), launched);
+  }
 };
 
 Graph parsed(const char* text) {

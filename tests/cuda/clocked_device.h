@@ -4,18 +4,18 @@
 #include <cstring>
 #include <functional>
 
-#include "emulator/emulator_device.h"
 #include "ir/text.h"
 #include "runtime/cuda/tune_cuda.h"
+#include "tests/cuda/forwarding_device.h"
 
 namespace tilewright::testing {
 
-class ClockedDevice final : public CudaDevice {
+class ClockedDevice final : public ForwardingDevice {
  public:
   /// Runs the kernel as it should be run.
   using Run = std::function<Result<Done>()>;
 
-  explicit ClockedDevice(const CudaTarget& target) : emulator_(target) {}
+  using ForwardingDevice::ForwardingDevice;
 
   // What tests plant.
   std::function<double(const CudaSchedule&)> seconds = [](const CudaSchedule&) { return 1e-3; };
@@ -28,26 +28,10 @@ class ClockedDevice final : public CudaDevice {
   mutable std::map<std::string, int> computed;  ///< launches by schedule, timed ones left out
   mutable int timed = 0;
 
-  const CudaTarget& target() const override { return emulator_.target(); }
-  Result<std::shared_ptr<const CudaModule>> load(const CudaSource& source) const override {
-    auto real = emulator_.load(source);
-    if (!real) return real.error();
-    return std::shared_ptr<const CudaModule>(std::make_shared<Module>(*this, std::move(*real), source.launch.schedule));
-  }
-  Result<Done> check_stream(void* stream) const override { return emulator_.check_stream(stream); }
-  Result<Done> check_memory(const std::string& what, const void* data) const override {
-    return emulator_.check_memory(what, data);
-  }
-  void* zeros() const override { return emulator_.zeros(); }
-  bool shares_host_memory() const override { return true; }
-  Result<std::shared_ptr<void>> allocate(int64_t bytes) const override { return emulator_.allocate(bytes); }
   /// Somebody is about to be judged: launches compute again.
   Result<Done> copy_in(void* device, const void* host, int64_t bytes) const override {
     is_timing_ = false;
-    return emulator_.copy_in(device, host, bytes);
-  }
-  Result<Done> copy_out(void* host, const void* device, int64_t bytes) const override {
-    return emulator_.copy_out(host, device, bytes);
+    return ForwardingDevice::copy_in(device, host, bytes);
   }
   Result<std::unique_ptr<CudaClock>> make_clock() const override {
     return std::unique_ptr<CudaClock>(std::make_unique<Clock>(*this));
@@ -89,7 +73,11 @@ class ClockedDevice final : public CudaDevice {
     double seconds_ = 0;
   };
 
-  EmulatorDevice emulator_;
+  std::shared_ptr<const CudaModule> wrap(std::shared_ptr<const CudaModule> real,
+                                         const CudaSchedule& schedule) const override {
+    return std::make_shared<Module>(*this, std::move(real), schedule);
+  }
+
   mutable bool is_timing_ = false;
   mutable double elapsed_ = 0;
 };

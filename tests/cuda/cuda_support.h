@@ -1,4 +1,5 @@
-// What tests of GPU code need of the machine (where it is missing they are skipped, by name), and how sentences are read.
+// What tests of GPU code need of the machine (where it is missing they are skipped, by name), and how sentences are
+// read.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -73,13 +73,13 @@ TEST_F(DriverClock, ADeviceIsKnownByItsNameAndFigures) {
   EXPECT_NE(with.compiler.find(" source "), std::string::npos) << with.compiler;
 }
 
-/// What clocked_graph() computes, of tensors as its kernels get them.
-void compute(void** parameters) {
+/// What clocked_graph() computes at these dims, of tensors as its kernels get them.
+void compute(const DimBindings& dims, void** parameters) {
   const auto* words = static_cast<const uint64_t*>(parameters[0]);
   const auto at = [&](size_t tensor, int64_t row, int64_t column) {
     return load_element(DType::bf16, reinterpret_cast<const uint16_t*>(words[tensor]) + row * 64 + column);
   };
-  const int64_t sq = kClockedDims.at("Sq"), sk = kClockedDims.at("Sk");
+  const int64_t sq = dims.at("Sq"), sk = dims.at("Sk");
   for (int64_t row = 0; row < 2 * sq; ++row) {
     const int64_t keys = std::min(sk, row % sq + sk - sq + 1);
     std::vector<double> weights;
@@ -99,7 +99,7 @@ void compute(void** parameters) {
 
 TEST_F(DriverClock, TimesASearchWhoseDataGoesToTheDeviceAndBack) {
   TILEWRIGHT_NEEDS_NVRTC();
-  the_fake_driver().on_launch = compute;
+  the_fake_driver().on_launch = [](void** parameters) { compute(kClockedDims, parameters); };
   TemporaryFolder folder;
   TuningStore store(folder.path() + "/t.json", false);
   SearchOptions options;
@@ -122,6 +122,33 @@ TEST_F(DriverClock, TimesASearchWhoseDataGoesToTheDeviceAndBack) {
   EXPECT_EQ(the_fake_driver().events, 0);
   EXPECT_EQ(result->device, device_->measured_with().device);
   EXPECT_NE(read_file(folder.path() + "/t.json").find("sm90_prefill sm_90a"), std::string::npos);
+}
+
+/// 33000 keys are more than the oracle affords for sixteen rows within a fifth of a second.
+TEST_F(DriverClock, WhatTheOracleCannotAffordItJudgesAtSmallerSizes) {
+  TILEWRIGHT_NEEDS_NVRTC();
+  std::vector<DimBindings> seen;
+  const DimBindings dims = {{"B", 1}, {"Sq", 1}, {"Sk", 33000}};
+  the_fake_driver().on_launch = [&](void** parameters) {
+    // Meta words of the step hold the sizes; the two that this search uses tell themselves apart by what K has room
+    // for.
+    const uint64_t keys = static_cast<const uint64_t*>(parameters[0])[1];
+    const auto& memory = the_fake_driver().memory;
+    const auto at = std::prev(memory.upper_bound(static_cast<uintptr_t>(keys)));
+    DimBindings now = dims;
+    now["Sk"] = static_cast<int64_t>(at->second.bytes / 128) > 30000 ? 33000 : 16500;
+    if (seen.empty() || seen.back() != now) seen.push_back(now);
+    compute(now, parameters);
+  };
+  SearchOptions options;
+  options.budget_seconds = 1;
+  options.candidates = 2;
+  const auto result = tune_cuda(clocked_graph(), device_, dims, options, nullptr);
+  ASSERT_TRUE(result) << to_string(result.error());
+  EXPECT_EQ(seen.size(), 2u);
+  EXPECT_EQ(seen.front().at("Sk"), 16500);
+  ASSERT_FALSE(result->notes.empty());
+  EXPECT_NE(result->notes[0].find("the oracle judged the rules' kernel at smaller sizes"), std::string::npos);
 }
 
 }  // namespace

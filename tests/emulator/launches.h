@@ -101,7 +101,9 @@ inline std::string launch_all(const EmulatedModule& module, const CudaLaunch& la
     if (blocks == 0) continue;
     const auto maps = tensor_maps(phase, reached);
     if (!maps) return to_string(maps.error());
-    const auto done = module.launch({phase.symbol, blocks, phase.threads, phase.shared_bytes, words, *maps}, options);
+    const auto done = module.launch(
+        {phase.symbol, blocks, phase.threads, phase.shared_bytes, words, *maps, phase.blocks_per_multiprocessor},
+        options);
     if (!done) return to_string(done.error());
     if (!statistics) continue;
     statistics->cp_async += done->cp_async;

@@ -117,6 +117,11 @@ TEST(CudaSpace, Sm90BudgetsNameWhatTheyAreOf) {
   EXPECT_EQ(why(d128, 192, 80, 2), "");
   has(why(d128, 192, 96, 2), "block_q 192 and block_kv 96 take 136 registers of a thread for O, S and P, and 130 are");
   has(why(d128, 128, 176, 3), "block_q 128, block_kv 176 and stages 3 take ");
+  // One warpgroup has half of a multiprocessor.
+  EXPECT_EQ(why(d128, 64, 80, 2), "");
+  has(why(d128, 64, 112, 2), "block_q 64, block_kv 112 and stages 2 take ");
+  has(why(narrow({.sq = 200, .sk = 200, .dqk = 64, .dv = 256}), 64, 32, 2),
+      "block_q 64 starts threads with registers for products of 192 columns, and there are some of 256");
   CaseOptions tables = d128;
   tables.mask = Mask::tensor;
   has(why(tables, 192, 32, 2), "block_q 192 leaves no registers to expressions that load from tensors; 128 does");
@@ -149,6 +154,19 @@ std::vector<SpecRun> far_runs() {
   const CaseOptions d64 =
       narrow({.heads = 2, .group = 2, .sq = 200, .sk = 230, .dqk = 64, .dv = 64, .mask = Mask::causal, .lse = true});
   const CaseOptions d128 = narrow({.heads = 1, .sq = 140, .sk = 300, .dqk = 128, .dv = 128, .lse = true});
+  for (const bool masked : {false, true}) {
+    CaseOptions options = d64;
+    options.mask = masked ? Mask::window : Mask::none;
+    runs.push_back({masked ? "one_warpgroup_window" : "one_warpgroup", options, sm90_schedule(80, 1, 2), kSm90});
+  }
+  runs.push_back({"one_warpgroup_tables",
+                  narrow({.heads = 2, .sq = 150, .sk = 170, .dqk = 64, .dv = 64, .mask = Mask::tensor}),
+                  sm90_schedule(32, 1, 3), kSm90});
+  CudaTarget small = kSm90;
+  small.multiprocessors = 2;  // four persistent blocks take turns with ten items
+  runs.push_back({"one_warpgroup_persistent",
+                  narrow({.heads = 3, .sq = 200, .sk = 100, .dqk = 128, .dv = 128, .lse = true}),
+                  sm90_schedule(48, 1, 2), small});
   add(CudaTemplate::sm90_prefill, kSm90, d64, 6);
   add(CudaTemplate::sm90_prefill, kSm90, d128, 4);
   add(CudaTemplate::sm80_prefill, sm80, d64, 5);

@@ -15,7 +15,8 @@ TEST(Sm90Plan, TilesByHeadDim) {
        {Row{64, 64, Mask::none, 192, 128}, Row{64, 64, Mask::causal, 192, 128}, Row{128, 128, Mask::none, 128, 176},
         Row{128, 128, Mask::causal, 128, 128}, Row{192, 192, Mask::none, 128, 112},
         Row{192, 128, Mask::causal, 128, 128}, Row{256, 256, Mask::none, 128, 80}, Row{256, 256, Mask::causal, 128, 80},
-        Row{128, 128, Mask::tensor, 128, 64}}) {
+        Row{128, 128, Mask::tensor, 128, 128}, Row{256, 256, Mask::tensor, 128, 32},
+        Row{128, 128, Mask::holes, 128, 64}}) {
     SCOPED_TRACE(fmt::format("{} and {}", row.dqk, row.dv));
     const CaseOptions options = narrow({.sq = 200, .sk = 200, .dqk = row.dqk, .dv = row.dv, .mask = row.mask});
     const AttentionCase test = make_rounding_case(options);

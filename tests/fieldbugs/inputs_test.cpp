@@ -38,6 +38,27 @@ TEST(R23, InputFamilies) {
   }
 }
 
+// What f32 operands lose by policy, on tiles: the rule's bound is of a naive run that rounds as the policy says.
+TEST(R23, InputFamiliesUnderPrecisionPoliciesOnTiles) {
+  if (detect_cpu().isa < CpuIsa::avx512) GTEST_SKIP() << "tiles are emulated with AVX-512";
+  for (const PrecisionPolicy policy : {PrecisionPolicy::f32_x3, PrecisionPolicy::bf16})
+    for (const int64_t sq : {70, 1})
+      for (const Family family : testing::kFamilies) {
+        SCOPED_TRACE(fmt::format("{} {} Sq {}", testing::to_string(family), to_string(policy), sq));
+        AttentionGraph attention;
+        attention.dqk = attention.dv = 32;
+        attention.heads = sq == 1 ? 4 : 2;
+        attention.modify = [](GraphBuilder& g, ValueId s) { return g.mask_causal(s, CausalAlign::bottom_right); };
+        Graph graph = attention.build();
+        graph.precision = policy;
+        KernelCheck check(std::move(graph), {{"B", 1}, {"Sq", sq}, {"Sk", 333}}, testing::Layout::gapped, 5);
+        check.variants = {{CpuIsa::amx_emulated}};
+        std::mt19937_64 random(11);
+        for (const char* name : {"q", "k", "v"}) testing::fill_family(check.input(name), family, random);
+        check.run();
+      }
+}
+
 // The softmax is recomputed, so that both passes meet each family. What split products leave out is judged with it.
 TEST(R23, GradientsOfInputFamilies) {
   AttentionGraph attention;

@@ -155,6 +155,8 @@ TEST(Tune, OneClearSentenceForWhatCannotBeTuned) {
             std::string::npos);
   options = quick();
   EXPECT_NE(message(engine.tune(small_attention(), {{"B", 1}}, options)).find("Sk"), std::string::npos);
+  EXPECT_EQ(message(engine.tune(small_attention(), {{"B", 1}, {"Sq", 0}, {"Sk", 90}}, options)),
+            "graph @small computes nothing at B=1 Sk=90 Sq=0; give dims that leave something to measure");
   auto pointwise = parse_graph("graph @p(%x: f32[N]) -> f32[N] {\n  %y = exp %x : f32[N]\n  return %y\n}");
   EXPECT_EQ(message(engine.tune(*pointwise, {{"N", 4}}, options)),
             "graph @p has nothing to tune: no attention and no product is in it");
@@ -183,8 +185,38 @@ TEST(Tune, ATinyBudgetEndsInTimeWithTheRulesAndKeepsNothing) {
   EXPECT_EQ(result->steps[0].gflops(result->steps[0].rules()), 0);
   EXPECT_EQ(result->database, "");
   EXPECT_FALSE(std::filesystem::exists(file));
-  ASSERT_FALSE(result->notes.empty());
-  EXPECT_NE(result->notes.back().find("was not measured"), std::string::npos);
+  EXPECT_TRUE(result->notes.empty());
+  for (const TunedCandidate& each : result->steps[0].candidates) EXPECT_TRUE(each.warm.empty());
+}
+
+// A database serves any number of threads, so that ours holds only what ran on all cores; a file that was named for it
+// holds what it is given.
+TEST(Tune, FewThreadsAreKeptOnlyWhereAskedFor) {
+  TemporaryFolder folder;
+  const auto engine = [&](int threads, const std::string& cache) {
+    return *Engine::create({.threads = threads, .max_isa = CpuIsa::avx512, .cache_dir = cache, .tuning = ""});
+  };
+  const std::string cache = folder.path() + "/cache", file = cache + "/tuning.json";
+  const int cores = engine(1, cache).target().cores;
+  if (cores == 1) GTEST_SKIP() << "one core is all of them";
+  const Engine narrow = engine(1, cache);
+  const auto few = narrow.tune(small_attention(), kSmall, quick(2));
+  ASSERT_TRUE(few) << message(few);
+  EXPECT_EQ(few->database, "");
+  EXPECT_EQ(few->not_saved, fmt::format("it was measured on 1 of {} cores, and serves any number of threads", cores));
+  EXPECT_FALSE(std::filesystem::exists(file));
+  EXPECT_NE(reasons(*narrow.compile(small_attention())).find("tuned on "), std::string::npos)
+      << "in this engine it counts";
+  const auto all = engine(cores, cache).tune(small_attention(), kSmall, quick(2));
+  ASSERT_TRUE(all) << message(all);
+  EXPECT_EQ(all->database, file);
+  EXPECT_EQ(all->not_saved, "");
+  const auto nowhere = engine(cores, "").tune(small_attention(), kSmall, quick(2));
+  ASSERT_TRUE(nowhere) << message(nowhere);
+  EXPECT_EQ(nowhere->not_saved, "there is no kernel cache to keep it in");
+  const auto off = tuning_engine("off").tune(small_attention(), kSmall, quick(2));
+  ASSERT_TRUE(off) << message(off);
+  EXPECT_EQ(off->not_saved, "tuning databases are off");
 }
 
 TEST(Tune, WhileOthersCompileAndRun) {

@@ -16,9 +16,11 @@
 //   64            192 × 128       24   32 + 32    32, 3 × 160    O 32 + S 64 + P 32 per thread
 //   128           128 × 176       32   88 + 88    40, 2 × 232    O 64 + S 88 + P 44
 //   128, masked   128 × 128       32   64 + 64    40, 2 × 232    the producer tests blocks of keys
-//   128, tables   128 × 64        32   32 + 32    88, 2 × 208    masks or scores load per position: addresses
+//   128, tables   128 × 128       32   64 + 64    56, 2 × 224    masks or scores load per position: addresses
+//   128, busy     128 × 64        32   32 + 32    88, 2 × 208    and rows of V are cleared, or random bits drawn
 //   192           128 × 112       48   84 + 56…84 40, 2 × 232    O 96 + S 56 + P 28
 //   256           128 × 80        64   80 + 80    40, 2 × 232    O 128 + S 40 + P 20
+//   one warpgroup, for the tuner: two such blocks share a multiprocessor and have half of it each, registers 40 and 216
 //
 // Variant is that of docs/gpu.md with, in generated text,
 //   static constexpr float kScoreScale;           // score() is without this positive factor
