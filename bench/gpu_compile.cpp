@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <numeric>
 #include <set>
 #include <thread>
 
@@ -98,6 +99,12 @@ graph @loops(%x: {0}[N,K], %w: {0}[M,K], %b: {0}[M]) -> ({0}[N,M], {0}[N,1]) {{
 
 int64_t steps_of_16(int64_t columns) { return (columns + 15) / 16; }
 
+/// 16-byte copies of a thread for a tile of rows: a power of two of threads, up to 8, shares a row.
+int64_t copies_of_tile(int64_t rows, int64_t columns, int64_t threads) {
+  const int64_t chunks = 2 * steps_of_16(columns), sharers = std::gcd(chunks, int64_t{8}), step = threads / sharers;
+  return (rows + step - 1) / step * (chunks / sharers);
+}
+
 /// Matrix products and what feeds them, of one unrolled loop body, by the geometry of the tiles: a body has all of both
 /// products, and there are at most two. Empty when the counts are as expected.
 std::string complain_of_count(const GpuCompileCase& compiled, const CudaCompileReport& report) {
@@ -130,6 +137,15 @@ std::string complain_of_count(const GpuCompileCase& compiled, const CudaCompileR
                 queries = bands * query_steps, loads = found("LDSM");
   if (loads != tiles + queries && loads != tiles + bodies * queries)
     return fmt::format("{} LDSM are not {} for K and V and {} for Q, in {} bodies", loads, tiles, queries, bodies);
+  // Each tile is copied in one place of the text or in two, Q in one. (Operands that are split are stored, not copied:
+  // that 16-bit ones are copied at all is report_compile's to say.)
+  const bool decodes = schedule.kernel == CudaTemplate::decode;
+  const int64_t threads = decodes ? 32 : 32 * schedule.warps, copies = found("LDGSTS"),
+                q = decodes ? 0 : copies_of_tile(schedule.block_q, compiled.head_dim, threads),
+                kv = copies_of_tile(schedule.block_kv, compiled.head_dim, threads) +
+                     copies_of_tile(schedule.block_kv, compiled.value_dim, threads);
+  if (copies != 0 && copies != q + kv && copies != q + 2 * kv)
+    return fmt::format("{} LDGSTS are neither one nor two times {} for K and V and {} for Q", copies, kv, q);
   return {};
 }
 

@@ -74,7 +74,7 @@ Result<std::vector<Graph>> suite_graphs() {
   std::ranges::sort(files);
   std::vector<Graph> graphs;
   for (const std::string& file : files) {
-    auto graph = read_graph(file, "bf16");
+    auto graph = read_graph(file, "f32_x3");
     if (!graph) return graph.error();
     graphs.push_back(std::move(*graph));
   }
