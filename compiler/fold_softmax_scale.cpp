@@ -46,6 +46,12 @@ class Folder {
     return memo;
   }
 
+  /// Whether a product before the cast is as exact as one behind it: in f32 it is not, where f64 goes on.
+  bool keeps_precision(const ExprNode& cast) const {
+    const DType from = in_[cast.args[0]].dtype;
+    return is_float(from) && compute_type(from) == compute_type(cast.dtype);
+  }
+
   double own_cost(ExprId id) {
     const ExprNode& node = in_[id];
     if (node.kind == ExprKind::constant) return 0;
@@ -57,7 +63,7 @@ class Folder {
       case Op::mul: return std::min({best, arg(0), arg(1)});
       case Op::div: return std::min(best, in_[node.args[1]].kind == ExprKind::constant ? 0 : arg(0));
       case Op::neg: return std::min(best, arg(0));
-      case Op::cast: return is_float(in_[node.args[0]].dtype) ? std::min(best, arg(0)) : best;
+      case Op::cast: return keeps_precision(node) ? std::min(best, arg(0)) : best;
       case Op::min:
       case Op::max: return std::min(best, arg(0) + arg(1));
       case Op::select: return std::min(best, arg(1) + arg(2));
@@ -118,7 +124,7 @@ class Folder {
         break;
       case Op::neg: args[0] = scaled(args[0]); break;
       case Op::cast:
-        if (!is_float(in_[args[0]].dtype)) return wrapped(id);
+        if (!keeps_precision(node)) return wrapped(id);
         args[0] = scaled(args[0]);
         break;
       case Op::add:

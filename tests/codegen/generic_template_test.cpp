@@ -50,7 +50,12 @@ TEST(GenericTemplate, Masks) {
 TEST(GenericTemplate, ScoresOverDtypes) {
   for (const Score score : {Score::scale, Score::alibi, Score::softcap, Score::bias})
     for (const DType dtype : {DType::f32, DType::bf16, DType::f64})
-      run_generic({.dtype = dtype, .output = DType::f32, .sq = 21, .sk = 77, .mask = Mask::causal, .score = score});
+      run_generic({.dtype = dtype,
+                   .output = dtype == DType::f64 ? DType::f64 : DType::f32,
+                   .sq = 21,
+                   .sk = 77,
+                   .mask = Mask::causal,
+                   .score = score});
 }
 
 TEST(GenericTemplate, ArrangementsAndStrides) {
