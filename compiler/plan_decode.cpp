@@ -8,7 +8,8 @@ namespace {
 // Up to here reading K and V once costs more than the arithmetic on them.
 constexpr int64_t kRows = 16;
 constexpr int64_t kSplitBytes = 1 << 20;
-// Devices that share tuning results (device_family): what starting a split costs is seen here, work for all cores is not.
+// Devices that share tuning results (device_family): what starting a split costs is seen here, work for all cores is
+// not.
 constexpr int kFewCores = 4;
 }  // namespace
 

@@ -41,9 +41,10 @@ CpuSchedule schedule_amx_prefill(const TileProgram& program, const CpuTarget& ta
 CpuSchedule schedule_decode(const TileProgram& program, const CpuTarget& target);
 CpuSchedule schedule_amx_decode(const TileProgram& program, const CpuTarget& target);
 
-/// A forward pass that was planned by FMA because backward passes read what it writes (PlanOptions::feeds_backward) runs
-/// on tiles where all of those do and multiply the operands of scores alike: then both have the same scores, to the bit.
-/// Not where its weights would be rounded to bf16: gradients that are sums over all scores feel that in the output.
+/// A forward pass that was planned by FMA because backward passes read what it writes (PlanOptions::feeds_backward)
+/// runs on tiles where all of those do and multiply the operands of scores alike: then both have the same scores, to
+/// the bit. Not where its weights would be rounded to bf16: gradients that are sums over all scores feel that in the
+/// output.
 void follow_backward(CpuPlan& plan, const TileProgram& program, const CpuTarget& target,
                      std::span<const CpuPlan* const> backward);
 

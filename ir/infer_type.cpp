@@ -181,8 +181,9 @@ Result<TensorType> scatter_add(const Rule& rule) {
   const TensorType table{updates.dtype, rule.declared.shape};
   const auto count = static_cast<int64_t>(rule.node.operands.size()) - 1;
   if (count != table.rank())
-    return invalid("scatter_add needs one index per axis of the result, found {}: it is annotated {}, which has rank {}",
-                   count, to_string(rule.declared), table.rank());
+    return invalid(
+        "scatter_add needs one index per axis of the result, found {}: it is annotated {}, which has rank {}", count,
+        to_string(rule.declared), table.rank());
   if (size_of(updates.dtype) < 4)
     return invalid("scatter_add sums in memory and takes f64, f32, i64 or i32, but {}; insert a cast", rule.what(0));
   if (auto fits = check_indices(rule, table, "the result"); !fits) return fits.error();

@@ -18,8 +18,8 @@ typedef struct {
 } TilewrightTensor; /* its dtype is the graph's */
 
 /* Compiles for `target`: "cuda" is the device of the context that is current on this thread, "cuda-emu:sm_90a" the
- * emulator, whose memory is the host's and whose stream is null. Schedules are those of the tuning database where it has
- * some (TILEWRIGHT_TUNING, as for the commands), else the rules'. */
+ * emulator, whose memory is the host's and whose stream is null. Schedules are those of the tuning database where it
+ * has some (TILEWRIGHT_TUNING, as for the commands), else the rules'. */
 TilewrightKernel* tilewright_load(const char* graph_text, const char* target, char* error, int64_t error_bytes);
 void tilewright_free(TilewrightKernel* kernel);
 /* JSON: target, per kernel its template, schedule, registers, shared memory, occupancy, NVRTC's time. Lives as long as

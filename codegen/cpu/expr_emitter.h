@@ -21,8 +21,8 @@ namespace tilewright::cpu {
 /// Raw products at the lanes of one emit, by ExprNode::product: s and t. Null where the expression reads none.
 using ScoreLanes = std::array<llvm::Value*, 2>;
 
-/// Are random numbers drawn along an axis? They cost least per lane with two vectors of lanes at once, less with four where
-/// nothing else hides their latency.
+/// Are random numbers drawn along an axis? They cost least per lane with two vectors of lanes at once, less with four
+/// where nothing else hides their latency.
 bool draws_random(const Expr& expr);
 
 class ExprEmitter {

@@ -6,9 +6,9 @@
 //   mr a1 | c  c  c  c   (1 broadcast per row and k)
 //      …  | …
 //
-// Tiles of two vectors whose A lies column by column (14×2 in AVX-512, 28 sums and 2 of B) have the products broadcast A
-// themselves, from memory: 28 FMAs with their loads and 2 loads of B are 30 issue slots per k in place of 44. That is no
-// faster while a core is one thread's own and 20 % faster while its other hardware thread takes half of the slots.
+// Tiles of two vectors whose A lies column by column (14×2 in AVX-512, 28 sums and 2 of B) have the products broadcast
+// A themselves, from memory: 28 FMAs with their loads and 2 loads of B are 30 issue slots per k in place of 44. That is
+// no faster while a core is one thread's own and 20 % faster while its other hardware thread takes half of the slots.
 #pragma once
 
 #include "codegen/cpu/llvm_builder.h"

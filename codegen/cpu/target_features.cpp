@@ -2,9 +2,7 @@
 
 namespace tilewright {
 
-std::string target_cpu_name(const CpuTarget& target) {
-  return target.has_avx512() ? "skylake-avx512" : "haswell";
-}
+std::string target_cpu_name(const CpuTarget& target) { return target.has_avx512() ? "skylake-avx512" : "haswell"; }
 
 std::string target_features(const CpuTarget& target) {
   std::string text = "+avx2,+fma,+f16c,+bmi,+bmi2";

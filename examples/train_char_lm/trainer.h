@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "examples/train_char_lm/model.h"
 #include "layers/named_kernel.h"
 #include "layers/tensor.h"
-#include "examples/train_char_lm/model.h"
 
 namespace char_lm {
 
