@@ -124,7 +124,7 @@ TEST(GenericTemplate, RandomCases) {
                   .sk = pick(0, 150),
                   .dqk = pick(1, 80),
                   .dv = pick(1, 80),
-                  .mask = static_cast<Mask>(pick(0, 6)),
+                  .mask = static_cast<Mask>(pick(0, 7)),
                   .score = static_cast<Score>(pick(0, 3)),
                   .arrangement = static_cast<Arrangement>(pick(0, 3)),
                   .layout = static_cast<Layout>(pick(0, 3)),

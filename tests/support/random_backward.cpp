@@ -41,7 +41,7 @@ class RandomBackward {
     f.sk = chance(0.04) ? 0 : pick(1, 110);
     f.dqk = width();
     f.dv = chance(0.5) ? f.dqk : width();
-    f.mask = static_cast<Mask>(pick(0, 6));
+    f.mask = static_cast<Mask>(pick(0, 7));
     f.score = static_cast<Score>(pick(0, 3));
     f.arrangement = static_cast<Arrangement>(pick(0, 3));
     f.layout = static_cast<Layout>(pick(0, 3));

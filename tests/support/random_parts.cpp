@@ -62,6 +62,11 @@ ValueId RandomParts::modify_and_mask(ValueId s, const ScoreFrame& f) {
   return s;
 }
 
+ValueId RandomParts::captured(const char* stem, const Shape& shape, Fill how, const ScoreFrame& f) {
+  if (f.accumulate != DType::f64 || chance(0.4)) return param(fresh(stem), {f.accumulate, shape}, how);
+  return b.cast(param(fresh(stem), {DType::f32, shape}, how), f.accumulate);
+}
+
 ValueId RandomParts::modify(ValueId s, const ScoreFrame& f) {
   const int64_t q_axis = f.rank() - 2, kv_axis = f.rank() - 1;
   switch (pick("score", {"softcap op", "softcap spelled", "alibi", "bias tensor", "relative table", "distance", "gate",
@@ -74,9 +79,9 @@ ValueId RandomParts::modify(ValueId s, const ScoreFrame& f) {
     case 2:
       if (f.split_heads) return b.binary(Op::add, s, real(0.25, f));
       if (chance(0.5)) return b.alibi(s, kNoValue, chance(0.5) ? CausalAlign::top_left : CausalAlign::bottom_right);
-      return b.alibi(s, param(fresh("slopes"), {f.accumulate, {f.heads}}, {Fill::Kind::gaussian, 0.1}));
+      return b.alibi(s, captured("slopes", {f.heads}, {Fill::Kind::gaussian, 0.1}, f));
     case 3: {
-      const ValueId bias = param(fresh("bias"), {f.accumulate, broadcastable(f)}, {Fill::Kind::gaussian, 1});
+      const ValueId bias = captured("bias", broadcastable(f), {Fill::Kind::gaussian, 1}, f);
       return chance(0.5) ? b.binary(Op::add, s, bias) : b.binary(Op::sub, s, bias);
     }
     case 4: {

@@ -48,6 +48,8 @@ class RandomParts {
  private:
   ValueId modify(ValueId s, const ScoreFrame& f);
   ValueId mask(ValueId s, const ScoreFrame& f);
+  /// A tensor that enters scores, now and then narrower than f64 scores are.
+  ValueId captured(const char* stem, const Shape& shape, Fill how, const ScoreFrame& f);
   /// Bool tensor that broadcasts to the scores: true = attend.
   ValueId keep_condition(const ScoreFrame& f);
   /// Position along axis of the scores, counted from the front, in the accumulation shape of rank f.rank().
