@@ -83,8 +83,9 @@ CpuSchedule schedule_decode(const TileProgram& program, const CpuTarget& target)
   const int64_t longest = few_cores ? 2048 : 1024, most_bytes = few_cores ? 2 * kSplitBytes : kSplitBytes;
   s.split_kv = s.block_kv;
   while (s.split_kv < longest && s.split_kv * key_bytes < most_bytes) s.split_kv *= 2;
-  s.reasons.push_back(fmt::format("splits of {} keys ({} KB of K and V) keep all cores busy with few heads", s.split_kv,
-                                  s.split_kv * key_bytes >> 10));
+  s.reasons.push_back(fmt::format(
+      "splits of {} keys ({} KB of K and V) {}", s.split_kv, s.split_kv * key_bytes >> 10,
+      few_cores ? "are work enough for few cores, and cost little to start" : "keep all cores busy with few heads"));
   if (dot.query_row) s.reasons.push_back("rows of Q are computed by every split that reads them");
   if (dot.key_row) s.reasons.push_back("rows of K are computed once per KV head, block by block, before they are read");
   return s;

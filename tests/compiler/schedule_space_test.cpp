@@ -154,6 +154,19 @@ TEST(ScheduleSpace, OfBackwardPasses) {
     }
 }
 
+/// Few cores have work enough in long splits; many need more of them. The length of the keys has no say.
+TEST(ScheduleSpace, DecodeSplitsFinerForManyCores) {
+  for (const auto& [cores, split_kv] : {std::pair{1, 2048}, {4, 2048}, {5, 1024}, {64, 1024}}) {
+    CpuTarget target = target_of(CpuIsa::avx512);
+    target.cores = cores;
+    const auto planned = plan_of(attention_text("f32", "Sq", 64, 64), target);
+    const CpuSchedule& decode = planned->plan.choices[0].schedule;
+    EXPECT_EQ(decode.kernel, CpuTemplate::decode);
+    EXPECT_EQ(decode.split_kv, split_kv) << cores << " cores";
+    EXPECT_EQ(decode.block_kv, 512);
+  }
+}
+
 TEST(ScheduleSpace, OutsideTheBoundIsNamed) {
   const CpuTarget target = target_of(CpuIsa::avx512);
   const auto planned = plan_of(attention_text("f32", "Sq", 64, 64), target);
